@@ -1,0 +1,87 @@
+"""Exact integer arithmetic for kernels: products of two int64 divided by a third, hashes, and the value of a lot.
+
+The products have 128 bits: the quotient is estimated in floating point and corrected by the remainder, which int64
+arithmetic gives exactly (modulo 2^64) because the estimate is off by less than 2^10. The caller guards that the quotient
+fits int64 and that 0 < divisor < 2^53.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, cast
+
+import numba
+import numpy as np
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def kernel(function: Function) -> Function:
+    """Compile a plain function of arrays and scalars: cached on disk, without the interpreter lock, without exceptions."""
+    return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+
+
+INT64_MAX: Final = 2**63 - 1
+E6: Final = 10**6
+E9: Final = 10**9
+E12: Final = 10**12
+_GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1: Final = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2: Final = np.uint64(0x94D049BB133111EB)
+_30: Final = np.uint64(30)
+_27: Final = np.uint64(27)
+_31: Final = np.uint64(31)
+
+if (
+    numba.config.DISABLE_JIT
+):  # numpy's scalars warn where compiled int64 wraps; Python's ints are the same arithmetic, unbounded
+
+    def mul_div_floor(a: int, b: int, divisor: int) -> int:
+        """floor(a * b / divisor), exactly."""
+        return int(a) * int(b) // int(divisor)
+
+    def mix(state: Any, value: Any) -> Any:
+        """The hash of a hash and one more 64-bit value (splitmix64's finalizer)."""
+        x = ((int(state) ^ (int(value) % 2**64)) + int(_GOLDEN)) % 2**64
+        x = (x ^ (x >> 30)) * int(_MIX_1) % 2**64
+        x = (x ^ (x >> 27)) * int(_MIX_2) % 2**64
+        return np.uint64(x ^ (x >> 31))
+
+    def wrapping_add(a: Any, b: Any) -> Any:
+        """a + b modulo 2^64."""
+        return np.uint64((int(a) + int(b)) % 2**64)
+
+    def half_even_product(a: int, b: int, divisor: int) -> int:
+        """a * b / divisor, rounded half to even, exactly."""
+        quotient, remainder = divmod(int(a) * int(b), int(divisor))
+        twice = 2 * remainder
+        return quotient + int(twice > divisor or (twice == divisor and quotient & 1 == 1))
+
+else:
+
+    @kernel
+    def mul_div_floor(a: int, b: int, divisor: int) -> int:
+        """floor(a * b / divisor), exactly."""
+        quotient = int(float(a) * float(b) / float(divisor))
+        remainder = a * b - quotient * divisor
+        return quotient + remainder // divisor
+
+    @kernel
+    def mix(state: Any, value: Any) -> Any:
+        """The hash of a hash and one more 64-bit value (splitmix64's finalizer)."""
+        x = (np.uint64(state) ^ np.uint64(value)) + _GOLDEN
+        x = (x ^ (x >> _30)) * _MIX_1
+        x = (x ^ (x >> _27)) * _MIX_2
+        return x ^ (x >> _31)
+
+    @kernel
+    def wrapping_add(a: Any, b: Any) -> Any:
+        """a + b modulo 2^64."""
+        return np.uint64(a) + np.uint64(b)
+
+    @kernel
+    def half_even_product(a: int, b: int, divisor: int) -> int:
+        """a * b / divisor, rounded half to even, exactly."""
+        quotient = mul_div_floor(a, b, divisor)
+        twice = 2 * (a * b - quotient * divisor)
+        if twice > divisor or (twice == divisor and quotient & 1 == 1):
+            quotient += 1
+        return quotient

@@ -1,0 +1,363 @@
+"""The margin engine of one shard: a pure function of a prefix of its log. `step` is the one place with control flow."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from engine import hashing, snapshot
+from engine.apply import REDELIVERED, SUPERSEDED, advance, apply, is_ahead, is_remembered, remember
+from engine.codes import Code
+from engine.definitions import Definitions, Refused
+from engine.documents import Account, Action, Asset, parse_action
+from engine.evaluate import run_clock
+from engine.events import BROADCAST, KINDS, LAST_INDEX, Kind, id_key
+from engine.frames import Entry, Frame, FrameKind, Genesis
+from engine.limits import Limits
+from engine.numbers import time_ns
+from engine.report import CHANGE, FIGURES, AccountInfo, Digest, Population, Reject, Report
+from engine.state import NONE, State, allocate
+from engine.views import population, stored
+
+MAX_WRITERS = 64
+
+
+class LogError(Exception):
+    """The log cannot be followed; the engine is as it was before the frame."""
+
+
+class Hole(LogError):
+    """A frame or a range of inputs is missing."""
+
+
+class LogMismatch(LogError):
+    """The frame belongs to another log, another shard, or another number of shards."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """What exists once the genesis is read."""
+
+    genesis: Genesis
+    state: State
+    definitions: Definitions
+    changes: NDArray[np.void]
+
+
+class MarginEngine:
+    """Positions, exposures, margin and status of every account of one shard, after the frames so far.
+
+    offset is the log offset of the frame expected next. All views are of the state after the last step.
+    """
+
+    def __init__(self, shard: int) -> None:
+        self.shard = shard
+        self.offset = 0
+        self._writers: dict[int, int] = {}  # writer -> its last frame number, oldest first
+        self._log: _Open | None = None
+
+    # --- the one way in -------------------------------------------------------------------------------------------
+
+    def step(self, frame: Frame, offset: int) -> Report:
+        """Apply the frame at the expected offset; LogError when it cannot follow, and then nothing changed."""
+        self._check(frame, offset)
+        if frame.kind is FrameKind.GENESIS:
+            if self._log is None:
+                assert frame.genesis is not None
+                self._open(frame.genesis)
+            report = Report(offset, self.clock_ns)
+        else:
+            report = Report(offset, self.clock_ns, frame.oldest_ns if frame.last else 0)
+            if frame.kind is FrameKind.DOCUMENTS:
+                for entry in frame.documents:
+                    self._document(entry, report)
+            else:
+                self._records(frame.records, report)
+        if frame.last:
+            self._cover(frame)
+        self._writers.pop(frame.writer, None)
+        self._writers[frame.writer] = frame.number
+        if len(self._writers) > MAX_WRITERS:
+            del self._writers[next(iter(self._writers))]
+        self.offset = offset + 1
+        report.clock_ns = self.clock_ns
+        return report
+
+    def _open(self, genesis: Genesis) -> None:
+        state = allocate(genesis.limits, genesis.start_ns)
+        changes = np.zeros(2 * genesis.limits.accounts, CHANGE)
+        self._log = _Open(genesis, state, Definitions(state, genesis.limits), changes)
+
+    def _check(self, frame: Frame, offset: int) -> None:
+        if offset != self.offset:
+            raise Hole(f"shard {self.shard}: frame at offset {offset}, expected {self.offset}")
+        if frame.shard != self.shard:
+            raise LogMismatch(f"shard {self.shard}: frame of shard {frame.shard}")
+        last = self._writers.get(frame.writer)
+        expected = 0 if last is None else last + 1
+        if self._log is None:
+            if frame.kind is not FrameKind.GENESIS:
+                raise LogMismatch(f"shard {self.shard}: the log does not begin with its genesis")
+        elif frame.log_id.hex() != self.genesis.log_id or frame.shards != self.genesis.shards:
+            raise LogMismatch(
+                f"shard {self.shard}: frame of log {frame.log_id.hex()} with {frame.shards} shards, "
+                f"expected {self.genesis.log_id} with {self.genesis.shards}"
+            )
+        if frame.number != expected:
+            raise Hole(f"shard {self.shard}: frame {frame.number} of writer {frame.writer:x}, expected {expected}")
+        if frame.last and self._log is not None:
+            self._check_ranges(frame)
+
+    def _check_ranges(self, frame: Frame) -> None:
+        covered = self._state.covered
+        for row in frame.ranges:
+            if row["kind"] >= KINDS or row["partition"] >= covered.shape[1]:
+                raise LogMismatch(f"shard {self.shard}: range of kind {row['kind']}, partition {row['partition']}")
+            at = covered[row["kind"], row["partition"]]
+            if at >= 0 and row["start"] > at:
+                raise Hole(
+                    f"shard {self.shard}: {Kind(int(row['kind'])).name} partition {row['partition']} is covered up to {at}, "
+                    f"the batch begins at {row['start']}"
+                )
+
+    def _cover(self, frame: Frame) -> None:
+        state = self._state
+        for row in frame.ranges:
+            origin = int(row["kind"]), int(row["partition"])
+            stop = int(row["stop"])
+            state.covered[origin] = max(state.covered[origin], stop)
+            if stop - 1 >= state.watermark_offset[origin]:
+                state.watermark_offset[origin], state.watermark_index[origin] = stop - 1, LAST_INDEX
+
+    def _records(self, records: NDArray[np.void], report: Report) -> None:
+        state, results = self._state, np.zeros(len(records), np.uint8)
+        at = 0
+        while (at := apply(state, records, at, results)) < len(records):
+            self._clock(int(records[at]["ts_ns"]), report)
+            at += 1
+        self._count(records, results, report)
+
+    def _clock(self, ts_ns: int, report: Report) -> None:
+        log = self._open_log
+        log.definitions.bind_rules(max(ts_ns, self.clock_ns))
+        count = run_clock(log.state, ts_ns, log.changes)
+        if count:
+            report.changes = np.concatenate([report.changes, log.changes[:count]])
+
+    def _count(self, records: NDArray[np.void], results: NDArray[np.uint8], report: Report) -> None:
+        kinds = records["kind"]
+        counted = np.ones(KINDS, bool)
+        if self.shard != 0:
+            counted[list(BROADCAST)] = False
+        for result, into in ((0, report.applied), (SUPERSEDED, report.superseded), (REDELIVERED, report.redelivered)):
+            into += np.bincount(kinds[results == result], minlength=KINDS) * counted
+        report.applied[Kind.CLOCK] = int((kinds == Kind.CLOCK).sum()) if self.shard == 0 else 0
+        for i in np.flatnonzero((results != 0) & (results < SUPERSEDED)):
+            row = records[i]
+            if counted[row["kind"]]:
+                report.rejects.append(
+                    Reject(
+                        Code(int(results[i])), Kind(int(row["kind"])), int(row["partition"]), int(row["offset"]),
+                        int(row["index"]), int(row["ts_ns"]),
+                    )
+                )  # fmt: skip
+
+    # --- documents ------------------------------------------------------------------------------------------------
+
+    def _document(self, entry: Entry, report: Report) -> None:
+        moved = advance(self._state, entry.kind, entry.partition, entry.offset, entry.index)
+        code, counted, ts_ns = Code.OK, True, 0
+        if moved == REDELIVERED:
+            counted = self._is_own(entry)
+            report.redelivered[entry.kind] += counted
+            return
+        if moved != Code.OK:
+            code = Code(moved)
+        elif entry.kind == Kind.ACTION:
+            code, ts_ns = self._action(entry.body)
+        else:
+            counted = self._is_own(entry)
+            try:
+                self._open_log.definitions.define(bytes(entry.body))
+            except Refused as refused:
+                code = refused.code
+        if not counted:
+            return
+        if code is Code.OK:
+            report.applied[entry.kind] += 1
+        else:
+            report.rejects.append(Reject(code, Kind(entry.kind), entry.partition, entry.offset, entry.index, ts_ns))
+
+    def _is_own(self, entry: Entry) -> bool:
+        """Whether this shard counts the document: its own customers, accounts and actions; shard 0 what all shards see."""
+        if self.shard == 0 or entry.kind == Kind.ACTION:
+            return True
+        tag = msgspec.json.decode(entry.body, type=_Tag)
+        return tag.kind in ("customer", "account")
+
+    def _action(self, body: msgspec.Raw) -> tuple[Code, int]:
+        """An action is remembered by its id; margin calls with a life act on it."""
+        try:
+            action: Action = parse_action(body)
+            ts_ns = time_ns(action.ts)
+        except (msgspec.MsgspecError, ValueError):
+            return Code.BAD_FIELD, 0
+        key: Any = np.uint64(id_key("actions", action.account, action.user, action.id))
+        if self.find_account(action.account) is None:
+            return Code.UNKNOWN_ACCOUNT, ts_ns
+        if is_ahead(self._state, ts_ns):
+            return Code.AHEAD_OF_TIME, ts_ns
+        if is_remembered(self._state, key):
+            return Code.DUPLICATE, ts_ns
+        remember(self._state, key, ts_ns)
+        return Code.OK, ts_ns
+
+    # --- views ----------------------------------------------------------------------------------------------------
+
+    @property
+    def _open_log(self) -> _Open:
+        if self._log is None:
+            raise LogError(f"shard {self.shard}: no genesis yet")
+        return self._log
+
+    @property
+    def _state(self) -> State:
+        return self._open_log.state
+
+    @property
+    def genesis(self) -> Genesis:
+        """The log's first frame; LogError before it was read."""
+        return self._open_log.genesis
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the genesis was read."""
+        return self._log is not None
+
+    @property
+    def clock_ns(self) -> int:
+        """Engine time: the latest clock, 0 before any."""
+        return int(self._log.state.now[0]["clock_ns"]) if self._log else 0
+
+    @property
+    def account_ids(self) -> list[str]:
+        """Account ids by slot."""
+        return self._log.definitions.account_ids if self._log else []
+
+    @property
+    def account_count(self) -> int:
+        """How many accounts are defined."""
+        return len(self.account_ids)
+
+    @property
+    def rule_set(self) -> str:
+        """A hash of all rule versions in force, 16 hex digits."""
+        definitions = self._open_log.definitions
+        hashed = xxhash.xxh3_64()
+        for rule_id in sorted(definitions.rules):
+            rule = definitions.rule_in_force(rule_id, self.clock_ns)
+            if rule is not None:
+                hashed.update(msgspec.json.encode(rule))
+        return hashed.hexdigest()
+
+    def find_account(self, account_id: str) -> int | None:
+        """The slot of an account, or None."""
+        slot = self._open_log.definitions.account_slot(account_id)
+        return None if slot == NONE else slot
+
+    def account_info(self, slot: int) -> AccountInfo:
+        """Who the account in a slot is."""
+        documents = self._open_log.definitions.documents
+        account = documents["account", self.account_ids[slot]]
+        assert isinstance(account, Account)
+        currency = documents["asset", account.currency]
+        assert isinstance(currency, Asset)
+        return AccountInfo(account.id, account.customer, account.pool, account.currency, currency.decimals)
+
+    def figures(self, slots: NDArray[np.int32]) -> NDArray[np.void]:
+        """FIGURES of these accounts, in their order."""
+        accounts, rows = self._state.accounts, np.empty(len(slots), FIGURES)
+        for name in FIGURES.names or ():
+            rows[name] = getattr(accounts, name)[slots]
+        return rows
+
+    def take_touched(self) -> NDArray[np.int32]:
+        """Slots of the accounts evaluated since the last call (all of them after a snapshot was loaded)."""
+        touched = self._state.accounts.touched
+        slots = np.flatnonzero(touched[: self.account_count]).astype(np.int32)
+        touched[slots] = 0
+        return slots
+
+    def population(self) -> Population:
+        """The shard's accounts in sum."""
+        return population(self._state, self._open_log.definitions)
+
+    def stored(self) -> dict[str, dict[Any, Any]]:
+        """Positions, holdings, exposures, marks and volatilities by ids."""
+        return stored(self._state, self._open_log.definitions)
+
+    def usage(self) -> dict[str, tuple[int, int]]:
+        """How full each limit is: name -> (used, limit)."""
+        now, limits, definitions = self._state.now[0], self.genesis.limits, self._open_log.definitions
+        used = {
+            n: int(now[n])
+            for n in ("accounts", "positions", "instruments", "assets", "currencies", "factors", "volatilities")
+        }
+        used |= {"rules": definitions.versions, "calendars": len(definitions.calendar_ids)}
+        return {name: (count, int(getattr(limits, name))) for name, count in used.items()}
+
+    def id_span_ns(self) -> int:
+        """The span of event time, back from now, in which a repeated id is surely noticed; -1 when none was forgotten."""
+        now = self._state.now[0]
+        return int(now["clock_ns"] - now["previous_ids_from_ns"]) if now["previous_ids_from_ns"] else -1
+
+    def digest(self) -> Digest:
+        """Hashes of the state by ids: equal for the same log however cut, and in sum for any number of shards."""
+        tables = (int(hashing.tables_digest(self._state)) + self._open_log.definitions.tables_hash) % 2**64
+        return Digest(int(hashing.accounts_digest(self._state)), tables)
+
+    def shard_digest(self) -> int:
+        """A hash of everything that recovery must bring back: the digest, watermarks, remembered ids and log offset."""
+        digest = self.digest()
+        parts = (
+            digest.accounts,
+            digest.tables,
+            int(hashing.origins_digest(self._state)),
+            self.offset,
+            sorted(self._writers.items()),
+        )
+        return xxhash.xxh3_64_intdigest(repr(parts).encode())
+
+    # --- snapshots ------------------------------------------------------------------------------------------------
+
+    def to_bytes(self) -> bytes:
+        """The whole state as bytes that from_bytes continues from."""
+        log = self._open_log
+        return snapshot.pack(
+            snapshot.Meta(self.shard, self.offset, log.genesis, list(self._writers.items())),
+            log.definitions.applied,
+            log.state,
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "MarginEngine":
+        """The engine that wrote these bytes; BadSnapshot when they are damaged or of another version."""
+        meta, bodies, load = snapshot.unpack(data)
+        engine = cls(meta.shard)
+        engine._open(meta.genesis)
+        log = engine._open_log
+        for body in bodies:
+            log.definitions.define(body)
+        load(log.state)
+        log.definitions.unbound = True
+        log.state.accounts.touched[: len(log.definitions.account_ids)] = 1
+        engine.offset, engine._writers = meta.offset, dict(meta.writers)
+        return engine
+
+
+class _Tag(msgspec.Struct):
+    kind: str

@@ -1,0 +1,427 @@
+"""Definitions: from reference documents to rows of the state, in the order of the log, with a verdict for each."""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import xxhash
+
+from engine.book import lot_value
+from engine.codes import Code
+from engine.documents import (
+    Account, AnyDocument, Asset, Calendar, Customer, Instrument, Pool, Rule, names_used, parse_document,
+)  # fmt: skip
+from engine.events import NS, QUANTITY_ONE, key64
+from engine.limits import Limits
+from engine.numbers import INT64_MAX, divide_half_even, divide_up, rounded, scaled, time_ns
+from engine.report import Quality
+from engine.revalue import WEEK_NS, add_exposure
+from engine.rules import Binding, bind, check_rule
+from engine.state import MAX_SESSIONS, NONE, VALUE_DIRTY, State, find, insert
+
+BASE: Final = "USD"
+DELTA_ONE: Final = 10**10
+EXACT: Final = 1 << 53
+MAX_VALUE: Final = 1 << 61
+MAX_LOTS: Final = 2**31 - 1
+_DAYS: Final = ("Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed")  # 1970-01-01 was a Thursday
+_FIXED: Final[dict[type, tuple[str, ...]]] = {
+    Account: ("customer", "pool", "currency"),
+    Asset: ("type", "currency", "decimals", "instrument"),
+    Instrument: (
+        "type", "currency", "multiplier", "lot", "tick", "inverse", "underlying", "bucket", "expiry",
+    ),
+    Pool: ("currency",),
+    Rule: ("model", "parameters", "effective"),
+}  # fmt: skip
+
+
+class Refused(Exception):
+    """A document is not applied; the code says why."""
+
+    def __init__(self, code: Code, why: str = "") -> None:
+        super().__init__(why or code.reason)
+        self.code = code
+
+
+def _refuse_unless(holds: bool, why: str) -> None:
+    if not holds:
+        raise Refused(Code.REFUSED_DEFINITION, why)
+
+
+def changes_what_is_fixed(old: AnyDocument, new: AnyDocument) -> str | None:
+    """The field of a redefinition that may never change, or None."""
+    return next((name for name in _FIXED.get(type(new), ()) if getattr(old, name) != getattr(new, name)), None)
+
+
+@dataclass(slots=True)
+class Definitions:
+    """What is defined in one shard: documents by kind and id, slots, and the rows of the state they fill."""
+
+    state: State
+    limits: Limits
+    documents: dict[tuple[str, str], AnyDocument] = field(default_factory=dict)
+    applied: list[bytes] = field(default_factory=list)  # bodies, in order: a snapshot defines from them again
+    account_ids: list[str] = field(default_factory=list)
+    instrument_ids: list[str] = field(default_factory=list)
+    asset_ids: list[str] = field(default_factory=list)
+    factor_names: list[str] = field(default_factory=list)
+    calendar_ids: list[str] = field(default_factory=list)
+    rules: dict[str, list[Rule]] = field(default_factory=dict)  # by id, ascending by effective time
+    versions: int = 0
+    tables_hash: int = 0  # of the documents that every shard holds
+    pool_ids: list[str] = field(default_factory=list)
+    account_pools: list[int] = field(default_factory=list)  # by account slot, an index of pool_ids
+    unbound: bool = False
+    next_switch_ns: int = INT64_MAX
+
+    def define(self, body: bytes | msgspec.Raw) -> None:
+        """Apply one reference document; Refused says why not, and then nothing changed."""
+        try:
+            document = parse_document(body)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise Refused(Code.BAD_FIELD, str(error)) from error
+        for kind, name in names_used(document):
+            if (kind, name) not in self.documents and not (kind == "rule" and name in self.rules):
+                raise Refused(Code.UNKNOWN_NAME, f"{kind} {name} is not defined")
+        name = document.id
+        if isinstance(document, Rule):
+            name = f"{document.id}:{self._effective(document)}"
+        old = self.documents.get((document.kind, name))
+        if old == document:
+            return
+        if old is not None and (changed := changes_what_is_fixed(old, document)):
+            raise Refused(Code.CHANGED_DEFINITION, f"{changed} of {document.kind} {name} may not change")
+        self._fill(document, old)
+        self.documents[document.kind, name] = document
+        self.applied.append(bytes(body))
+        if not isinstance(document, Customer | Account):
+            self.tables_hash = (self.tables_hash + xxhash.xxh3_64_intdigest(bytes(body))) % 2**64
+
+    @staticmethod
+    def _effective(rule: Rule) -> int:
+        try:
+            return rule.effective_ns
+        except ValueError as error:
+            raise Refused(Code.REFUSED_DEFINITION, f"effective: {error}") from error
+
+    def _fill(self, document: AnyDocument, old: Any) -> None:
+        try:
+            if isinstance(document, Account):
+                self._account(document, old)
+            elif isinstance(document, Instrument):
+                self._instrument(document, old)
+            elif isinstance(document, Asset):
+                self._asset(document, old)
+            elif isinstance(document, Calendar):
+                self._calendar(document)
+            elif isinstance(document, Pool) and old is None:
+                self.pool_ids.append(document.id)
+            elif isinstance(document, Rule):
+                self._rule(document)
+        except ValueError as error:
+            raise Refused(Code.REFUSED_DEFINITION, str(error)) from error
+
+    def asset_slot(self, asset_id: str) -> int:
+        """The slot of a defined asset."""
+        return int(find(self.state.asset_keys, _u64(key64(asset_id))))
+
+    def instrument_slot(self, instrument_id: str) -> int:
+        """The slot of a defined instrument."""
+        return int(find(self.state.instrument_keys, _u64(key64(instrument_id))))
+
+    def account_slot(self, account_id: str) -> int:
+        """The slot of an account, or NONE."""
+        return int(find(self.state.account_keys, _u64(key64(account_id))))
+
+    def _new_key(self, table: Any, name: str, used: int, limit: int, full: Code) -> int:
+        key = key64(name)
+        if find(table, _u64(key)) != NONE:
+            raise Refused(Code.KEY_COLLISION, f"{name} has the 64-bit key of another id")
+        if used >= limit:
+            raise Refused(full)
+        return key
+
+    def _account(self, document: Account, old: Account | None) -> None:
+        if old is not None:
+            return
+        now, accounts = self.state.now[0], self.state.accounts
+        slot = len(self.account_ids)
+        key = self._new_key(self.state.account_keys, document.id, slot, self.limits.accounts, Code.FULL_ACCOUNTS)
+        asset = self.asset_slot(document.currency)
+        kind = self.documents["asset", document.currency]
+        _refuse_unless(
+            isinstance(kind, Asset) and kind.type in ("currency", "crypto"), f"{document.currency} is no currency"
+        )
+        insert(self.state.account_keys, _u64(key), slot)
+        accounts.key[slot] = key
+        accounts.asset[slot] = asset
+        accounts.phase_ns[slot] = key % int(now["spread_ns"])
+        accounts.first_position[slot] = NONE
+        accounts.flags[slot] = VALUE_DIRTY
+        now["accounts"] = slot + 1
+        self.account_ids.append(document.id)
+        self.account_pools.append(self.pool_ids.index(document.pool))
+
+    def _asset(self, document: Asset, old: Asset | None) -> None:
+        haircut = scaled(document.haircut, NS)
+        _refuse_unless(0 <= haircut <= NS, f"haircut {document.haircut} is not between 0 and 1")
+        if old is not None:
+            slot = self.asset_slot(document.id)
+            self.state.assets[slot]["haircut"] = haircut
+            held = self.state.accounts.holding[slot] != 0
+            self.state.accounts.flags[held] |= VALUE_DIRTY
+            return
+        slot = len(self.asset_ids)
+        key = self._new_key(self.state.asset_keys, document.id, slot, self.limits.assets, Code.FULL_ASSETS)
+        own = document.currency == document.id
+        _refuse_unless(own == (document.id == BASE), f"{BASE} and only {BASE} is an asset of its own currency")
+        row = self.state.assets[slot]
+        numerator, denominator = self._unit_value(document)
+        insert(self.state.asset_keys, _u64(key), slot)
+        row["key"], row["haircut"], row["currency_slot"] = key, haircut, NONE
+        row["currency"] = slot if own else self.asset_slot(document.currency)
+        row["instrument"] = NONE if document.instrument is None else self.instrument_slot(document.instrument)
+        row["is_currency"] = document.type == "currency"
+        row["unit"] = 10 ** (8 - document.decimals)
+        row["numerator"], row["denominator"] = numerator, denominator
+        row["quality"] = Quality.UNPRICED
+        self.state.now[0]["assets"] = slot + 1
+        self.asset_ids.append(document.id)
+
+    def _unit_value(self, document: Asset) -> tuple[int, int]:
+        """What one minor unit is worth in the currency's minor units x 1e12: a fraction of the mark, or of one."""
+        currency = document if document.id == document.currency else self.documents["asset", document.currency]
+        assert isinstance(currency, Asset)
+        value = Fraction(10 ** (12 + currency.decimals), 10**document.decimals)
+        if document.id == BASE:
+            value = Fraction(10**14, 10**document.decimals)  # US cents, whatever the smallest unit held
+        if document.instrument is not None:
+            priced = self.documents["instrument", document.instrument]
+            assert isinstance(priced, Instrument)
+            _refuse_unless(not priced.inverse, f"{document.instrument} is inverse and cannot value an asset")
+            _refuse_unless(
+                priced.currency == document.currency,
+                f"{document.instrument} is in {priced.currency}, not {document.currency}",
+            )
+            value *= Fraction(priced.tick) * Fraction(priced.multiplier) / 1000
+        fits = value.numerator < EXACT and value.denominator < EXACT and (document.instrument or value.denominator == 1)
+        _refuse_unless(bool(fits), "the value of its smallest unit cannot be held exactly")
+        return value.numerator, value.denominator
+
+    def _calendar(self, document: Calendar) -> None:
+        rows = _week(document)
+        if document.id not in self.calendar_ids:
+            if len(self.calendar_ids) >= self.limits.calendars:
+                raise Refused(Code.FULL_CALENDARS)
+            self.calendar_ids.append(document.id)
+        table = self.state.sessions[self.calendar_ids.index(document.id)]
+        table[:] = 0
+        for i, (start, stop) in enumerate(rows):
+            table[i] = start, stop
+
+    def _rule(self, document: Rule) -> None:
+        if self.versions >= self.limits.rules:
+            raise Refused(Code.FULL_RULES)
+        check_rule(document)
+        self.versions += 1
+        versions = self.rules.setdefault(document.id, [])
+        versions.append(document)
+        versions.sort(key=lambda rule: rule.effective_ns)
+        self.unbound = True
+
+    def bind_rules(self, clock_ns: int) -> None:
+        """Bind each instrument to the newest version of its rule that is effective at this time."""
+        if not self.unbound and clock_ns < self.next_switch_ns:
+            return
+        for slot, name in enumerate(self.instrument_ids):
+            document = self.documents["instrument", name]
+            assert isinstance(document, Instrument)
+            bind(self.state, slot, self.rule_in_force(document.rule, clock_ns), self._binding(document))
+        later = [r.effective_ns for versions in self.rules.values() for r in versions if r.effective_ns > clock_ns]
+        self.next_switch_ns = min(later, default=INT64_MAX)
+        self.unbound = False
+
+    def rule_in_force(self, rule_id: str | None, clock_ns: int) -> Rule | None:
+        """The newest version of a rule that is effective, or None."""
+        if rule_id is None:
+            return None
+        return next((r for r in reversed(self.rules[rule_id]) if r.effective_ns <= clock_ns), None)
+
+    def _binding(self, document: Instrument) -> Binding:
+        currency = self.documents["asset", document.currency]
+        assert isinstance(currency, Asset)
+        return Binding(decimals=currency.decimals, lot=Fraction(document.lot))
+
+    def _factor(self, name: str) -> int:
+        if name in self.factor_names:
+            return self.factor_names.index(name)
+        slot = len(self.factor_names)
+        if slot >= self.limits.factors:
+            raise Refused(Code.FULL_FACTORS)
+        self.factor_names.append(name)
+        self.state.factor_keys[slot] = key64(name)
+        self.state.now[0]["factors"] = slot + 1
+        return slot
+
+    def _currency(self, asset: int) -> int:
+        row = self.state.assets[asset]
+        if row["currency_slot"] != NONE:
+            return int(row["currency_slot"])
+        slot = int(self.state.now[0]["currencies"])
+        if slot >= self.limits.currencies:
+            raise Refused(Code.FULL_CURRENCIES)
+        row["currency_slot"] = slot
+        self.state.currencies[slot] = asset
+        self.state.now[0]["currencies"] = slot + 1
+        return slot
+
+    def _instrument(self, document: Instrument, old: Instrument | None) -> None:
+        if old is not None:
+            slot = self.instrument_slot(document.id)
+            terms = self._terms(document)
+            row = self.state.instruments[slot]
+            _refuse_unless(
+                not row["priced"] or terms["low"] <= row["mark"] * Fraction(terms["tick"], 1000) <= terms["high"],
+                "the mark is outside the new band",
+            )
+            change = terms["dv01"] - int(row["dv01"])
+            if change and row["dv01_factor"] != NONE:
+                add_exposure(self.state, slot, int(row["dv01_factor"]), change)
+                row["switched"] = 1
+        else:
+            slot = len(self.instrument_ids)
+            terms = self._terms(document)
+            key = self._new_key(
+                self.state.instrument_keys, document.id, slot, self.limits.instruments, Code.FULL_INSTRUMENTS
+            )
+            row = self.state.instruments[slot]
+            self._open(document, slot, key, terms)
+        for name in ("low", "high", "max_lots", "stale_ns", "calendar", "dv01"):
+            row[name] = terms[name]
+        self.unbound = True
+
+    def _open(self, document: Instrument, slot: int, key: int, terms: dict[str, int]) -> None:
+        """Fill the row of a new instrument."""
+        asset, row = self.asset_slot(document.currency), self.state.instruments[slot]
+        own = document.underlying or (document.id if document.type == "spot" else None)
+        factors = len(self.factor_names)
+        currency_known = self.state.assets[asset]["currency_slot"] != NONE
+        if document.tradable:
+            wanted = []
+            if document.dv01 is not None:
+                wanted = [f"dv01:{document.currency}:{document.bucket}"]
+            elif own is not None:
+                wanted = [f"delta:{own}"]
+            new = [name for name in wanted if name not in self.factor_names]
+            if factors + len(new) > self.limits.factors:
+                raise Refused(Code.FULL_FACTORS)
+        else:
+            wanted = []
+        if not currency_known and int(self.state.now[0]["currencies"]) >= self.limits.currencies:
+            raise Refused(Code.FULL_CURRENCIES)
+        for name, value in terms.items():
+            row[name] = value
+        row["key"], row["asset"], row["currency"] = key, asset, self._currency(asset)
+        row["inverse"], row["tradable"] = document.inverse, document.tradable
+        row["dv01_factor"] = row["delta_factor"] = NONE
+        for name in wanted:
+            row["dv01_factor" if name.startswith("dv01") else "delta_factor"] = self._factor(name)
+        row["first_chunk"] = row["last_chunk"] = row["volatilities"] = NONE
+        row["quality"] = row["mark_quality"] = Quality.UNPRICED
+        row["tiers"] = slot
+        insert(self.state.instrument_keys, _u64(key), slot)
+        self.instrument_ids.append(document.id)
+        self.state.now[0]["instruments"] = slot + 1
+        # its own id may be its underlying, so the slot exists before it is looked up
+        row["underlying"] = NONE if own is None else self.instrument_slot(own)
+
+    def _terms(self, document: Instrument) -> dict[str, int]:
+        """The numbers of an instrument's row, checked; ValueError or Refused where they contradict each other."""
+        currency = self.documents["asset", document.currency]
+        assert isinstance(currency, Asset)
+        micros = 10 ** (currency.decimals + 6)
+        tick, lot = scaled(document.tick, NS), scaled(document.lot, QUANTITY_ONE)
+        low, high = (scaled(price, NS) for price in document.band)
+        _refuse_unless(tick > 0 and lot > 0 and document.multiplier > 0, "tick, lot and multiplier must be above 0")
+        _refuse_unless(tick < EXACT, f"tick {document.tick} is above {EXACT // NS}")
+        _refuse_unless(low <= high, f"band {document.band[0]} to {document.band[1]} is empty")
+        _refuse_unless((document.dv01 is None) == (document.bucket is None), "dv01 and bucket go together")
+        terms = {"tick": tick, "lot": lot, "low": low, "high": high, "tick_value": 0, "contract": 0, "scale": 0}
+        per_lot = Fraction(document.lot) * Fraction(document.multiplier)
+        if document.inverse:
+            _refuse_unless(low > 0 and high < EXACT, f"the band of an inverse contract lies between 0 and {EXACT // NS}")
+            _refuse_unless(tick % 1000 == 0, "the tick of an inverse contract is a multiple of 0.000001")
+            terms["contract"] = _whole(per_lot * NS, "lot x multiplier")
+            terms["scale"] = micros
+        else:
+            terms["tick_value"] = _whole(
+                per_lot * Fraction(document.tick) * micros, "lot x tick x multiplier in 1e-6 minor units"
+            )
+        terms["stale_ns"] = round((document.stale_after or 0) * NS)
+        terms["calendar"] = NONE if document.calendar is None else self.calendar_ids.index(document.calendar)
+        terms["expiry_ns"] = 0 if document.expiry is None else time_ns(document.expiry)
+        _refuse_unless(document.expiry is None or terms["expiry_ns"] > 0, "expiry is at 1970")
+        dv01 = Fraction(document.dv01 or 0) * per_lot * micros
+        terms["dv01"] = divide_half_even(dv01.numerator, dv01.denominator)
+        delta = per_lot * DELTA_ONE
+        terms["delta"] = 0 if document.inverse else divide_half_even(delta.numerator, delta.denominator)
+        ratio = Fraction(DELTA_ONE, micros)
+        terms["delta_multiplier"], terms["delta_divisor"] = ratio.numerator, ratio.denominator
+        terms["max_lots"] = _max_lots(terms, document.inverse)
+        _refuse_unless(max(abs(terms["dv01"]), terms["delta"]) <= INT64_MAX, "a lot's sensitivity is too large")
+        return terms
+
+
+def _max_lots(terms: dict[str, int], inverse: bool) -> int:
+    """How many lots stay exact: their value at either end of the band is below 2^61 micros."""
+    ends = (terms["low"], terms["high"])
+    if inverse:
+        values = [divide_half_even(terms["contract"] * terms["scale"], price) for price in ends]
+    else:
+        marks = [divide_half_even(price * 1000, terms["tick"]) for price in ends]
+        values = [abs(divide_half_even(mark * terms["tick_value"], 1000)) for mark in marks]
+        fits = all(abs(mark) <= INT64_MAX and abs(mark * terms["tick_value"]) < 2 * MAX_VALUE for mark in marks)
+        _refuse_unless(fits, "the band is too wide for its tick")
+    values.append(terms["tick_value"])
+    _refuse_unless(max(values) < MAX_VALUE, "one lot is worth too much to be held exactly")
+    return min(MAX_LOTS, MAX_VALUE // max(1, *values))
+
+
+def _whole(value: Fraction, what: str) -> int:
+    _refuse_unless(
+        value.denominator == 1 and 1 <= value.numerator <= INT64_MAX,
+        f"{what} is {float(value):g}, not a whole number from 1",
+    )
+    return value.numerator
+
+
+def _u64(key: int) -> Any:
+    return np.uint64(key)
+
+
+def _week(document: Calendar) -> list[tuple[int, int]]:
+    """Sessions as spans within the week from Thursday 00:00, split where they cross its end, merged where they touch."""
+    spans: list[tuple[int, int]] = []
+    for opens, closes in document.sessions:
+        start, stop = _moment(opens), _moment(closes)
+        spans += [(start, stop)] if start < stop else [(start, WEEK_NS), (0, stop)]
+    merged: list[tuple[int, int]] = []
+    for start, stop in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(stop, merged[-1][1])
+        elif start < stop:
+            merged.append((start, stop))
+    _refuse_unless(len(merged) <= MAX_SESSIONS, f"over {MAX_SESSIONS} sessions a week")
+    return merged
+
+
+def _moment(text: str) -> int:
+    day, _, clock = text.partition(" ")
+    hours, _, minutes = clock.partition(":")
+    if day not in _DAYS or not (hours.isdigit() and minutes.isdigit() and int(hours) <= 24 and int(minutes) < 60):
+        raise ValueError(f"{text!r} is not a moment of the week such as 'Sun 23:00'")
+    return (_DAYS.index(day) * 1440 + int(hours) * 60 + int(minutes)) * 60 * NS

@@ -1,0 +1,143 @@
+"""Equity, status and quality of the accounts that a clock finds changed."""
+
+from typing import Any
+
+from engine.arithmetic import E6, E9, E12, kernel, mul_div_floor
+from engine.book import MAX_SUM
+from engine.margin import margin_account, rebuild_rates, scratch
+from engine.report import ChangeKind, Quality, Status
+from engine.revalue import revalue_assets, revalue_instruments
+from engine.state import MARGIN_DUE, POSITIONS_DIRTY, VALUE_DIRTY, State
+
+_OK, _WATCH, _CALL, _DEBIT = int(Status.OK), int(Status.WATCH), int(Status.CALL), int(Status.DEBIT)
+_FRESH, _STALE, _UNPRICED = int(Quality.FRESH), int(Quality.STALE), int(Quality.UNPRICED)
+_STATUS, _QUALITY = int(ChangeKind.STATUS), int(ChangeKind.QUALITY)
+
+
+@kernel
+def account_quality(state: State, account: int) -> int:
+    """The worst quality among the inputs of an account: instruments it holds, assets it holds or owes, its own currency."""
+    accounts, own = state.accounts, state.accounts.asset[account]
+    if accounts.unpriced[account] > 0:
+        return _UNPRICED
+    quality = _STALE if accounts.stale[account] > 0 else _FRESH
+    for j in range(state.now[0].assets):
+        row = state.assets[j]
+        used = accounts.holding[j, account] != 0 or own == j
+        if row.currency_slot != -1:
+            value, book = accounts.value[row.currency_slot, account], accounts.book[row.currency_slot, account]
+            used = used or value != 0 or book != 0
+            if abs(value) >= MAX_SUM or abs(book) >= MAX_SUM or abs(value - book) >= MAX_SUM:
+                return _UNPRICED
+        if used:
+            quality = max(quality, int(row.quality))
+    return quality
+
+
+@kernel
+def account_equity(state: State, account: int) -> int:
+    """Net liquidating value and haircut collateral in minor units of the account's currency, each asset rounded down."""
+    accounts, into = state.accounts, state.accounts.asset[account]
+    total = 0
+    for j in range(state.now[0].assets):
+        row = state.assets[j]
+        amount = accounts.holding[j, account]
+        if amount > 0:
+            amount = mul_div_floor(amount, E9 - row.haircut, E9)
+        if row.currency_slot != -1:
+            amount += (accounts.value[row.currency_slot, account] - accounts.book[row.currency_slot, account]) // E6
+        if amount != 0:
+            if j != into:
+                amount = mul_div_floor(amount, row.rate, state.assets[into].rate)
+            total += amount
+    return total
+
+
+@kernel
+def classify(equity: int, initial: int, maintenance: int) -> int:
+    """Status by equity alone: 17 CFR 1.44(a) undermargined below maintenance, withdrawals only above initial."""
+    if equity < 0:
+        return _DEBIT
+    if equity < maintenance:
+        return _CALL
+    return _WATCH if equity < initial else _OK
+
+
+@kernel
+def _change(state: State, changes: Any, at: int, account: int, kind: int, before: int, after: int) -> int:
+    state.accounts.change[account] += 1
+    row = changes[at]
+    row.account, row.kind, row.before, row.after = account, kind, before, after
+    row.change, row.amount = state.accounts.change[account], state.accounts.call[account]
+    row.ts_ns = state.now[0].clock_ns
+    return at + 1
+
+
+@kernel
+def _evaluate(state: State, account: int, quality: int, changes: Any, at: int) -> int:
+    """Figures and status of one account; while it is UNPRICED both stay as they were. Returns where the next change goes."""
+    accounts = state.accounts
+    before = int(accounts.status[account])
+    if quality != _UNPRICED:
+        equity = account_equity(state, account)
+        initial, maintenance = accounts.initial[account], accounts.maintenance[account]
+        accounts.equity[account] = equity
+        accounts.call[account] = initial - equity if equity < maintenance else 0
+        rate = state.assets[accounts.asset[account]].rate
+        accounts.excess_usd[account] = mul_div_floor(equity - initial, rate, E12)
+        status = classify(equity, initial, maintenance)
+        if status != before:
+            accounts.status[account] = status
+            at = _change(state, changes, at, account, _STATUS, before, status)
+    held = int(accounts.quality[account])
+    if quality != held:
+        accounts.quality[account] = quality
+        at = _change(state, changes, at, account, _QUALITY, held, quality)
+    accounts.touched[account] = 1
+    return at
+
+
+@kernel
+def evaluate_accounts(state: State, passed_ns: int, changes: Any) -> int:
+    """Margin the accounts that are due, then evaluate those that changed; returns the number of changes.
+
+    passed_ns: since the clock before. An account is margined at once when its positions changed, else at the first clock
+    past its own phase. changes: CHANGE rows, two per account at most.
+    """
+    now, accounts = state.now[0], state.accounts
+    window = now.spread_ns
+    into = now.clock_ns % window
+    sums, at = scratch(state), 0
+    for account in range(now.accounts):
+        flags = int(accounts.flags[account])
+        if flags == 0:
+            continue
+        since = into - accounts.phase_ns[account]
+        if since < 0:
+            since += window
+        margins = flags & POSITIONS_DIRTY != 0 or (flags & MARGIN_DUE != 0 and since < passed_ns)
+        if not margins and flags & VALUE_DIRTY == 0:
+            continue
+        quality = account_quality(state, account)
+        if quality == _UNPRICED:
+            flags &= POSITIONS_DIRTY | MARGIN_DUE
+        elif margins:
+            margin_account(state, account, sums)
+            flags = 0
+        else:
+            flags &= MARGIN_DUE
+        accounts.flags[account] = flags
+        at = _evaluate(state, account, quality, changes, at)
+    return at
+
+
+@kernel
+def run_clock(state: State, ts_ns: int, changes: Any) -> int:
+    """Everything a clock does after rules were bound; returns the number of CHANGE rows written."""
+    now = state.now[0]
+    passed_ns = max(0, ts_ns - now.clock_ns)
+    now.clock_ns = max(now.clock_ns, ts_ns)
+    revalue_instruments(state)
+    revalue_assets(state)
+    rebuild_rates(state)
+    return evaluate_accounts(state, passed_ns, changes)

@@ -1,0 +1,89 @@
+"""Digests of the state by ids, not slots: equal for equal content, however the log was cut or sharded."""
+
+from typing import Any
+
+import numpy as np
+
+from engine.arithmetic import kernel, mix, wrapping_add
+from engine.state import CHUNK, NONE, State
+
+_SEED = np.uint64(0x5EED)
+
+
+@kernel
+def _account_hash(state: State, account: int) -> Any:
+    accounts, book = state.accounts, state.book
+    h = mix(_SEED, accounts.key[account])
+    for value in (
+        accounts.equity[account], accounts.initial[account], accounts.maintenance[account], accounts.call[account],
+        accounts.excess_usd[account], accounts.change[account],
+    ):  # fmt: skip
+        h = mix(h, value)
+    h = mix(h, (int(accounts.status[account]) << 16) + (int(accounts.quality[account]) << 8) + int(accounts.flags[account]))
+    parts = np.uint64(0)
+    for j in range(state.now[0].assets):
+        if accounts.holding[j, account] != 0:
+            parts = wrapping_add(parts, mix(mix(_SEED, state.assets[j].key), accounts.holding[j, account]))
+    for c in range(state.now[0].currencies):
+        key = mix(_SEED, state.assets[state.currencies[c]].key)
+        if accounts.value[c, account] != 0 or accounts.book[c, account] != 0:
+            parts = wrapping_add(parts, mix(mix(key, accounts.value[c, account]), accounts.book[c, account]))
+    for f in range(state.now[0].factors):
+        if accounts.exposure[f, account] != 0:
+            parts = wrapping_add(parts, mix(mix(_SEED, state.factor_keys[f]), accounts.exposure[f, account]))
+    slot = accounts.first_position[account]
+    while slot != NONE:
+        row = book.position[slot]
+        p = mix(_SEED, state.instruments[book.chunk_instrument[slot // CHUNK]].key)
+        p = mix(mix(mix(p, book.lots[slot]), row.cost), row.realized)
+        parts = wrapping_add(parts, mix(mix(p, row.as_of_ns), row.last_trade_ns))
+        slot = row.next
+    return mix(h, parts)
+
+
+@kernel
+def accounts_digest(state: State) -> Any:
+    """The sum, modulo 2^64, of one hash per account."""
+    total = np.uint64(0)
+    for account in range(state.now[0].accounts):
+        total = wrapping_add(total, _account_hash(state, account))
+    return total
+
+
+@kernel
+def tables_digest(state: State) -> Any:
+    """The sum, modulo 2^64, of hashes of what every shard holds alike: marks, margin rates, volatilities, asset rates, clock."""
+    total = mix(_SEED, state.now[0].clock_ns)
+    for i in range(state.now[0].instruments):
+        row = state.instruments[i]
+        h = mix(mix(mix(_SEED, row.key), row.mark), row.mark_ts_ns)
+        h = mix(mix(mix(h, row.settlement), row.lot_value), row.delta)
+        h = mix(mix(mix(h, row.initial_rate), row.maintenance_rate), row.built_value)
+        h = mix(mix(mix(h, row.built_mark), row.built_volatility), row.built_ns)
+        bits = (int(row.priced) << 4) + (int(row.settled) << 3) + (int(row.closed) << 2) + int(row.quality)
+        total = wrapping_add(total, mix(mix(h, bits), row.rule_version))
+    for v in range(state.now[0].volatilities):
+        held = state.volatilities[v]
+        h = mix(mix(_SEED, state.instruments[held.underlying].key), held.tenor)
+        total = wrapping_add(total, mix(mix(mix(h, held.value), held.ts_ns), held.basis_points))
+    for j in range(state.now[0].assets):
+        asset = state.assets[j]
+        total = wrapping_add(total, mix(mix(mix(_SEED, asset.key), asset.rate), int(asset.quality)))
+    return total
+
+
+@kernel
+def origins_digest(state: State) -> Any:
+    """A hash of what recovery needs beyond the digest: watermarks, covered ranges and the remembered ids."""
+    total, now = np.uint64(0), state.now[0]
+    for kind in range(state.covered.shape[0]):
+        for partition in range(state.covered.shape[1]):
+            h = mix(mix(_SEED, kind), partition)
+            h = mix(mix(h, state.watermark_offset[kind, partition]), state.watermark_index[kind, partition])
+            total = wrapping_add(total, mix(h, state.covered[kind, partition]))
+    for generation in range(2):
+        for at in range(state.ids.shape[1]):
+            key = state.ids[generation, at]
+            if key != 0:
+                total = wrapping_add(total, mix(mix(_SEED, key), int(generation == now.generation)))
+    return mix(total, now.ids)

@@ -1,0 +1,141 @@
+"""What a step reports: counts, rejects, changes of status and quality; and the views that monitors read."""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.codes import Code
+from engine.events import KINDS, Kind
+
+
+class Status(IntEnum):
+    """An account's margin status, from best to worst; the numbers are part of the snapshot format."""
+
+    OK = 0
+    WATCH = 1
+    CALL = 2
+    OVERDUE = 3
+    RESTRICTED = 4
+    DEBIT = 5
+
+
+class Quality(IntEnum):
+    """How good the inputs of an account's figures are; a state, never a number."""
+
+    FRESH = 0
+    STALE = 1
+    UNPRICED = 2
+
+
+class ChangeKind(IntEnum):
+    """What changed about an account."""
+
+    STATUS = 1
+    QUALITY = 2
+
+
+CHANGE: Final = np.dtype(
+    [
+        ("account", "<i4"),  # slot
+        ("kind", "u1"),
+        ("before", "u1"),
+        ("after", "u1"),
+        ("change", "<i8"),  # the account's change number
+        ("amount", "<i8"),  # the call, minor units of the account's currency
+        ("ts_ns", "<i8"),
+    ]
+)
+FIGURES: Final = np.dtype(
+    [
+        ("status", "u1"),
+        ("quality", "u1"),
+        ("equity", "<i8"),  # minor units of the account's currency
+        ("initial", "<i8"),
+        ("maintenance", "<i8"),
+        ("call", "<i8"),
+        ("excess_usd", "<i8"),  # US cents
+        ("change", "<i8"),
+    ]
+)
+UTILIZATION_BOUNDS: Final = (0.25, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0, 1.1, 1.25, 1.5, 2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """One event that was not applied: why, and where it came from."""
+
+    code: Code
+    kind: Kind
+    partition: int
+    offset: int
+    index: int
+    ts_ns: int
+
+
+def _counts() -> NDArray[np.int64]:
+    return np.zeros(KINDS, np.int64)
+
+
+@dataclass(slots=True)
+class Report:
+    """What one frame did. Counts are by Kind; what every shard sees is counted by shard 0 only.
+
+    oldest_ns: the batch's oldest Kafka timestamp, 0 when the frame does not end a batch.
+    """
+
+    offset: int
+    clock_ns: int
+    oldest_ns: int = 0
+    applied: NDArray[np.int64] = field(default_factory=_counts)
+    superseded: NDArray[np.int64] = field(default_factory=_counts)
+    redelivered: NDArray[np.int64] = field(default_factory=_counts)
+    rejects: list[Reject] = field(default_factory=list)
+    changes: NDArray[np.void] = field(default_factory=lambda: np.empty(0, CHANGE))
+
+
+@dataclass(frozen=True, slots=True)
+class AccountInfo:
+    """Who an account is; decimals of its currency's minor unit."""
+
+    id: str
+    customer: str
+    pool: str
+    currency: str
+    decimals: int
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """One shard's accounts in sum: by status and quality, money per pool in US cents, utilization as a histogram.
+
+    utilization_counts has one bucket per bound of UTILIZATION_BOUNDS and one above them all.
+    """
+
+    by_status: dict[str, int]
+    by_quality: dict[str, int]
+    equity_usd: dict[str, int]
+    initial_usd: dict[str, int]
+    maintenance_usd: dict[str, int]
+    deficit_usd: dict[str, int]
+    utilization_counts: NDArray[np.int64]
+    utilization_sum: float
+    price_age_seconds_max: float
+    open_calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """Hashes of the state by ids: a sum over accounts, and one of the tables that every shard holds alike."""
+
+    accounts: int
+    tables: int
+
+
+def combine(digests: list[Digest]) -> int:
+    """One number for a whole log, the same for any number of shards and any cut; ValueError when the tables differ."""
+    if len({d.tables for d in digests}) != 1:
+        raise ValueError("the shards hold different tables: marks, volatilities or definitions are not the same")
+    return (sum(d.accounts for d in digests) + digests[0].tables) % 2**64

@@ -1,0 +1,202 @@
+"""What a clock does to the market side: expiry, prices into values and exposures, quality of inputs, rates of assets."""
+
+from typing import Any, Final
+
+from engine.apply import find_volatility
+from engine.arithmetic import E12, half_even_product, kernel
+from engine.book import count_quality, delta_per_lot, lot_value
+from engine.report import Quality
+from engine.state import CHUNK, MAX_SESSIONS, NONE, POSITIONS_DIRTY, VALUE_DIRTY, VOLATILITY, State
+
+WEEK_NS: Final = 7 * 86_400 * 10**9
+_FRESH = int(Quality.FRESH)
+_STALE = int(Quality.STALE)
+_UNPRICED = int(Quality.UNPRICED)
+
+
+@kernel
+def add_value(state: State, instrument: int, change: int) -> None:
+    """Add lots x change (micros a lot) to the value of every holder of an instrument: the pass a price tick makes."""
+    book, accounts, row = state.book, state.accounts, state.instruments[instrument]
+    value, flags = accounts.value[row.currency], accounts.flags
+    chunk = row.first_chunk
+    while chunk != NONE:
+        first = chunk * CHUNK
+        used = row.last_used if chunk == row.last_chunk else CHUNK
+        for slot in range(first, first + used):
+            lots = book.lots[slot]
+            account = book.account[slot]
+            value[account] += lots * change
+            flags[account] |= VALUE_DIRTY * int(lots != 0)
+        chunk = book.chunk_next[chunk]
+
+
+@kernel
+def add_exposure(state: State, instrument: int, factor: int, change: int) -> None:
+    """Add lots x change to one exposure of every holder of an instrument whose sensitivity changed."""
+    book, exposure, row = state.book, state.accounts.exposure[factor], state.instruments[instrument]
+    chunk = row.first_chunk
+    while chunk != NONE:
+        first = chunk * CHUNK
+        used = row.last_used if chunk == row.last_chunk else CHUNK
+        for slot in range(first, first + used):
+            exposure[book.account[slot]] += book.lots[slot] * change
+        chunk = book.chunk_next[chunk]
+
+
+@kernel
+def reprice(state: State, instrument: int) -> None:
+    """Bring the holders of an instrument from the lot value they hold to that of its mark."""
+    row = state.instruments[instrument]
+    value = lot_value(row, row.mark)
+    if value == row.lot_value:
+        return
+    add_value(state, instrument, value - row.lot_value)
+    row.lot_value = value
+    if row.inverse and row.delta_factor != NONE:
+        delta = delta_per_lot(row, value)
+        add_exposure(state, instrument, row.delta_factor, delta - row.delta)
+        row.delta = delta
+
+
+@kernel
+def close_expired(state: State, instrument: int) -> None:
+    """Close every position of an expired instrument at its settlement price: all profit is realized, nothing is held."""
+    book, accounts, row = state.book, state.accounts, state.instruments[instrument]
+    value = lot_value(row, row.settlement)
+    chunk = row.first_chunk
+    while chunk != NONE:
+        first = chunk * CHUNK
+        used = row.last_used if chunk == row.last_chunk else CHUNK
+        for slot in range(first, first + used):
+            lots, account = book.lots[slot], book.account[slot]
+            if lots == 0:
+                continue
+            position = book.position[slot]
+            position.realized += lots * value - position.cost
+            position.cost = 0
+            accounts.book[row.currency, account] -= lots * value
+            accounts.value[row.currency, account] -= lots * row.lot_value
+            if row.dv01_factor != NONE:
+                accounts.exposure[row.dv01_factor, account] -= lots * row.dv01
+            if row.delta_factor != NONE:
+                accounts.exposure[row.delta_factor, account] -= lots * row.delta
+            count_quality(state, account, row.quality, -1)
+            book.lots[slot] = 0
+            accounts.flags[account] |= POSITIONS_DIRTY | VALUE_DIRTY
+        chunk = book.chunk_next[chunk]
+    row.closed = 1
+
+
+@kernel
+def open_time(sessions: Any, ts_ns: int) -> int:
+    """Nanoseconds inside a calendar's weekly sessions from a fixed Thursday up to a time."""
+    weeks, into = ts_ns // WEEK_NS, ts_ns % WEEK_NS
+    total, part = 0, 0
+    for i in range(MAX_SESSIONS):
+        start, stop = sessions[i, 0], sessions[i, 1]
+        total += stop - start
+        part += max(0, min(into, stop) - start)
+    return weeks * total + part  # type: ignore[no-any-return]
+
+
+@kernel
+def _mark_quality(state: State, row: Any) -> int:
+    """FRESH, STALE or UNPRICED by the age of the mark alone."""
+    if not row.priced:
+        return _UNPRICED
+    clock_ns = state.now[0].clock_ns
+    if row.stale_ns == 0 or clock_ns - row.mark_ts_ns <= row.stale_ns:
+        return _FRESH
+    if row.calendar == NONE:
+        return _STALE
+    sessions = state.sessions[row.calendar]
+    age = open_time(sessions, clock_ns) - open_time(sessions, row.mark_ts_ns)
+    return _STALE if age > row.stale_ns else _FRESH
+
+
+@kernel
+def _instrument_quality(state: State, row: Any) -> int:
+    """The worst of an instrument's inputs: its mark, the settlement an expired one waits for, the volatility its rule needs."""
+    if row.closed:
+        return _FRESH
+    quality = int(row.mark_quality)
+    if row.expiry_ns != 0 and row.expiry_ns <= state.now[0].clock_ns:
+        return _UNPRICED
+    if row.model == VOLATILITY:
+        at = NONE if row.underlying == NONE else find_volatility(state, row.underlying, row.tenor)
+        if at == NONE:
+            return _UNPRICED
+        if row.volatility_stale_ns != 0:
+            age = state.now[0].clock_ns - state.volatilities[at].ts_ns
+            if age > row.volatility_stale_ns:
+                quality = max(quality, _STALE)
+    return quality
+
+
+@kernel
+def _move_holders(state: State, instrument: int, quality: int) -> None:
+    """Move the quality counters of an instrument's holders to its new quality."""
+    book, row = state.book, state.instruments[instrument]
+    chunk = row.first_chunk
+    while chunk != NONE:
+        first = chunk * CHUNK
+        used = row.last_used if chunk == row.last_chunk else CHUNK
+        for slot in range(first, first + used):
+            if book.lots[slot] != 0:
+                account = book.account[slot]
+                count_quality(state, account, row.quality, -1)
+                count_quality(state, account, quality, 1)
+                state.accounts.flags[account] |= VALUE_DIRTY
+        chunk = book.chunk_next[chunk]
+    row.quality = quality
+
+
+@kernel
+def revalue_instruments(state: State) -> None:
+    """Expiry, then prices, then quality, for every instrument."""
+    clock_ns = state.now[0].clock_ns
+    for i in range(state.now[0].instruments):
+        row = state.instruments[i]
+        if row.settled and not row.closed and row.expiry_ns <= clock_ns:
+            close_expired(state, i)
+        if row.priced:
+            reprice(state, i)
+        row.mark_quality = _mark_quality(state, row)
+        quality = _instrument_quality(state, row)
+        if quality != row.quality:
+            _move_holders(state, i, quality)
+
+
+@kernel
+def asset_rate(state: State, asset: int) -> int:
+    """US cents x 1e12 of one minor unit: the mark as value in the asset's currency, then that currency's rate; 0 unpriced."""
+    row = state.assets[asset]
+    price = row.numerator
+    if row.instrument != NONE:
+        price = half_even_product(state.instruments[row.instrument].mark, row.numerator, row.denominator)
+    if row.currency == asset:
+        return int(price)
+    return half_even_product(price, state.assets[row.currency].rate, E12)
+
+
+@kernel
+def revalue_assets(state: State) -> None:
+    """Rates and quality of every asset, in order of definition; who holds or owes one that changed is to be evaluated again."""
+    accounts = state.accounts
+    for j in range(state.now[0].assets):
+        row = state.assets[j]
+        quality = _FRESH if row.currency == j else int(state.assets[row.currency].quality)
+        if row.instrument != NONE:
+            quality = max(quality, int(state.instruments[row.instrument].mark_quality))
+        rate = 0 if quality == _UNPRICED else asset_rate(state, j)
+        if rate == row.rate and quality == row.quality:
+            continue
+        row.rate, row.quality = rate, quality
+        slot = row.currency_slot
+        for account in range(state.now[0].accounts):
+            used = accounts.holding[j, account] != 0 or accounts.asset[account] == j
+            if slot != NONE:
+                used = used or accounts.value[slot, account] != 0 or accounts.book[slot, account] != 0
+            if used:
+                accounts.flags[account] |= VALUE_DIRTY

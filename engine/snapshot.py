@@ -1,0 +1,139 @@
+"""Snapshots as bytes: the reference documents in order, and the used part of every array. No I/O here.
+
+magic | format version | xxh3 of the rest | msgpack header (meta, documents, arrays with shapes) | the arrays' bytes
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from engine.arithmetic import kernel
+from engine.book import index_position
+from engine.frames import Genesis
+from engine.state import CHUNK, NONE, State
+
+MAGIC: Final = b"CMSN"
+FORMAT: Final = 1
+_HEAD: Final = struct.Struct("<4sIQQ")  # magic, format, checksum, header length
+
+
+class BadSnapshot(ValueError):
+    """The bytes are not a whole snapshot."""
+
+
+class OtherFormat(BadSnapshot):
+    """The snapshot is of another format version."""
+
+
+class Meta(msgspec.Struct, frozen=True):
+    """What stands beside the arrays; writers: (writer, its last frame number), oldest first."""
+
+    shard: int
+    offset: int
+    genesis: Genesis
+    writers: list[tuple[int, int]]
+
+
+class _Header(msgspec.Struct):
+    meta: Meta
+    bodies: list[bytes]
+    arrays: list[tuple[str, int, list[int]]]  # name, item size, shape
+
+
+def _parts(state: State, accounts: int, chunks: int, rows: tuple[int, int, int, int]) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Views of the used part of every array, by name, for so many accounts, chunks and table rows."""
+    instruments, assets, factors, volatilities = rows
+    yield "now", state.now
+    for name, array in state.accounts._asdict().items():
+        if name in ("holding", "value", "book", "exposure"):
+            used = {"holding": assets, "exposure": factors}.get(name, len(array))
+            yield f"accounts.{name}", array[:used, :accounts]
+        else:
+            yield f"accounts.{name}", array[:accounts]
+    for name in ("lots", "account", "position"):
+        yield f"book.{name}", getattr(state.book, name)[: chunks * CHUNK]
+    yield "book.chunk_instrument", state.book.chunk_instrument[:chunks]
+    yield "book.chunk_next", state.book.chunk_next[:chunks]
+    yield "instruments", state.instruments[:instruments]
+    yield "tiers", state.tiers[:instruments]
+    yield "assets", state.assets[:assets]
+    yield "volatilities", state.volatilities[:volatilities]
+    yield "watermark_offset", state.watermark_offset
+    yield "watermark_index", state.watermark_index
+    yield "covered", state.covered
+
+
+def _used(now: Any) -> tuple[int, int, tuple[int, int, int, int]]:
+    rows = tuple(int(now[name]) for name in ("instruments", "assets", "factors", "volatilities"))
+    return int(now["accounts"]), int(now["chunks"]), rows  # type: ignore[return-value]
+
+
+def pack(meta: Meta, bodies: list[bytes], state: State) -> bytes:
+    """The snapshot of a state."""
+    parts = [(name, np.ascontiguousarray(array)) for name, array in _parts(state, *_used(state.now[0]))]
+    parts += [(f"ids.{g}", state.ids[g][state.ids[g] != 0]) for g in range(2)]
+    header = msgspec.msgpack.encode(
+        _Header(meta, bodies, [(name, array.dtype.itemsize, list(array.shape)) for name, array in parts])
+    )
+    body = [header, *(array.tobytes() for _, array in parts)]
+    checksum = xxhash.xxh3_64()
+    for piece in body:
+        checksum.update(piece)
+    return b"".join([_HEAD.pack(MAGIC, FORMAT, checksum.intdigest(), len(header)), *body])
+
+
+def unpack(data: bytes) -> tuple[Meta, list[bytes], Callable[[State], None]]:
+    """Meta, the documents in order, and what fills a state in which they were defined; BadSnapshot when damaged."""
+    if len(data) < _HEAD.size or data[:4] != MAGIC:
+        raise BadSnapshot("not a snapshot")
+    _, version, checksum, length = _HEAD.unpack_from(data)
+    if version != FORMAT:
+        raise OtherFormat(f"snapshot format {version}; this program reads format {FORMAT}")
+    view = memoryview(data)[_HEAD.size :]
+    if xxhash.xxh3_64_intdigest(view) != checksum:
+        raise BadSnapshot("the checksum does not match: the snapshot is torn or damaged")
+    header = msgspec.msgpack.decode(view[:length], type=_Header)
+    return header.meta, header.bodies, lambda state: _load(state, header, view[length:])
+
+
+def _load(state: State, header: _Header, body: memoryview) -> None:
+    raw: dict[str, tuple[memoryview, list[int]]] = {}
+    at = 0
+    for name, itemsize, shape in header.arrays:
+        size = itemsize * int(np.prod(shape))
+        raw[name] = body[at : at + size], shape
+        at += size
+    now = np.frombuffer(raw["now"][0], state.now.dtype)[0]
+    for name, array in _parts(state, *_used(now)):
+        data, shape = raw[name]
+        if list(array.shape) != shape or array.nbytes != len(data):
+            raise BadSnapshot(f"array {name} has shape {shape}, the documents define {list(array.shape)}")
+        array[...] = np.frombuffer(data, array.dtype).reshape(shape)
+    for generation in range(2):
+        _fill_ids(state.ids[generation], np.frombuffer(raw[f"ids.{generation}"][0], np.uint64))
+    _fill_index(state)
+
+
+@kernel
+def _fill_ids(table: NDArray[np.uint64], keys: NDArray[np.uint64]) -> None:
+    mask = np.uint64(len(table) - 1)
+    for key in keys:
+        at = key & mask
+        while table[at] != 0:
+            at = (at + np.uint64(1)) & mask
+        table[at] = key
+
+
+@kernel
+def _fill_index(state: State) -> None:
+    book = state.book
+    for account in range(state.now[0].accounts):
+        slot = state.accounts.first_position[account]
+        while slot != NONE:
+            index_position(book.slots, account, book.chunk_instrument[slot // CHUNK], slot)
+            slot = book.position[slot].next

@@ -1,0 +1,224 @@
+"""The engine's state: a struct of arrays, allocated once from the limits. Slots are dense indexes in order of definition.
+
+Money is in micros (1e-6 of a minor unit) where a name says so, else in minor units of its currency.
+"""
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.arithmetic import kernel
+from engine.events import KINDS
+from engine.limits import Limits
+
+CHUNK: Final = 256  # positions of one instrument that lie together, so that a price tick reads memory in a row
+MAX_TIERS: Final = 16
+MAX_SESSIONS: Final = 32
+NONE: Final = -1
+
+POSITIONS_DIRTY: Final = 1
+VALUE_DIRTY: Final = 2
+MARGIN_DUE: Final = 4
+
+NO_RULE: Final = 0
+FLAT: Final = 1
+TIERED: Final = 2
+VOLATILITY: Final = 3
+
+INSTRUMENT: Final = np.dtype(
+    [
+        # definition
+        ("key", "<u8"), ("currency", "<i4"), ("asset", "<i4"), ("tick", "<i8"), ("lot", "<i8"), ("low", "<i8"), ("high", "<i8"),
+        ("tick_value", "<i8"),  # micros of one lot, one tick
+        ("contract", "<i8"), ("scale", "<i8"),  # inverse: one lot in the quote currency, micros of one unit of the currency
+        ("max_lots", "<i8"), ("expiry_ns", "<i8"), ("stale_ns", "<i8"), ("calendar", "<i4"), ("underlying", "<i4"),
+        ("dv01_factor", "<i4"), ("delta_factor", "<i4"), ("dv01", "<i8"), ("delta", "<i8"), ("delta_divisor", "<i8"),
+        ("delta_multiplier", "<i8"), ("inverse", "u1"), ("tradable", "u1"),
+        # market
+        ("priced", "u1"), ("settled", "u1"), ("closed", "u1"), ("quality", "u1"), ("mark_quality", "u1"),
+        ("mark", "<i8"), ("mark_ts_ns", "<i8"), ("settlement", "<i8"), ("lot_value", "<i8"), ("volatilities", "<i4"),
+        # holders: a list of chunks
+        ("first_chunk", "<i4"), ("last_chunk", "<i4"), ("last_used", "<i4"),
+        # margin rates per lot, and what they were built from
+        ("model", "u1"), ("switched", "u1"), ("built", "u1"), ("rule_version", "<u8"),
+        ("flat_initial", "<i8"), ("flat_maintenance", "<i8"), ("floor", "<i8"), ("factor", "<i8"), ("factor_bp", "<i8"),
+        ("initial_ratio", "<i8"), ("tenor", "<i8"), ("volatility_stale_ns", "<i8"), ("tiers", "<i4"),
+        ("initial_rate", "<i8"), ("maintenance_rate", "<i8"), ("built_value", "<i8"), ("built_mark", "<i8"),
+        ("built_volatility", "<i8"), ("built_ns", "<i8"),
+    ],
+    align=True,
+)  # fmt: skip
+ASSET: Final = np.dtype(
+    [
+        ("key", "<u8"), ("currency", "<i4"), ("currency_slot", "<i4"), ("instrument", "<i4"), ("is_currency", "u1"),
+        ("quality", "u1"), ("unit", "<i8"), ("haircut", "<i8"), ("numerator", "<i8"), ("denominator", "<i8"),
+        ("rate", "<i8"),  # US cents x 1e12 of one minor unit
+    ],
+    align=True,
+)  # fmt: skip
+VOLATILITY_ROW: Final = np.dtype(
+    [("underlying", "<i4"), ("next", "<i4"), ("tenor", "<i8"), ("value", "<i8"), ("ts_ns", "<i8"), ("basis_points", "<i8")]
+)
+POSITION: Final = np.dtype(
+    [("cost", "<i8"), ("realized", "<i8"), ("as_of_ns", "<i8"), ("last_trade_ns", "<i8"), ("next", "<i8")]
+)
+ENTRY: Final = np.dtype([("key", "<u8"), ("slot", "<i8")])
+TIER: Final = np.dtype([("above", "<i8"), ("initial", "<i8"), ("maintenance", "<i8")])
+GLOBALS: Final = np.dtype(
+    [
+        ("clock_ns", "<i8"), ("ahead_ns", "<i8"), ("spread_ns", "<i8"), ("rebuild_ns", "<i8"), ("rebuild_bps", "<i8"),
+        ("accounts", "<i8"), ("max_accounts", "<i8"), ("positions", "<i8"), ("max_positions", "<i8"), ("chunks", "<i8"),
+        ("instruments", "<i8"), ("assets", "<i8"), ("currencies", "<i8"), ("factors", "<i8"),
+        ("volatilities", "<i8"), ("max_volatilities", "<i8"),
+        ("generation", "<i8"), ("ids", "<i8"), ("max_ids", "<i8"), ("ids_from_ns", "<i8"), ("previous_ids_from_ns", "<i8"),
+    ]
+)  # fmt: skip
+
+
+class Accounts(NamedTuple):
+    """Per account, by slot; two-dimensional arrays are (currency, asset or factor, account): a tick walks along accounts."""
+
+    key: NDArray[np.uint64]
+    asset: NDArray[np.int32]  # its currency
+    phase_ns: NDArray[np.int64]
+    first_position: NDArray[np.int64]
+    flags: NDArray[np.uint8]
+    touched: NDArray[np.uint8]
+    stale: NDArray[np.int32]  # held positions whose instrument is STALE
+    unpriced: NDArray[np.int32]
+    status: NDArray[np.uint8]
+    quality: NDArray[np.uint8]
+    change: NDArray[np.int64]
+    equity: NDArray[np.int64]
+    initial: NDArray[np.int64]
+    maintenance: NDArray[np.int64]
+    call: NDArray[np.int64]
+    excess_usd: NDArray[np.int64]
+    holding: NDArray[np.int64]  # (asset, account), minor units
+    value: NDArray[np.int64]  # (currency, account), micros: market value, which is the net notional
+    book: NDArray[np.int64]  # (currency, account), micros: cost less realized profit
+    exposure: NDArray[np.int64]  # (factor, account)
+
+
+class Book(NamedTuple):
+    """Positions by slot; a chunk holds CHUNK positions of one instrument. slots: hash of (account, instrument) to slot."""
+
+    lots: NDArray[np.int64]
+    account: NDArray[np.int32]
+    position: NDArray[Any]  # POSITION
+    chunk_instrument: NDArray[np.int32]
+    chunk_next: NDArray[np.int32]
+    slots: NDArray[Any]  # ENTRY
+
+
+class State(NamedTuple):
+    """Everything a kernel reads and writes."""
+
+    now: NDArray[Any]  # GLOBALS, one row
+    accounts: Accounts
+    book: Book
+    instruments: NDArray[Any]  # INSTRUMENT
+    assets: NDArray[Any]  # ASSET
+    currencies: NDArray[np.int32]  # currency slot -> asset
+    factor_keys: NDArray[np.uint64]
+    volatilities: NDArray[Any]  # VOLATILITY_ROW
+    tiers: NDArray[Any]  # (rows of TIER, MAX_TIERS)
+    sessions: NDArray[np.int64]  # (calendar, MAX_SESSIONS, start and stop in the week); unused rows are 0, 0
+    ids: NDArray[np.uint64]  # (generation, hash set)
+    account_keys: NDArray[Any]  # ENTRY hash maps
+    instrument_keys: NDArray[Any]
+    asset_keys: NDArray[Any]
+    watermark_offset: NDArray[np.int64]  # (kind, partition)
+    watermark_index: NDArray[np.int64]
+    covered: NDArray[np.int64]
+
+
+def hash_size(entries: int) -> int:
+    """The size of an open-addressing table for so many entries: a power of two, at most 2/3 full."""
+    return 1 << max(4, (entries * 3 // 2).bit_length())
+
+
+def allocate(limits: Limits, start_ns: int) -> State:
+    """An empty state; the pages of what is not used are never touched."""
+    a, chunks = limits.accounts, -(-limits.positions // CHUNK) + limits.instruments
+    now = np.zeros(1, GLOBALS)
+    now["clock_ns"] = start_ns
+    now["ahead_ns"] = limits.ahead_ms * 10**6
+    now["spread_ns"] = limits.spread_ms * 10**6
+    now["rebuild_ns"] = limits.rebuild_ms * 10**6
+    now["rebuild_bps"] = limits.rebuild_bps
+    now["max_accounts"], now["max_positions"], now["max_ids"] = a, limits.positions, limits.ids
+    now["max_volatilities"] = limits.volatilities
+    accounts = Accounts(
+        key=np.zeros(a, np.uint64),
+        asset=np.zeros(a, np.int32),
+        phase_ns=np.zeros(a, np.int64),
+        first_position=np.zeros(a, np.int64),
+        flags=np.zeros(a, np.uint8),
+        touched=np.zeros(a, np.uint8),
+        stale=np.zeros(a, np.int32),
+        unpriced=np.zeros(a, np.int32),
+        status=np.zeros(a, np.uint8),
+        quality=np.zeros(a, np.uint8),
+        change=np.zeros(a, np.int64),
+        equity=np.zeros(a, np.int64),
+        initial=np.zeros(a, np.int64),
+        maintenance=np.zeros(a, np.int64),
+        call=np.zeros(a, np.int64),
+        excess_usd=np.zeros(a, np.int64),
+        holding=np.zeros((limits.assets, a), np.int64),
+        value=np.zeros((limits.currencies, a), np.int64),
+        book=np.zeros((limits.currencies, a), np.int64),
+        exposure=np.zeros((limits.factors, a), np.int64),
+    )
+    book = Book(
+        lots=np.zeros(chunks * CHUNK, np.int64),
+        account=np.zeros(chunks * CHUNK, np.int32),
+        position=np.zeros(chunks * CHUNK, POSITION),
+        chunk_instrument=np.zeros(chunks, np.int32),
+        chunk_next=np.zeros(chunks, np.int32),
+        slots=np.zeros(hash_size(limits.positions), ENTRY),
+    )
+    return State(
+        now=now,
+        accounts=accounts,
+        book=book,
+        instruments=np.zeros(limits.instruments, INSTRUMENT),
+        assets=np.zeros(limits.assets, ASSET),
+        currencies=np.zeros(limits.currencies, np.int32),
+        factor_keys=np.zeros(limits.factors, np.uint64),
+        volatilities=np.zeros(limits.volatilities, VOLATILITY_ROW),
+        tiers=np.zeros((limits.instruments, MAX_TIERS), TIER),
+        sessions=np.zeros((limits.calendars, MAX_SESSIONS, 2), np.int64),
+        ids=np.zeros((2, hash_size(limits.ids)), np.uint64),
+        account_keys=np.zeros(hash_size(a), ENTRY),
+        instrument_keys=np.zeros(hash_size(limits.instruments), ENTRY),
+        asset_keys=np.zeros(hash_size(limits.assets), ENTRY),
+        watermark_offset=np.full((KINDS, limits.partitions), -1, np.int64),
+        watermark_index=np.full((KINDS, limits.partitions), -1, np.int64),
+        covered=np.full((KINDS, limits.partitions), -1, np.int64),
+    )
+
+
+@kernel
+def find(table: NDArray[Any], key: int) -> int:
+    """The slot of a 64-bit key in an ENTRY hash map, or NONE."""
+    mask = np.uint64(len(table) - 1)
+    at = np.uint64(key) & mask
+    while table[at].key != 0:
+        if table[at].key == key:
+            return int(table[at].slot)
+        at = (at + np.uint64(1)) & mask
+    return NONE
+
+
+@kernel
+def insert(table: NDArray[Any], key: int, slot: int) -> None:
+    """Put a key that is not there into an ENTRY hash map."""
+    mask = np.uint64(len(table) - 1)
+    at = np.uint64(key) & mask
+    while table[at].key != 0:
+        at = (at + np.uint64(1)) & mask
+    table[at].key = key
+    table[at].slot = slot

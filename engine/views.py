@@ -1,0 +1,104 @@
+"""Read-only views of the state: sums for metrics, and everything stored by ids for comparison."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.arithmetic import E12, kernel, mul_div_floor
+from engine.definitions import Definitions
+from engine.report import UTILIZATION_BOUNDS, Population, Quality, Status
+from engine.state import CHUNK, State
+
+
+@kernel
+def _sum_pools(state: State, pools: NDArray[np.int64], sums: NDArray[np.int64]) -> None:
+    """sums[pool] += equity, initial, maintenance and deficit (equity below maintenance) of each account, in US cents."""
+    accounts = state.accounts
+    for account in range(len(pools)):
+        rate, at = state.assets[accounts.asset[account]].rate, pools[account]
+        short = accounts.maintenance[account] - accounts.equity[account]
+        sums[at, 0] += mul_div_floor(accounts.equity[account], rate, E12)
+        sums[at, 1] += mul_div_floor(accounts.initial[account], rate, E12)
+        sums[at, 2] += mul_div_floor(accounts.maintenance[account], rate, E12)
+        sums[at, 3] += mul_div_floor(max(0, short), rate, E12)
+
+
+def population(state: State, definitions: Definitions) -> Population:
+    """The accounts of a shard in sum."""
+    count, accounts = len(definitions.account_ids), state.accounts
+    status, quality = accounts.status[:count], accounts.quality[:count]
+    pool_ids, pools = definitions.pool_ids, np.array(definitions.account_pools, np.int64)
+    sums = np.zeros((len(pool_ids), 4), np.int64)
+    _sum_pools(state, pools, sums)
+    equity, maintenance = accounts.equity[:count].astype(float), accounts.maintenance[:count].astype(float)
+    used = maintenance > 0
+    ratio = np.full(count, np.inf)
+    np.divide(maintenance, equity, out=ratio, where=equity > 0)
+    ratio = ratio[used]
+    bounds = np.array(UTILIZATION_BOUNDS)
+    marks = state.instruments[: len(definitions.instrument_ids)]
+    open_marks = marks["mark_ts_ns"][(marks["priced"] == 1) & (marks["closed"] == 0)]
+    age = int(state.now[0]["clock_ns"]) - int(open_marks.min()) if len(open_marks) else 0
+
+    def per_pool(column: int) -> dict[str, int]:
+        return {pool: int(sums[i, column]) for i, pool in enumerate(pool_ids)}
+
+    return Population(
+        by_status={s.name: int((status == s).sum()) for s in Status},
+        by_quality={q.name: int((quality == q).sum()) for q in Quality},
+        equity_usd=per_pool(0),
+        initial_usd=per_pool(1),
+        maintenance_usd=per_pool(2),
+        deficit_usd=per_pool(3),
+        utilization_counts=np.bincount(np.searchsorted(bounds, ratio), minlength=len(bounds) + 1).astype(np.int64),
+        utilization_sum=float(ratio[np.isfinite(ratio)].sum()),
+        price_age_seconds_max=max(0.0, age / 1e9),
+        open_calls=int((status >= Status.CALL).sum()),
+    )
+
+
+def stored(state: State, definitions: Definitions) -> dict[str, dict[Any, Any]]:
+    """What the engine stores, by ids: exact integers, in the units of the state; zero entries are left out.
+
+    positions: (lots, cost, realized) micros; holdings: minor units; exposures: dv01 and notional in micros, delta in 1e-10
+    units of the underlying; marks: (thousandths of a tick, ts_ns); volatilities: (1e-9, basis points or not, ts_ns).
+    """
+    names, accounts = definitions.account_ids, state.accounts
+    count = len(names)
+    positions = {}
+    for chunk in range(int(state.now[0]["chunks"])):
+        row = state.instruments[state.book.chunk_instrument[chunk]]
+        instrument = definitions.instrument_ids[int(state.book.chunk_instrument[chunk])]
+        is_last = chunk == row["last_chunk"]
+        for slot in range(chunk * CHUNK, chunk * CHUNK + (int(row["last_used"]) if is_last else CHUNK)):
+            held = state.book.position[slot]
+            key = names[state.book.account[slot]], instrument
+            positions[key] = int(state.book.lots[slot]), int(held["cost"]), int(held["realized"])
+
+    def nonzero(array: NDArray[np.int64], labels: list[str]) -> dict[tuple[str, str], int]:
+        part = array[: len(labels), :count]
+        return {(names[a], labels[r]): int(part[r, a]) for r, a in zip(*np.nonzero(part), strict=True)}
+
+    currencies = [definitions.asset_ids[a] for a in state.currencies[: int(state.now[0]["currencies"])]]
+    marks = {
+        name: (int(state.instruments[i]["mark"]), int(state.instruments[i]["mark_ts_ns"]))
+        for i, name in enumerate(definitions.instrument_ids)
+        if state.instruments[i]["priced"]
+    }
+    volatilities = {
+        (definitions.instrument_ids[int(v["underlying"])], int(v["tenor"])): (
+            int(v["value"]),
+            bool(v["basis_points"]),
+            int(v["ts_ns"]),
+        )
+        for v in state.volatilities[: int(state.now[0]["volatilities"])]
+    }
+    return {
+        "positions": positions,
+        "holdings": nonzero(accounts.holding, definitions.asset_ids),
+        "exposures": nonzero(accounts.exposure, definitions.factor_names)
+        | nonzero(accounts.value, [f"notional:{currency}" for currency in currencies]),
+        "marks": marks,
+        "volatilities": volatilities,
+    }
