@@ -5,15 +5,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.arithmetic import INT64_MAX, half_even_product, kernel
-from engine.book import fill, find_position, inverse_value, lot_value, replace
+from engine.arithmetic import INT64_MAX, half_even_product, kernel, part
+from engine.book import fill, find_position, inverse_value, lot_value, position_hash, replace
 from engine.codes import Code
 from engine.events import Flag, Kind
+from engine.prefetch import prefetch
 from engine.state import NONE, VALUE_DIRTY, State, find
 
 SUPERSEDED: Final = 254
 REDELIVERED: Final = 255
 MAX_HOLDING: Final = 1 << 62
+BLOCK: Final = 32  # records whose memory is asked for together
 
 _TRADE = int(Kind.TRADE)
 _PRICE = int(Kind.PRICE)
@@ -45,7 +47,7 @@ _FULL_VOLATILITIES = int(Code.FULL_VOLATILITIES)
 _FULL_ORIGINS = int(Code.FULL_ORIGINS)
 
 
-@kernel
+@part
 def is_remembered(state: State, key: int) -> bool:
     """Whether an event with this id key was applied, as far back as the two generations reach."""
     mask = np.uint64(state.ids.shape[1] - 1)
@@ -58,7 +60,7 @@ def is_remembered(state: State, key: int) -> bool:
     return False
 
 
-@kernel
+@part
 def remember(state: State, key: int, ts_ns: int) -> None:
     """Remember an id; a full generation becomes the previous one, and the one before it is forgotten."""
     now = state.now[0]
@@ -78,7 +80,7 @@ def remember(state: State, key: int, ts_ns: int) -> None:
     state.ids[now.generation, at] = key
 
 
-@kernel
+@part
 def advance(state: State, kind: int, partition: int, offset: int, index: int) -> int:
     """Move the watermark of an origin over one record: OK, REDELIVERED below it, FULL_ORIGINS where it has no place."""
     if partition >= state.watermark_offset.shape[1]:
@@ -91,14 +93,14 @@ def advance(state: State, kind: int, partition: int, offset: int, index: int) ->
     return _OK
 
 
-@kernel
+@part
 def is_ahead(state: State, ts_ns: int) -> bool:
     """Whether a time is further ahead of the log's than the limit."""
     now = state.now[0]
     return now.clock_ns > 0 and ts_ns > now.clock_ns + now.ahead_ns  # type: ignore[no-any-return]
 
 
-@kernel
+@part
 def _tradable_code(state: State, instrument: int, ts_ns: int) -> int:
     """What trades and start-of-day positions have in common: tradable, in time, not expired."""
     row = state.instruments[instrument]
@@ -111,7 +113,7 @@ def _tradable_code(state: State, instrument: int, ts_ns: int) -> int:
     return _OK
 
 
-@kernel
+@part
 def _trade(state: State, record: Any) -> int:
     account = find(state.account_keys, record.account)
     if account == NONE:
@@ -143,7 +145,7 @@ def _trade(state: State, record: Any) -> int:
     return code
 
 
-@kernel
+@part
 def _position(state: State, record: Any) -> int:
     account = find(state.account_keys, record.account)
     if account == NONE:
@@ -179,7 +181,7 @@ def _position(state: State, record: Any) -> int:
     return code
 
 
-@kernel
+@part
 def _price(state: State, record: Any) -> int:
     instrument = find(state.instrument_keys, record.instrument)
     if instrument == NONE:
@@ -204,7 +206,7 @@ def _price(state: State, record: Any) -> int:
     return _OK
 
 
-@kernel
+@part
 def find_volatility(state: State, underlying: int, tenor: int) -> int:
     """The row of an underlying's volatility at a tenor, or NONE."""
     at = state.instruments[underlying].volatilities
@@ -213,7 +215,7 @@ def find_volatility(state: State, underlying: int, tenor: int) -> int:
     return int(at)
 
 
-@kernel
+@part
 def _volatility(state: State, record: Any) -> int:
     underlying = find(state.instrument_keys, record.instrument)
     if underlying == NONE:
@@ -239,7 +241,7 @@ def _volatility(state: State, record: Any) -> int:
     return _OK
 
 
-@kernel
+@part
 def _collateral(state: State, record: Any) -> int:
     account = find(state.account_keys, record.account)
     if account == NONE:
@@ -270,7 +272,7 @@ def _collateral(state: State, record: Any) -> int:
     return _OK
 
 
-@kernel
+@part
 def _statement(state: State, record: Any) -> int:
     if find(state.account_keys, record.account) == NONE:
         return _UNKNOWN_ACCOUNT
@@ -287,13 +289,52 @@ def _statement(state: State, record: Any) -> int:
     return _OK
 
 
+@part
+def _fetch(state: State, records: NDArray[Any], first: int, stop: int) -> None:
+    """Ask for the memory that trades among these records will touch, so that their waiting overlaps."""
+    book, accounts = state.book, state.accounts
+    ids = np.uint64(state.ids.shape[1] - 1)
+    slots = np.uint64(len(book.slots) - 1)
+    for i in range(first, stop):
+        record = records[i]
+        account = find(state.account_keys, record.account)
+        instrument = find(state.instrument_keys, record.instrument)
+        if record.kind != _TRADE or account == NONE or instrument == NONE:
+            continue
+        row = state.instruments[instrument]
+        prefetch(book.slots, position_hash(account, instrument) & slots)
+        prefetch(state.ids[0], np.uint64(record.id) & ids)
+        prefetch(state.ids[1], np.uint64(record.id) & ids)
+        prefetch(accounts.flags, account)
+        prefetch(accounts.value[row.currency], account)
+        prefetch(accounts.book[row.currency], account)
+        if row.dv01_factor != NONE:
+            prefetch(accounts.exposure[row.dv01_factor], account)
+        if row.delta_factor != NONE:
+            prefetch(accounts.exposure[row.delta_factor], account)
+    for i in range(first, stop):
+        record = records[i]
+        account = find(state.account_keys, record.account)
+        instrument = find(state.instrument_keys, record.instrument)
+        if record.kind != _TRADE or account == NONE or instrument == NONE:
+            continue
+        slot = find_position(state, account, instrument)
+        if slot != NONE:
+            prefetch(book.position, slot)
+            prefetch(book.lots, slot)
+
+
 @kernel
 def apply(state: State, records: NDArray[Any], first: int, results: NDArray[np.uint8]) -> int:
     """Apply records from `first` up to the next clock or the end, and return where it stopped.
 
     results[i]: 0 applied, SUPERSEDED, REDELIVERED, or the Code of a reject; clocks are left to the caller.
     """
+    fetched = first
     for i in range(first, len(records)):
+        if i == fetched:
+            fetched = min(i + BLOCK, len(records))
+            _fetch(state, records, i, fetched)
         record = records[i]
         kind = int(record.kind)
         if kind == 0:

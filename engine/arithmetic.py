@@ -16,7 +16,12 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def kernel(function: Function) -> Function:
     """Compile a plain function of arrays and scalars: cached on disk, without the interpreter lock, without exceptions."""
-    return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function))
+
+
+def part(function: Function) -> Function:
+    """A piece of a kernel, compiled into its callers: a call would copy every array of the state it is given."""
+    return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True, _nrt=False)(function))
 
 
 INT64_MAX: Final = 2**63 - 1
@@ -57,14 +62,14 @@ if (
 
 else:
 
-    @kernel
+    @part
     def mul_div_floor(a: int, b: int, divisor: int) -> int:
         """floor(a * b / divisor), exactly."""
         quotient = int(float(a) * float(b) / float(divisor))
         remainder = a * b - quotient * divisor
         return quotient + remainder // divisor
 
-    @kernel
+    @part
     def mix(state: Any, value: Any) -> Any:
         """The hash of a hash and one more 64-bit value (splitmix64's finalizer)."""
         x = (np.uint64(state) ^ np.uint64(value)) + _GOLDEN
@@ -72,12 +77,12 @@ else:
         x = (x ^ (x >> _27)) * _MIX_2
         return x ^ (x >> _31)
 
-    @kernel
+    @part
     def wrapping_add(a: Any, b: Any) -> Any:
         """a + b modulo 2^64."""
         return np.uint64(a) + np.uint64(b)
 
-    @kernel
+    @part
     def half_even_product(a: int, b: int, divisor: int) -> int:
         """a * b / divisor, rounded half to even, exactly."""
         quotient = mul_div_floor(a, b, divisor)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.arithmetic import INT64_MAX, half_even_product, kernel, mix, mul_div_floor
+from engine.arithmetic import INT64_MAX, half_even_product, mix, mul_div_floor, part
 from engine.codes import Code
 from engine.report import Quality
 from engine.state import CHUNK, NONE, POSITIONS_DIRTY, VALUE_DIRTY, State
@@ -19,7 +19,7 @@ _STALE = int(Quality.STALE)
 _UNPRICED = int(Quality.UNPRICED)
 
 
-@kernel
+@part
 def lot_value(instrument: Any, mark: int) -> int:
     """Micros of one lot at a mark in thousandths of a tick; negative for an inverse contract, so that profit is lots x change."""
     if instrument.inverse:
@@ -27,13 +27,13 @@ def lot_value(instrument: Any, mark: int) -> int:
     return half_even_product(mark, instrument.tick_value, 1000)
 
 
-@kernel
+@part
 def inverse_value(instrument: Any, price: int) -> int:
     """Micros of one lot of an inverse contract at a price in 1e-9: minus its size over the price, rounded half-even."""
     return -half_even_product(instrument.contract, instrument.scale, price)
 
 
-@kernel
+@part
 def delta_per_lot(instrument: Any, value: int) -> int:
     """1e-10 units of the underlying per lot; an inverse contract's follows from its lot value."""
     if instrument.inverse:
@@ -41,13 +41,19 @@ def delta_per_lot(instrument: Any, value: int) -> int:
     return int(instrument.delta)
 
 
-@kernel
+@part
+def position_hash(account: int, instrument: int) -> Any:
+    """Where the index begins to look for a position."""
+    return mix(np.uint64(0), np.uint64((account << 32) + instrument + 1))
+
+
+@part
 def find_position(state: State, account: int, instrument: int) -> int:
     """The slot of a position, or NONE."""
     index = state.book.slots
     key = np.uint64((account << 32) + instrument + 1)
     mask = np.uint64(len(index) - 1)
-    at = mix(np.uint64(0), key) & mask
+    at = position_hash(account, instrument) & mask
     while index[at].key != 0:
         if index[at].key == key:
             return int(index[at].slot)
@@ -55,19 +61,19 @@ def find_position(state: State, account: int, instrument: int) -> int:
     return NONE
 
 
-@kernel
+@part
 def index_position(index: NDArray[Any], account: int, instrument: int, slot: int) -> None:
     """Enter a new position into the index."""
     key = np.uint64((account << 32) + instrument + 1)
     mask = np.uint64(len(index) - 1)
-    at = mix(np.uint64(0), key) & mask
+    at = position_hash(account, instrument) & mask
     while index[at].key != 0:
         at = (at + np.uint64(1)) & mask
     index[at].key = key
     index[at].slot = slot
 
 
-@kernel
+@part
 def open_position(state: State, account: int, instrument: int) -> int:
     """A new, empty position at the end of its instrument's chunks; the caller has checked that there is room."""
     book, now, row = state.book, state.now[0], state.instruments[instrument]
@@ -92,18 +98,18 @@ def open_position(state: State, account: int, instrument: int) -> int:
     return int(slot)
 
 
-@kernel
+@part
 def _overflows(a: int, b: int) -> bool:
     return b != 0 and abs(a) > INT64_MAX // abs(b)
 
 
-@kernel
+@part
 def _leaves(total: int, lots: int, each: int) -> bool:
     """Whether total + lots x each is outside the exact range of account sums."""
     return _overflows(lots, each) or abs(total + lots * each) >= MAX_SUM
 
 
-@kernel
+@part
 def exposures_leave(state: State, account: int, row: Any, lots: int) -> bool:
     """Whether a change by so many lots would take the account's value or an exposure out of the exact range."""
     accounts = state.accounts
@@ -114,7 +120,7 @@ def exposures_leave(state: State, account: int, row: Any, lots: int) -> bool:
     return row.delta_factor != NONE and _leaves(accounts.exposure[row.delta_factor, account], lots, row.delta)
 
 
-@kernel
+@part
 def change_exposures(state: State, account: int, row: Any, before: int, after: int) -> None:
     """Let the account's net exposures and quality counters follow a position from `before` to `after` lots."""
     accounts, lots = state.accounts, after - before
@@ -129,7 +135,7 @@ def change_exposures(state: State, account: int, row: Any, before: int, after: i
     accounts.flags[account] |= POSITIONS_DIRTY | VALUE_DIRTY
 
 
-@kernel
+@part
 def count_quality(state: State, account: int, quality: int, count: int) -> None:
     """Add to the number of the account's held positions whose instrument has this quality."""
     if quality == _STALE:
@@ -138,7 +144,7 @@ def count_quality(state: State, account: int, quality: int, count: int) -> None:
         state.accounts.unpriced[account] += count
 
 
-@kernel
+@part
 def fill(state: State, account: int, instrument: int, slot: int, lots: int, value: int, ts_ns: int) -> int:
     """A trade of so many lots at `value` micros a lot, by average cost; the code says whether it was applied.
 
@@ -181,7 +187,7 @@ def fill(state: State, account: int, instrument: int, slot: int, lots: int, valu
     return _OK
 
 
-@kernel
+@part
 def replace(state: State, account: int, instrument: int, slot: int, lots: int, cost: int, ts_ns: int) -> int:
     """A start-of-day position: these lots at this cost and no realized profit, whatever was held before."""
     book, row = state.book, state.instruments[instrument]

@@ -12,7 +12,16 @@ import xxhash
 from engine.book import lot_value
 from engine.codes import Code
 from engine.documents import (
-    Account, AnyDocument, Asset, Calendar, Customer, Instrument, Pool, Rule, names_used, parse_document,
+    Account,
+    AnyDocument,
+    Asset,
+    Calendar,
+    Customer,
+    Instrument,
+    Pool,
+    Rule,
+    names_used,
+    parse_document,
 )  # fmt: skip
 from engine.events import NS, QUANTITY_ONE, key64
 from engine.limits import Limits

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from engine.arithmetic import E6, E9, E12, kernel, mul_div_floor
+from engine.arithmetic import E6, E9, E12, kernel, mul_div_floor, part
 from engine.book import MAX_SUM
-from engine.margin import margin_account, rebuild_rates, scratch
+from engine.margin import margin_account, rebuild_rates
 from engine.report import ChangeKind, Quality, Status
 from engine.revalue import revalue_assets, revalue_instruments
 from engine.state import MARGIN_DUE, POSITIONS_DIRTY, VALUE_DIRTY, State
@@ -14,7 +14,7 @@ _FRESH, _STALE, _UNPRICED = int(Quality.FRESH), int(Quality.STALE), int(Quality.
 _STATUS, _QUALITY = int(ChangeKind.STATUS), int(ChangeKind.QUALITY)
 
 
-@kernel
+@part
 def account_quality(state: State, account: int) -> int:
     """The worst quality among the inputs of an account: instruments it holds, assets it holds or owes, its own currency."""
     accounts, own = state.accounts, state.accounts.asset[account]
@@ -34,7 +34,7 @@ def account_quality(state: State, account: int) -> int:
     return quality
 
 
-@kernel
+@part
 def account_equity(state: State, account: int) -> int:
     """Net liquidating value and haircut collateral in minor units of the account's currency, each asset rounded down."""
     accounts, into = state.accounts, state.accounts.asset[account]
@@ -53,7 +53,7 @@ def account_equity(state: State, account: int) -> int:
     return total
 
 
-@kernel
+@part
 def classify(equity: int, initial: int, maintenance: int) -> int:
     """Status by equity alone: 17 CFR 1.44(a) undermargined below maintenance, withdrawals only above initial."""
     if equity < 0:
@@ -63,7 +63,7 @@ def classify(equity: int, initial: int, maintenance: int) -> int:
     return _WATCH if equity < initial else _OK
 
 
-@kernel
+@part
 def _change(state: State, changes: Any, at: int, account: int, kind: int, before: int, after: int) -> int:
     state.accounts.change[account] += 1
     row = changes[at]
@@ -73,7 +73,7 @@ def _change(state: State, changes: Any, at: int, account: int, kind: int, before
     return at + 1
 
 
-@kernel
+@part
 def _evaluate(state: State, account: int, quality: int, changes: Any, at: int) -> int:
     """Figures and status of one account; while it is UNPRICED both stay as they were. Returns where the next change goes."""
     accounts = state.accounts
@@ -107,7 +107,7 @@ def evaluate_accounts(state: State, passed_ns: int, changes: Any) -> int:
     now, accounts = state.now[0], state.accounts
     window = now.spread_ns
     into = now.clock_ns % window
-    sums, at = scratch(state), 0
+    at = 0
     for account in range(now.accounts):
         flags = int(accounts.flags[account])
         if flags == 0:
@@ -122,7 +122,7 @@ def evaluate_accounts(state: State, passed_ns: int, changes: Any) -> int:
         if quality == _UNPRICED:
             flags &= POSITIONS_DIRTY | MARGIN_DUE
         elif margins:
-            margin_account(state, account, sums)
+            margin_account(state, account)
             flags = 0
         else:
             flags &= MARGIN_DUE

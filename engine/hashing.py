@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from engine.arithmetic import kernel, mix, wrapping_add
+from engine.arithmetic import kernel, mix, part, wrapping_add
 from engine.state import CHUNK, NONE, State
 
 _SEED = np.uint64(0x5EED)
 
 
-@kernel
+@part
 def _account_hash(state: State, account: int) -> Any:
     accounts, book = state.accounts, state.book
     h = mix(_SEED, accounts.key[account])

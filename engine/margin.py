@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import numpy as np
-
 from engine.apply import find_volatility
-from engine.arithmetic import E6, E9, kernel, mul_div_floor
+from engine.arithmetic import E6, E9, kernel, mul_div_floor, part
 from engine.report import Quality
 from engine.state import CHUNK, FLAT, MARGIN_DUE, MAX_TIERS, NO_RULE, NONE, TIERED, VOLATILITY, State
 
@@ -13,19 +11,19 @@ BPS = 10_000
 _UNPRICED = int(Quality.UNPRICED)
 
 
-@kernel
+@part
 def mul_div_up(a: int, b: int, divisor: int) -> int:
     """a x b / divisor, rounded up, exactly."""
     return -mul_div_floor(-a, b, divisor)
 
 
-@kernel
+@part
 def _moved(value: int, built: int, bps: int) -> bool:
     """Whether a value moved by at least so many basis points of what it was."""
     return value != built and abs(value - built) >= mul_div_up(abs(built), bps, BPS)
 
 
-@kernel
+@part
 def _build(row: Any, volatility: int, basis_points: int, clock_ns: int) -> None:
     """Margin rates of one lot in micros, rounded up, at the instrument's lot value and this volatility.
 
@@ -46,7 +44,7 @@ def _build(row: Any, volatility: int, basis_points: int, clock_ns: int) -> None:
     row.built, row.switched = 1, 0
 
 
-@kernel
+@part
 def _mark_due(state: State, instrument: int) -> None:
     """Every holder of a rebuilt instrument is to be margined again at its own phase."""
     book, row, flags = state.book, state.instruments[instrument], state.accounts.flags
@@ -84,7 +82,7 @@ def rebuild_rates(state: State) -> None:
             _mark_due(state, i)
 
 
-@kernel
+@part
 def _tiered(tiers: Any, notional: int, initial: bool) -> int:
     """The requirement of a notional (minor units): each part between two tiers at its own rate, each rounded up."""
     total = 0
@@ -101,7 +99,7 @@ def _tiered(tiers: Any, notional: int, initial: bool) -> int:
     return total
 
 
-@kernel
+@part
 def position_requirement(state: State, row: Any, lots: int, initial: bool) -> int:
     """Minor units of the instrument's currency that a position of so many lots requires, rounded up."""
     if row.model == NO_RULE:
@@ -111,7 +109,7 @@ def position_requirement(state: State, row: Any, lots: int, initial: bool) -> in
     return mul_div_up(abs(lots), row.initial_rate if initial else row.maintenance_rate, E6)
 
 
-@kernel
+@part
 def convert_up(state: State, amount: int, asset: int, into: int) -> int:
     """An amount of one currency in another's minor units, rounded up."""
     if asset == into:
@@ -119,11 +117,12 @@ def convert_up(state: State, amount: int, asset: int, into: int) -> int:
     return mul_div_up(amount, state.assets[asset].rate, state.assets[into].rate)
 
 
-@kernel
-def margin_account(state: State, account: int, sums: Any) -> None:
-    """The requirement of an account: positions summed per currency, then converted. sums: (2, currencies) scratch."""
-    sums[:] = 0
-    book, accounts = state.book, state.accounts
+@part
+def margin_account(state: State, account: int) -> None:
+    """The requirement of an account: positions summed per currency, then converted."""
+    book, accounts, sums = state.book, state.accounts, state.sums
+    for c in range(state.now[0].currencies):
+        sums[0, c] = sums[1, c] = 0
     slot = accounts.first_position[account]
     while slot != NONE:
         lots = book.lots[slot]
@@ -140,9 +139,3 @@ def margin_account(state: State, account: int, sums: Any) -> None:
             maintenance += convert_up(state, sums[1, c], state.currencies[c], into)
     accounts.initial[account] = initial
     accounts.maintenance[account] = maintenance
-
-
-@kernel
-def scratch(state: State) -> Any:
-    """The scratch array of margin_account."""
-    return np.zeros((2, len(state.currencies)), np.int64)

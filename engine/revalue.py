@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from engine.apply import find_volatility
-from engine.arithmetic import E12, half_even_product, kernel
+from engine.arithmetic import E12, half_even_product, kernel, part
 from engine.book import count_quality, delta_per_lot, lot_value
 from engine.report import Quality
 from engine.state import CHUNK, MAX_SESSIONS, NONE, POSITIONS_DIRTY, VALUE_DIRTY, VOLATILITY, State
@@ -14,7 +14,7 @@ _STALE = int(Quality.STALE)
 _UNPRICED = int(Quality.UNPRICED)
 
 
-@kernel
+@part
 def add_value(state: State, instrument: int, change: int) -> None:
     """Add lots x change (micros a lot) to the value of every holder of an instrument: the pass a price tick makes."""
     book, accounts, row = state.book, state.accounts, state.instruments[instrument]
@@ -31,7 +31,7 @@ def add_value(state: State, instrument: int, change: int) -> None:
         chunk = book.chunk_next[chunk]
 
 
-@kernel
+@part
 def add_exposure(state: State, instrument: int, factor: int, change: int) -> None:
     """Add lots x change to one exposure of every holder of an instrument whose sensitivity changed."""
     book, exposure, row = state.book, state.accounts.exposure[factor], state.instruments[instrument]
@@ -44,7 +44,7 @@ def add_exposure(state: State, instrument: int, factor: int, change: int) -> Non
         chunk = book.chunk_next[chunk]
 
 
-@kernel
+@part
 def reprice(state: State, instrument: int) -> None:
     """Bring the holders of an instrument from the lot value they hold to that of its mark."""
     row = state.instruments[instrument]
@@ -59,7 +59,7 @@ def reprice(state: State, instrument: int) -> None:
         row.delta = delta
 
 
-@kernel
+@part
 def close_expired(state: State, instrument: int) -> None:
     """Close every position of an expired instrument at its settlement price: all profit is realized, nothing is held."""
     book, accounts, row = state.book, state.accounts, state.instruments[instrument]
@@ -88,7 +88,7 @@ def close_expired(state: State, instrument: int) -> None:
     row.closed = 1
 
 
-@kernel
+@part
 def open_time(sessions: Any, ts_ns: int) -> int:
     """Nanoseconds inside a calendar's weekly sessions from a fixed Thursday up to a time."""
     weeks, into = ts_ns // WEEK_NS, ts_ns % WEEK_NS
@@ -97,10 +97,10 @@ def open_time(sessions: Any, ts_ns: int) -> int:
         start, stop = sessions[i, 0], sessions[i, 1]
         total += stop - start
         part += max(0, min(into, stop) - start)
-    return weeks * total + part  # type: ignore[no-any-return]
+    return weeks * total + part
 
 
-@kernel
+@part
 def _mark_quality(state: State, row: Any) -> int:
     """FRESH, STALE or UNPRICED by the age of the mark alone."""
     if not row.priced:
@@ -115,7 +115,7 @@ def _mark_quality(state: State, row: Any) -> int:
     return _STALE if age > row.stale_ns else _FRESH
 
 
-@kernel
+@part
 def _instrument_quality(state: State, row: Any) -> int:
     """The worst of an instrument's inputs: its mark, the settlement an expired one waits for, the volatility its rule needs."""
     if row.closed:
@@ -134,7 +134,7 @@ def _instrument_quality(state: State, row: Any) -> int:
     return quality
 
 
-@kernel
+@part
 def _move_holders(state: State, instrument: int, quality: int) -> None:
     """Move the quality counters of an instrument's holders to its new quality."""
     book, row = state.book, state.instruments[instrument]
@@ -168,7 +168,7 @@ def revalue_instruments(state: State) -> None:
             _move_holders(state, i, quality)
 
 
-@kernel
+@part
 def asset_rate(state: State, asset: int) -> int:
     """US cents x 1e12 of one minor unit: the mark as value in the asset's currency, then that currency's rate; 0 unpriced."""
     row = state.assets[asset]

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.arithmetic import kernel
+from engine.arithmetic import part
 from engine.events import KINDS
 from engine.limits import Limits
 
@@ -132,6 +132,7 @@ class State(NamedTuple):
     watermark_offset: NDArray[np.int64]  # (kind, partition)
     watermark_index: NDArray[np.int64]
     covered: NDArray[np.int64]
+    sums: NDArray[np.int64]  # (initial and maintenance, currency): scratch of one account's requirement
 
 
 def hash_size(entries: int) -> int:
@@ -198,10 +199,11 @@ def allocate(limits: Limits, start_ns: int) -> State:
         watermark_offset=np.full((KINDS, limits.partitions), -1, np.int64),
         watermark_index=np.full((KINDS, limits.partitions), -1, np.int64),
         covered=np.full((KINDS, limits.partitions), -1, np.int64),
+        sums=np.zeros((2, limits.currencies), np.int64),
     )
 
 
-@kernel
+@part
 def find(table: NDArray[Any], key: int) -> int:
     """The slot of a 64-bit key in an ENTRY hash map, or NONE."""
     mask = np.uint64(len(table) - 1)
@@ -213,7 +215,7 @@ def find(table: NDArray[Any], key: int) -> int:
     return NONE
 
 
-@kernel
+@part
 def insert(table: NDArray[Any], key: int, slot: int) -> None:
     """Put a key that is not there into an ENTRY hash map."""
     mask = np.uint64(len(table) - 1)

@@ -1,0 +1,1 @@
+"""Where results go and are looked at: Redis, alerts, Prometheus."""
