@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.arithmetic import INT64_MAX, half_even_product, kernel, part
-from engine.book import fill, find_position, inverse_value, lot_value, position_hash, replace
+from engine.book import fill, find_position, inverse_value, position_hash, replace, trade_value
 from engine.codes import Code
 from engine.events import Flag, Kind
 from engine.prefetch import prefetch
@@ -139,7 +139,7 @@ def _trade(state: State, record: Any) -> int:
         as_of = state.book.position[slot].as_of_ns
         if as_of != 0 and record.ts_ns <= as_of:
             return _ALREADY_INCLUDED
-    code = fill(state, account, instrument, slot, lots, lot_value(row, ticks * 1000), record.ts_ns)
+    code = fill(state, account, instrument, slot, lots, trade_value(row, ticks), record.ts_ns)
     if code == _OK:
         remember(state, record.id, record.ts_ns)
     return code

@@ -12,6 +12,7 @@ from engine.state import CHUNK, NONE, POSITIONS_DIRTY, VALUE_DIRTY, State
 
 MAX_REALIZED = 1 << 61
 MAX_SUM = 1 << 62
+SURELY_FITS = 9.2e18  # a product estimated below this is below 2^63
 _OK = int(Code.OK)
 _POSITION_RANGE = int(Code.POSITION_RANGE)
 _FULL_POSITIONS = int(Code.FULL_POSITIONS)
@@ -25,6 +26,14 @@ def lot_value(instrument: Any, mark: int) -> int:
     if instrument.inverse:
         return inverse_value(instrument, mark * (instrument.tick // 1000))
     return half_even_product(mark, instrument.tick_value, 1000)
+
+
+@part
+def trade_value(instrument: Any, ticks: int) -> int:
+    """Micros of one lot at a price of so many ticks."""
+    if instrument.inverse:
+        return inverse_value(instrument, ticks * instrument.tick)
+    return int(ticks * instrument.tick_value)
 
 
 @part
@@ -100,7 +109,8 @@ def open_position(state: State, account: int, instrument: int) -> int:
 
 @part
 def _overflows(a: int, b: int) -> bool:
-    return b != 0 and abs(a) > INT64_MAX // abs(b)
+    """Whether a x b leaves int64; the division is exact and slow, the estimate tells in all but a sliver of cases."""
+    return abs(float(a) * float(b)) > SURELY_FITS and b != 0 and abs(a) > INT64_MAX // abs(b)
 
 
 @part
