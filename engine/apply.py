@@ -190,7 +190,7 @@ def _price(state: State, record: Any) -> int:
         return _AHEAD_OF_TIME
     row = state.instruments[instrument]
     expired = row.expiry_ns != 0 and record.ts_ns >= row.expiry_ns
-    settles = expired and record.flags & _SETTLEMENT != 0
+    settles = expired and record["flags"] & _SETTLEMENT != 0
     if row.closed or (expired and not settles):
         return _EXPIRED
     if record.price < row.low or record.price > row.high:
@@ -237,7 +237,7 @@ def _volatility(state: State, record: Any) -> int:
         return SUPERSEDED
     held = state.volatilities[at]
     held.value, held.ts_ns = record.price, record.ts_ns
-    held.basis_points = int(record.flags & _BASIS_POINTS != 0)
+    held.basis_points = int(record["flags"] & _BASIS_POINTS != 0)
     return _OK
 
 
@@ -257,7 +257,7 @@ def _collateral(state: State, record: Any) -> int:
         return _OFF_UNIT
     if is_remembered(state, record.id):
         return _DUPLICATE
-    if record.flags & _REPLACE == 0:
+    if record["flags"] & _REPLACE == 0:
         held = state.accounts.holding[asset, account]
         if (held > 0 and total > INT64_MAX - held) or (held < 0 and total < -INT64_MAX - held):
             return _POSITION_RANGE
@@ -276,7 +276,7 @@ def _collateral(state: State, record: Any) -> int:
 def _statement(state: State, record: Any) -> int:
     if find(state.account_keys, record.account) == NONE:
         return _UNKNOWN_ACCOUNT
-    if record.flags & _ASSET:
+    if record["flags"] & _ASSET:
         if find(state.asset_keys, record.instrument) == NONE:
             return _UNKNOWN_ASSET
     elif find(state.instrument_keys, record.instrument) == NONE:

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar, cast
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -39,6 +40,10 @@ if (
     numba.config.DISABLE_JIT
 ):  # numpy's scalars warn where compiled int64 wraps; Python's ints are the same arithmetic, unbounded
 
+    def rows(array: NDArray[Any]) -> NDArray[Any]:
+        """A structured array whose rows have their fields as attributes, as they have in compiled code."""
+        return array.view(np.recarray)
+
     def mul_div_floor(a: int, b: int, divisor: int) -> int:
         """floor(a * b / divisor), exactly."""
         return int(a) * int(b) // int(divisor)
@@ -61,6 +66,10 @@ if (
         return quotient + int(twice > divisor or (twice == divisor and quotient & 1 == 1))
 
 else:
+
+    def rows(array: NDArray[Any]) -> NDArray[Any]:
+        """A structured array whose rows have their fields as attributes: any, in compiled code."""
+        return array
 
     @part
     def mul_div_floor(a: int, b: int, divisor: int) -> int:

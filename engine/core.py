@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from engine import hashing, snapshot
 from engine.apply import REDELIVERED, SUPERSEDED, advance, apply, is_ahead, is_remembered, remember
+from engine.arithmetic import rows
 from engine.codes import Code
 from engine.definitions import Definitions, Refused
 from engine.documents import Account, Action, Asset, parse_action
@@ -89,7 +90,7 @@ class MarginEngine:
 
     def _open(self, genesis: Genesis) -> None:
         state = allocate(genesis.limits, genesis.start_ns)
-        changes = np.zeros(2 * genesis.limits.accounts, CHANGE)
+        changes = rows(np.zeros(2 * genesis.limits.accounts, CHANGE))
         self._log = _Open(genesis, state, Definitions(state, genesis.limits), changes)
 
     def _check(self, frame: Frame, offset: int) -> None:
@@ -136,7 +137,7 @@ class MarginEngine:
     def _records(self, records: NDArray[np.void], report: Report) -> None:
         state, results = self._state, np.zeros(len(records), np.uint8)
         at = 0
-        while (at := apply(state, records, at, results)) < len(records):
+        while (at := apply(state, rows(records), at, results)) < len(records):
             self._clock(int(records[at]["ts_ns"]), report)
             at += 1
         self._count(records, results, report)

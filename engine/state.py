@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.arithmetic import part
+from engine.arithmetic import part, rows
 from engine.events import KINDS
 from engine.limits import Limits
 
@@ -143,7 +143,7 @@ def hash_size(entries: int) -> int:
 def allocate(limits: Limits, start_ns: int) -> State:
     """An empty state; the pages of what is not used are never touched."""
     a, chunks = limits.accounts, -(-limits.positions // CHUNK) + limits.instruments
-    now = np.zeros(1, GLOBALS)
+    now = rows(np.zeros(1, GLOBALS))
     now["clock_ns"] = start_ns
     now["ahead_ns"] = limits.ahead_ms * 10**6
     now["spread_ns"] = limits.spread_ms * 10**6
@@ -176,26 +176,26 @@ def allocate(limits: Limits, start_ns: int) -> State:
     book = Book(
         lots=np.zeros(chunks * CHUNK, np.int64),
         account=np.zeros(chunks * CHUNK, np.int32),
-        position=np.zeros(chunks * CHUNK, POSITION),
+        position=rows(np.zeros(chunks * CHUNK, POSITION)),
         chunk_instrument=np.zeros(chunks, np.int32),
         chunk_next=np.zeros(chunks, np.int32),
-        slots=np.zeros(hash_size(limits.positions), ENTRY),
+        slots=rows(np.zeros(hash_size(limits.positions), ENTRY)),
     )
     return State(
         now=now,
         accounts=accounts,
         book=book,
-        instruments=np.zeros(limits.instruments, INSTRUMENT),
-        assets=np.zeros(limits.assets, ASSET),
+        instruments=rows(np.zeros(limits.instruments, INSTRUMENT)),
+        assets=rows(np.zeros(limits.assets, ASSET)),
         currencies=np.zeros(limits.currencies, np.int32),
         factor_keys=np.zeros(limits.factors, np.uint64),
-        volatilities=np.zeros(limits.volatilities, VOLATILITY_ROW),
-        tiers=np.zeros((limits.instruments, MAX_TIERS), TIER),
+        volatilities=rows(np.zeros(limits.volatilities, VOLATILITY_ROW)),
+        tiers=rows(np.zeros((limits.instruments, MAX_TIERS), TIER)),
         sessions=np.zeros((limits.calendars, MAX_SESSIONS, 2), np.int64),
         ids=np.zeros((2, hash_size(limits.ids)), np.uint64),
-        account_keys=np.zeros(hash_size(a), ENTRY),
-        instrument_keys=np.zeros(hash_size(limits.instruments), ENTRY),
-        asset_keys=np.zeros(hash_size(limits.assets), ENTRY),
+        account_keys=rows(np.zeros(hash_size(a), ENTRY)),
+        instrument_keys=rows(np.zeros(hash_size(limits.instruments), ENTRY)),
+        asset_keys=rows(np.zeros(hash_size(limits.assets), ENTRY)),
         watermark_offset=np.full((KINDS, limits.partitions), -1, np.int64),
         watermark_index=np.full((KINDS, limits.partitions), -1, np.int64),
         covered=np.full((KINDS, limits.partitions), -1, np.int64),
