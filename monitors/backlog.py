@@ -1,0 +1,185 @@
+"""What one shard still has to show: alerts in their order, and which accounts' figures changed; bounded by state."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from math import inf
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.numbers import decimal_text
+from engine.report import Quality, Status
+from monitors.alerts import Alert, decode_alert
+from monitors.keys import ALERT_FIELDS, DEFINITION_FIELDS
+from monitors.surface import EngineView
+
+_STATUS: Final = tuple(status.name for status in Status)
+_QUALITY: Final = tuple(quality.name for quality in Quality)
+Entry = tuple[Any, Any, Any, Any]
+Queued = tuple[int, bytes]  # the number of an alert, counted from 1 as they are queued, and its JSON
+
+
+def alert_entry(alert: Alert) -> Entry:
+    """The script's entry for an alert without figures."""
+    values = (
+        alert.id, alert.kind, alert.account, alert.before, alert.after, alert.amount, alert.currency,
+        str(alert.ts_ns), str(alert.shard), str(alert.offset),
+    )  # fmt: skip
+    fields = tuple(text for pair in zip(ALERT_FIELDS, values, strict=True) for text in pair)
+    return alert.account, (str(alert.change), fields), False, False
+
+
+def unique_alerts(messages: Iterable[bytes]) -> list[Alert]:
+    """The alerts of a topic, oldest first, each once: repeats carry the same id."""
+    alerts: dict[str, Alert] = {}
+    for message in messages:
+        alert = decode_alert(message)
+        alerts.setdefault(alert.id, alert)
+    return list(alerts.values())
+
+
+class ShardBacklog:
+    """Pending alerts and figures of one shard. Figures are read from the engine when they are written: latest only.
+
+    A shard is live once the alerts window was refilled from the topic, which must reach log offset `reread`: that of the
+    last alert published. When more than max_alerts wait, all are dropped and come from the topic too. published_offset: log
+    offset of the engine when its last alerts were queued; figures beyond it wait for theirs.
+    """
+
+    def __init__(self, shard: int, engine: EngineView, max_alerts: int) -> None:
+        self.shard, self.engine = shard, engine
+        self.alerts: deque[Queued] = deque()
+        self.live = False
+        self.window: list[Alert] | None = None  # read from the topic, to be written before anything else
+        self.reread = -1
+        self.published_offset = engine.offset
+        self.tries = 0
+        self.retry_at = 0.0
+        self.written_offset = -1  # log offset up to which meta was written
+        self._max_alerts = max_alerts
+        self._queued = self._written = self._dropped = 0  # numbers of alerts
+        self._newest_offset = -1  # log offset of the last alert queued
+        self._origins: deque[tuple[int, int]] = deque()  # (number of a batch's last alert, its oldest Kafka timestamp in ns)
+        self._accounts: list[tuple[str, int]] = []  # by slot: id, decimals
+        self._pending = np.zeros(0, np.bool_)
+        self._defined = np.zeros(0, np.bool_)  # by slot: who the account is has been written
+        self._queue = np.zeros(0, np.int64)
+
+    def resynchronize(self) -> None:
+        """Mark everything to be written again: the alerts window, then all accounts."""
+        self._read_again()
+        self.reread, self.written_offset = self._newest_offset, -1
+        self._defined[:] = False
+        self._pending[: len(self._accounts)] = True
+
+    def _read_again(self) -> None:
+        self.live, self.window, self.tries, self.retry_at = False, None, 0, 0.0
+
+    def add_alerts(self, alerts: Sequence[tuple[bytes, bytes]], offset: int, oldest_ns: int) -> None:
+        """Queue the alerts of the frame at a log offset; oldest_ns: oldest Kafka timestamp behind them, 0 if unknown."""
+        self._newest_offset = offset
+        self.alerts.extend((number, data) for number, (_, data) in enumerate(alerts, self._queued + 1))
+        self._queued += len(alerts)
+        if oldest_ns:
+            self._origins.append((self._queued, oldest_ns))
+        if len(self.alerts) > self._max_alerts:
+            self.alerts.clear()
+            self._origins.clear()
+            self._written = self._dropped = self._queued
+            self.reread = offset
+            self._read_again()
+
+    def take_alerts(self, count: int) -> list[Queued]:
+        """Remove and return the oldest alerts, at most count."""
+        return [self.alerts.popleft() for _ in range(min(count, len(self.alerts)))]
+
+    def restore(self, taken: list[Queued]) -> None:
+        """Put back, in front, what was taken and perhaps not written."""
+        self.alerts.extendleft(reversed([alert for alert in taken if alert[0] > self._dropped]))
+
+    def acknowledge(self, taken: list[Queued], new: int, observe: Callable[[int], None]) -> None:
+        """These alerts are in Redis, `new` of them since now: observe the oldest timestamp of each batch that is through."""
+        self._written = max(self._written, taken[-1][0])
+        while self._origins and self._origins[0][0] <= self._written:
+            _, oldest_ns = self._origins.popleft()
+            if new:
+                observe(oldest_ns)
+
+    def collect(self) -> None:
+        """Take over the engine's marks of touched accounts, and make room for new ones."""
+        known, count = len(self._accounts), self.engine.account_count
+        if count > len(self._pending):
+            room = np.zeros(max(count, 2 * known) - len(self._pending), np.bool_)
+            self._pending = np.concatenate([self._pending, room])
+            self._defined = np.concatenate([self._defined, room])
+        for slot in range(known, count):
+            info = self.engine.account_info(slot)
+            self._accounts.append((info.id, info.decimals))
+        self._pending[known:count] = True
+        self._pending[self.engine.take_touched()] = True
+
+    def pending_accounts(self) -> int:
+        """How many accounts' figures wait, as of the last collect."""
+        return int(np.count_nonzero(self._pending))
+
+    def is_written(self) -> bool:
+        """Whether all that was collected is in Redis, as of the engine's offset."""
+        waits = not self.live or self.alerts or self.written_offset != self.engine.offset
+        return not waits and not self._pending.any()
+
+    def take_slots(self, count: int) -> NDArray[np.int32]:
+        """The next accounts to write, at most count; round by round, so that none starves."""
+        while True:
+            if not len(self._queue):
+                self._queue = np.flatnonzero(self._pending)
+            slots, self._queue = self._queue[:count], self._queue[count:]
+            slots = slots[self._pending[slots]]
+            if len(slots) or not len(self._queue):
+                return slots.astype(np.int32)
+
+    def change_entries(self, taken: list[Queued]) -> list[Entry]:
+        """Entries of these alerts, each account's figures beside the last alert of it."""
+        alerts = [decode_alert(data) for _, data in taken]
+        last = {alert.account: place for place, alert in enumerate(alerts)}
+        slots = [slot for account in last if (slot := self.engine.find_account(account)) is not None]
+        figures = {entry[0]: entry for entry in self.figure_entries(np.array(slots, np.int32), settled=False)}
+        entries = []
+        for place, alert in enumerate(alerts):
+            account_id, change, *nothing = alert_entry(alert)
+            beside = figures.get(account_id, ()) if last[account_id] == place else ()
+            entries.append((account_id, change, *(beside[2:] or nothing)))
+        return entries
+
+    def figure_entries(self, slots: NDArray[np.int32], settled: bool) -> list[Entry]:
+        """Entries of these accounts' figures as of now, with the definition of accounts not yet written; no longer pending.
+
+        settled: no alert of the shard is waiting, so an account's change number may be written with its definition.
+        """
+        if self.engine.account_count > len(self._accounts):
+            self.collect()
+        self._pending[slots] = False
+        entries: list[Entry] = []
+        for slot, row in zip(slots.tolist(), self.engine.figures(slots).tolist(), strict=True):
+            account_id, decimals = self._accounts[slot]
+            status, quality, equity, initial, maintenance, call, excess_usd, change = row
+            used, score = (f"{maintenance / equity:.6f}",) * 2 if equity > 0 else ("", str(inf))
+            values = (
+                _STATUS[status], _QUALITY[quality],
+                decimal_text(equity, decimals), decimal_text(initial, decimals), decimal_text(maintenance, decimals),
+                decimal_text(equity - initial, decimals), used, decimal_text(call, decimals),
+            )  # fmt: skip
+            definition = False if self._defined[slot] else self._definition(slot, change if settled else 0)
+            entries.append((account_id, False, (decimal_text(excess_usd, 2), score, values), definition))
+        return entries
+
+    @property
+    def moment(self) -> tuple[int, int, str]:
+        """Engine time in ns, log offset and rules of the figures read now."""
+        return self.engine.clock_ns, self.engine.offset, self.engine.rule_set
+
+    def _definition(self, slot: int, change: int) -> tuple[str, tuple[str, ...]]:
+        self._defined[slot] = True
+        info = self.engine.account_info(slot)
+        values = (info.currency, info.pool, info.customer, str(self.shard))
+        return str(change), tuple(text for pair in zip(DEFINITION_FIELDS, values, strict=True) for text in pair)

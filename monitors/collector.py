@@ -1,0 +1,207 @@
+"""What /metrics shows: counters fed by reports, and gauges read from the engines when scraped; a family per table entry."""
+
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import numpy as np
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeHistogramMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from engine.codes import Code
+from engine.events import KINDS
+from engine.report import ChangeKind, Population, Report, Status
+from monitors.metrics import LABEL_VALUES, TABLE
+from monitors.redis_sink import Backlog
+from monitors.surface import EngineView
+
+Samples = Mapping[Any, float]  # by tuple of label values
+_KINDS: Final = LABEL_VALUES["kind"]
+_REDIS: Final = ("redis",)
+
+
+class Sink(Protocol):
+    """What is shown of a sink."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether its server answers."""
+
+    @property
+    def resynchronizations(self) -> int:
+        """Shards written anew since the start."""
+
+    def backlog(self) -> Backlog:
+        """What waits."""
+
+
+class Histogram:
+    """Counts of observations by upper bound."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = tuple(bounds)
+        self.counts = [0] * (len(self.bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    def quantile(self, share: float) -> float:
+        """The value below which a share (0-1) of the observations lies, linear within its bucket; nan without any."""
+        wanted, low = share * sum(self.counts), 0.0
+        for bound, count in zip((*self.bounds, self.bounds[-1]), self.counts, strict=True):
+            if count and wanted <= count:
+                return low + (bound - low) * wanted / count
+            wanted, low = wanted - count, bound
+        return float("nan")
+
+
+def family(name: str, samples: Samples) -> Metric:
+    """A gauge or counter of the table with a value per tuple of label values."""
+    metric = TABLE[name]
+    kind = CounterMetricFamily if metric.type == "counter" else GaugeMetricFamily
+    result: CounterMetricFamily | GaugeMetricFamily = kind(name, metric.help, labels=metric.labels)
+    for labels, value in samples.items():
+        result.add_metric(labels, value)
+    return result
+
+
+def histogram_family(name: str, counts: Iterable[float], total: float) -> Metric:
+    """A histogram of the table from its counts per bucket (one more than bounds) and the sum of its values."""
+    metric = TABLE[name]
+    bounds = [str(bound) for bound in metric.bounds] + ["+Inf"]
+    buckets = list(zip(bounds, np.cumsum(list(counts)).tolist(), strict=True))
+    if metric.type == "gaugehistogram":
+        return GaugeHistogramMetricFamily(name, metric.help, buckets=buckets, gsum_value=total)
+    return HistogramMetricFamily(name, metric.help, buckets=buckets, sum_value=total)
+
+
+class Counters:
+    """What a worker counts: add() after each step. recovery_seconds: how long its last recovery took."""
+
+    def __init__(self) -> None:
+        self.applied, self.superseded, self.redelivered = (np.zeros(KINDS, np.int64) for _ in range(3))
+        self.rejects: Counter[Code] = Counter()
+        self.calls_opened = self.calls_closed = self.batches = 0
+        self.step_seconds = Histogram(TABLE["crossmargin_step_seconds"].bounds)
+        self.event_to_flag_seconds = Histogram(TABLE["crossmargin_event_to_flag_seconds"].bounds)
+        self.recovery_seconds = 0.0
+
+    def add(self, report: Report, seconds: float) -> None:
+        """Count what a step did, and how long it took."""
+        self.applied += report.applied
+        self.superseded += report.superseded
+        self.redelivered += report.redelivered
+        self.rejects.update(reject.code for reject in report.rejects)
+        self.batches += report.oldest_ns > 0
+        self.step_seconds.observe(seconds)
+        if len(report.changes):
+            rows = report.changes[report.changes["kind"] == ChangeKind.STATUS]
+            was_open, is_open = rows["before"] >= Status.CALL, rows["after"] >= Status.CALL
+            self.calls_opened += int((is_open & ~was_open).sum())
+            self.calls_closed += int((was_open & ~is_open).sum())
+
+    def collect(self) -> Iterator[Metric]:
+        """Families of all counters and histograms."""
+        for name, counts in (("events", self.applied), ("superseded", self.superseded), ("duplicates", self.redelivered)):
+            by_kind = zip(_KINDS, counts.tolist(), strict=True)
+            yield family(f"crossmargin_{name}_total", {(kind,): count for kind, count in by_kind})
+        yield rejects_family(self.rejects)
+        yield family("crossmargin_margin_calls_total", {("opened",): self.calls_opened, ("closed",): self.calls_closed})
+        yield family("crossmargin_batches_total", {(): self.batches})
+        for name, histogram in (("step", self.step_seconds), ("event_to_flag", self.event_to_flag_seconds)):
+            yield histogram_family(f"crossmargin_{name}_seconds", histogram.counts, histogram.sum)
+
+
+def rejects_family(rejects: Mapping[Code, int]) -> Metric:
+    """Rejects by reason, every reason shown from 0 on."""
+    return family("crossmargin_rejects_total", {(code.reason,): rejects.get(code, 0) for code in Code if code})
+
+
+class WorkerCollector(Collector):
+    """All metrics of a worker, for a prometheus_client registry.
+
+    engines: the shards now held, each with its genesis; lag_frames, snapshot_ages_seconds: by shard. now: wall time in ns.
+    build: version and python. Engines are only read; a scrape in another thread may see a step half done.
+    """
+
+    def __init__(
+        self,
+        engines: Callable[[], Mapping[int, EngineView]],
+        counters: Counters,
+        sink: Sink,
+        *,
+        lag_frames: Callable[[], Mapping[int, float]],
+        snapshot_ages_seconds: Callable[[], Mapping[int, float]],
+        build: Mapping[str, str],
+        now: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._engines, self._counters, self._sink, self._now = engines, counters, sink, now
+        self._lag_frames, self._snapshot_ages, self._build = lag_frames, snapshot_ages_seconds, build
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing: registering must not read engines."""
+        yield from ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Families of everything as of now."""
+        yield from self._counters.collect()
+        engines = list(self._engines().values())
+        if engines:
+            yield from self._clock_and_limits(engines)
+            yield from populations([engine.population() for engine in engines])
+        backlog = self._sink.backlog()
+        yield family("crossmargin_sink_backlog_accounts", {_REDIS: backlog.accounts})
+        yield family("crossmargin_sink_backlog_alerts", {_REDIS: backlog.alerts})
+        yield family("crossmargin_sink_connected", {_REDIS: self._sink.connected})
+        yield family("crossmargin_sink_resynchronizations_total", {_REDIS: self._sink.resynchronizations})
+        for name, read in (("log_lag_records", self._lag_frames), ("snapshot_age_seconds", self._snapshot_ages)):
+            yield family(f"crossmargin_{name}", {(str(shard),): value for shard, value in sorted(read().items())})
+        yield family("crossmargin_recovery_seconds", {(): self._counters.recovery_seconds})
+        yield family("crossmargin_build_info", {tuple(self._build[label] for label in ("version", "python")): 1})
+
+    def _clock_and_limits(self, engines: Sequence[EngineView]) -> Iterator[Metric]:
+        oldest_ns = min(engine.clock_ns for engine in engines)
+        yield family("crossmargin_clock_age_seconds", {(): (self._now() - oldest_ns) / 1e9})
+        spans_ns = [span for engine in engines if (span := engine.id_span_ns()) >= 0]
+        yield family("crossmargin_id_span_seconds", {(): min(spans_ns) / 1e9 if spans_ns else float("inf")})
+        used: dict[tuple[str, ...], float] = {}
+        for engine in engines:
+            for limit, (count, most) in engine.usage().items():
+                used[limit,] = max(used.get((limit,), 0.0), count / most)
+        yield family("crossmargin_capacity_used_ratio", used)
+
+
+def populations(shards: Sequence[Population]) -> Iterator[Metric]:
+    """Families of the accounts of these shards in sum."""
+
+    def total(name: str) -> Counter[str]:
+        sums: Counter[str] = Counter()
+        for shard in shards:
+            for key, value in getattr(shard, name).items():
+                sums[key] += value
+        return sums
+
+    def usd(name: str) -> dict[tuple[str, ...], float]:
+        return {(pool,): cents / 100 for pool, cents in total(name).items()}
+
+    yield family("crossmargin_accounts", {(status,): count for status, count in total("by_status").items()})
+    yield family("crossmargin_accounts_quality", {(quality,): count for quality, count in total("by_quality").items()})
+    yield family("crossmargin_equity_usd", usd("equity_usd"))
+    yield family("crossmargin_deficit_usd", usd("deficit_usd"))
+    levels = {(*pool, level): value for level in LABEL_VALUES["level"] for pool, value in usd(f"{level}_usd").items()}
+    yield family("crossmargin_requirement_usd", levels)
+    counts = np.sum([shard.utilization_counts for shard in shards], axis=0).tolist()
+    yield histogram_family("crossmargin_utilization_ratio", counts, sum(shard.utilization_sum for shard in shards))
+    yield family("crossmargin_margin_calls_open", {(): sum(shard.open_calls for shard in shards)})
+    yield family("crossmargin_price_age_seconds_max", {(): max(shard.price_age_seconds_max for shard in shards)})

@@ -1,0 +1,87 @@
+"""The Redis layout, declared once: key names, hash fields, stream fields. The number in the prefix is the layout's version.
+
+| key                   | type       | content                                                               |
+|-----------------------|------------|-----------------------------------------------------------------------|
+| account:{id}          | hash       | ACCOUNT_FIELDS: an account's latest figures                             |
+| by_excess             | sorted set | account ids by excess in USD                                          |
+| by_utilization        | sorted set | account ids by maintenance / equity; +inf where equity <= 0           |
+| status:{STATUS}       | set        | ids of the accounts now in that status                                |
+| quality:{QUALITY}     | set        | ids of the accounts now of that quality                               |
+| alerts                | stream     | ALERT_FIELDS: a window of margin.alerts, about ALERTS_WINDOW entries  |
+| meta                  | hash       | META_FIELDS, and per shard n shard:{n}:offset and shard:{n}:ts_ns     |
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from engine.report import Quality, Status
+
+LAYOUT: Final = 1
+PREFIX: Final = f"cm:{LAYOUT}:"
+ALERTS_WINDOW: Final = 100_000
+
+DEFINITION_FIELDS: Final = ("currency", "pool", "customer", "shard")
+FIGURE_FIELDS: Final = ("status", "quality", "equity", "initial", "maintenance", "excess", "utilization", "call")
+MOMENT_FIELDS: Final = ("ts_ns", "offset", "rule_set")
+ACCOUNT_FIELDS: Final = (*FIGURE_FIELDS, *DEFINITION_FIELDS, *MOMENT_FIELDS, "change")
+META_FIELDS: Final = ("version", "log_id", "shards", "started", "epoch")
+ALERT_FIELDS: Final = ("id", "kind", "account", "from", "to", "amount", "currency", "ts_ns", "shard", "offset")
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The key names under one prefix."""
+
+    prefix: str = PREFIX
+
+    @property
+    def account_prefix(self) -> str:
+        """What an account's key is before its id."""
+        return f"{self.prefix}account:"
+
+    @property
+    def status_prefix(self) -> str:
+        """What a status set's key is before the status."""
+        return f"{self.prefix}status:"
+
+    @property
+    def quality_prefix(self) -> str:
+        """What a quality set's key is before the quality."""
+        return f"{self.prefix}quality:"
+
+    @property
+    def by_excess(self) -> str:
+        """The sorted set of accounts by excess in USD."""
+        return f"{self.prefix}by_excess"
+
+    @property
+    def by_utilization(self) -> str:
+        """The sorted set of accounts by utilization."""
+        return f"{self.prefix}by_utilization"
+
+    @property
+    def alerts(self) -> str:
+        """The stream that is a window of margin.alerts."""
+        return f"{self.prefix}alerts"
+
+    @property
+    def meta(self) -> str:
+        """The hash that says whose data this is and how new."""
+        return f"{self.prefix}meta"
+
+    def account(self, account_id: str) -> str:
+        """The hash of an account's figures."""
+        return self.account_prefix + account_id
+
+    def status(self, status: Status) -> str:
+        """The set of accounts in a status."""
+        return self.status_prefix + status.name
+
+    def quality(self, quality: Quality) -> str:
+        """The set of accounts of a quality."""
+        return self.quality_prefix + quality.name
+
+
+def shard_field(shard: int, name: str) -> str:
+    """The meta field of a shard's `offset` or `ts_ns`."""
+    return f"shard:{shard}:{name}"

@@ -1,0 +1,95 @@
+"""Every metric of the project, declared once: what collectors emit, rules and dashboards query, and the documentation lists.
+
+Labels have few values, all known beforehand (pools, shards and topics apart): never an account. A counter's name is as
+scraped, with _total.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from engine.codes import Code
+from engine.events import KIND_OF, Kind
+from engine.report import UTILIZATION_BOUNDS, Quality, Status
+
+Type = Literal["gauge", "counter", "histogram", "gaugehistogram"]
+
+LATENCY_BOUNDS: Final = (
+    0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.007, 0.008, 0.009, 0.010, 0.012, 0.015, 0.020, 0.025, 0.030, 0.040, 0.050,
+    0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+)  # fmt: skip
+STEP_BOUNDS: Final = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.25, 1.0)
+LABEL_VALUES: Final[dict[str, tuple[str, ...]]] = {
+    "status": tuple(status.name for status in Status),
+    "quality": tuple(quality.name for quality in Quality),
+    "kind": tuple(kind.name.lower() for kind in Kind),
+    "reason": tuple(code.reason for code in Code if code),
+    "level": ("initial", "maintenance"),
+    "change": ("opened", "closed"),
+    "sink": ("redis",),
+    "topic": tuple(KIND_OF),
+}
+OPEN_LABELS: Final = frozenset({"pool", "shard", "limit", "version", "python"})  # few values too, but not known here
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric; bounds: upper limits of a histogram's buckets, without +Inf."""
+
+    name: str
+    type: Type
+    help: str
+    labels: tuple[str, ...] = ()
+    bounds: tuple[float, ...] = ()
+
+
+METRICS: Final[tuple[Metric, ...]] = (
+    Metric("crossmargin_accounts", "gauge", "Accounts by margin status.", ("status",)),
+    Metric("crossmargin_accounts_quality", "gauge", "Accounts by quality of their figures' inputs.", ("quality",)),
+    Metric(
+        "crossmargin_clock_age_seconds", "gauge", "Wall time minus the last clock of the log, of the shard furthest behind."
+    ),
+    Metric("crossmargin_equity_usd", "gauge", "Equity of all accounts.", ("pool",)),
+    Metric("crossmargin_requirement_usd", "gauge", "Margin requirement of all accounts.", ("pool", "level")),
+    Metric("crossmargin_deficit_usd", "gauge", "What accounts lack to their maintenance margin.", ("pool",)),
+    Metric(
+        "crossmargin_utilization_ratio",
+        "gaugehistogram",
+        "Accounts with a requirement by maintenance margin over equity.",
+        bounds=UTILIZATION_BOUNDS,
+    ),
+    Metric("crossmargin_margin_calls_open", "gauge", "Accounts in CALL or worse."),
+    Metric("crossmargin_margin_calls_total", "counter", "Accounts that came to CALL or worse, or left it.", ("change",)),
+    Metric("crossmargin_events_total", "counter", "Events applied; what all shards see is counted once.", ("kind",)),
+    Metric("crossmargin_superseded_total", "counter", "Prices and volatilities older than the held one.", ("kind",)),
+    Metric("crossmargin_rejects_total", "counter", "Events not applied.", ("reason",)),
+    Metric("crossmargin_duplicates_total", "counter", "Records delivered again and skipped.", ("kind",)),
+    Metric(
+        "crossmargin_event_to_flag_seconds",
+        "histogram",
+        "From a batch's oldest event in Kafka to its flags acknowledged by Redis.",
+        bounds=LATENCY_BOUNDS,
+    ),
+    Metric("crossmargin_step_seconds", "histogram", "Time of one engine step, a frame.", bounds=STEP_BOUNDS),
+    Metric("crossmargin_batches_total", "counter", "Batches of events evaluated, with flags or without, on all shards."),
+    Metric("crossmargin_log_lag_records", "gauge", "Frames of margin.log not yet applied.", ("shard",)),
+    Metric("crossmargin_price_age_seconds_max", "gauge", "Age of the oldest mark of an open instrument, in log time."),
+    Metric("crossmargin_capacity_used_ratio", "gauge", "Used part of a limit, of the fullest shard.", ("limit",)),
+    Metric("crossmargin_id_span_seconds", "gauge", "Span of event time in which a repeated id is noticed; +Inf: all of it."),
+    Metric("crossmargin_sink_backlog_accounts", "gauge", "Accounts whose newest figures are not written.", ("sink",)),
+    Metric("crossmargin_sink_backlog_alerts", "gauge", "Alerts not written.", ("sink",)),
+    Metric("crossmargin_sink_connected", "gauge", "1 while the sink's server answers.", ("sink",)),
+    Metric("crossmargin_sink_resynchronizations_total", "counter", "Shards written anew as a whole.", ("sink",)),
+    Metric("crossmargin_snapshot_age_seconds", "gauge", "Since the newest snapshot of the shard.", ("shard",)),
+    Metric(
+        "crossmargin_recovery_seconds", "gauge", "From the last assignment to the shard's log end, of the slowest shard."
+    ),
+    Metric("crossmargin_build_info", "gauge", "1; versions as labels.", ("version", "python")),
+    Metric("crossmargin_sequencer_active", "gauge", "1 while this sequencer holds the inputs."),
+    Metric("crossmargin_sequencer_events_total", "counter", "Events written to the log.", ("kind",)),
+    Metric("crossmargin_sequencer_batches_total", "counter", "Batches written to the log."),
+    Metric(
+        "crossmargin_sequencer_batch_seconds", "histogram", "From a batch's decoding to its frames sent.", bounds=STEP_BOUNDS
+    ),
+    Metric("crossmargin_sequencer_lag_messages", "gauge", "Messages of an input not yet in the log.", ("topic",)),
+)
+TABLE: Final[dict[str, Metric]] = {metric.name: metric for metric in METRICS}

@@ -1,0 +1,127 @@
+"""One connection to Redis or Valkey that writes accounts by a script: pipelined, and never reconnecting by itself."""
+
+import logging
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
+from monitors.keys import ALERTS_WINDOW, FIGURE_FIELDS, LAYOUT, MOMENT_FIELDS, Keys, shard_field
+
+SCRIPT: Final = Path(__file__).with_name("accounts.lua").read_text()
+TIMEOUT_SECONDS: Final = 5
+_NOT_OURS: Final = -1  # the script's answer
+_log = logging.getLogger("crossmargin.redis")
+_pack: Final = msgspec.msgpack.Encoder().encode
+
+
+class ForeignLog(Exception):
+    """Redis holds the accounts of another log: nothing is written, and somebody has to decide."""
+
+
+class Wiped(Exception):
+    """The data found when connecting is gone or another's by now: connect again, and write everything again."""
+
+
+class RedisLink:
+    """The connection of one sink; every error of redis-py means: disconnect, connect again, write everything again.
+
+    log_id and shards: whose data this is. now: wall time in ns, for `started`.
+    """
+
+    def __init__(self, url: str, keys: Keys, log_id: str, shards: int, now: Callable[[], int]) -> None:
+        self._pool = ConnectionPool.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS)
+        self._keys, self._log_id, self._shards, self._now = keys, log_id, shards, now
+        self._connection: AbstractConnection | None = None
+        self._head: tuple[Any, ...] = ()
+        self._tail: tuple[Any, ...] = ()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a connection is open and its database belongs to this log."""
+        return self._connection is not None
+
+    @property
+    def address(self) -> str:
+        """host:port/db or path/db, without secrets."""
+        known = self._pool.connection_kwargs
+        place = known.get("path") or f"{known.get('host', 'localhost')}:{known.get('port', 6379)}"
+        return f"{place}/{known.get('db', 0)}"
+
+    async def connect(self) -> None:
+        """Open, load the script and make the database this log's: RedisError when unreachable, ForeignLog when another's."""
+        self._connection = self._pool.connection_class(**self._pool.connection_kwargs)
+        try:
+            await self._connection.send_command("PING")  # connects first
+            await self._connection.read_response()
+            epoch = await self._claim()
+            await self._check_eviction()
+            script = await self._ask("SCRIPT", "LOAD", SCRIPT)
+        except BaseException:
+            await self.disconnect()
+            raise
+        keys = self._keys
+        self._head = ("EVALSHA", script, 4, keys.meta, keys.by_excess, keys.by_utilization, keys.alerts)
+        self._head += (keys.account_prefix, keys.status_prefix, keys.quality_prefix, self._log_id, epoch, ALERTS_WINDOW)
+
+    async def disconnect(self) -> None:
+        """Close at once; what was sent and not answered may or may not have been written."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+
+    async def send(self, entries: Sequence[Any], shard: int = -1, moment: tuple[int, int, str] = (0, 0, "")) -> None:
+        """Send entries as the script takes them, of a shard (-1: alerts only) as of (ts_ns, offset, rule_set)."""
+        ts_ns, offset, rule_set = str(moment[0]), str(moment[1]), moment[2]
+        names = ((*FIGURE_FIELDS, *MOMENT_FIELDS), (ts_ns, offset, rule_set))
+        fields = (shard_field(shard, "offset"), shard_field(shard, "ts_ns"), offset, ts_ns) if shard >= 0 else ()
+        await self._open().send_command(*self._head, _pack(fields), _pack(names), _pack(entries))
+
+    async def receive(self) -> int:
+        """How many alerts of the oldest unanswered send were new; Wiped when nothing was written."""
+        added: int = await self._open().read_response()
+        if added == _NOT_OURS:
+            raise Wiped(f"Redis at {self.address}: {self._keys.meta} is gone or changed")
+        return added
+
+    async def _claim(self) -> str:
+        """Fill in what meta lacks and return its epoch: a random mark that lives as long as the data beside it."""
+        meta = self._keys.meta
+        mine = {"version": LAYOUT, "log_id": self._log_id, "shards": self._shards, "started": self._now()}
+        for field, value in {**mine, "epoch": uuid.uuid4().hex}.items():
+            await self._ask("HSETNX", meta, field, value)
+        found = await self._ask("HMGET", meta, "version", "log_id", "shards", "epoch")
+        version, log_id, shards, epoch = (value.decode() for value in found)
+        if (version, log_id, shards) != (str(LAYOUT), self._log_id, str(self._shards)):
+            raise ForeignLog(
+                f"Redis at {self.address}: {meta} belongs to log {log_id} (layout {version}, {shards} shards), this is log"
+                f" {self._log_id} (layout {LAYOUT}, {self._shards} shards); use another database or prefix, or delete the"
+                f" keys {self._keys.prefix}*"
+            )
+        return str(epoch)
+
+    async def _check_eviction(self) -> None:
+        """Warn when the server may drop keys by itself; a server that does not tell is not asked again."""
+        try:
+            answer = await self._ask("CONFIG", "GET", "maxmemory-policy")
+        except ResponseError:
+            return
+        pairs = answer.items() if isinstance(answer, dict) else zip(answer[::2], answer[1::2], strict=True)
+        policy = {name.decode(): value.decode() for name, value in pairs}.get("maxmemory-policy", "noeviction")
+        if policy != "noeviction":
+            _log.warning("Redis at %s: maxmemory-policy %s drops accounts; set it to noeviction", self.address, policy)
+
+    async def _ask(self, *command: Any) -> Any:
+        await self._open().send_command(*command)
+        return await self._open().read_response()
+
+    def _open(self) -> AbstractConnection:
+        """The connection, still open: redis-py would open another by itself and hide a restart of the server."""
+        if self._connection is None or not self._connection.is_connected:
+            raise RedisConnectionError("the connection is closed")
+        return self._connection

@@ -1,0 +1,102 @@
+"""The reading side of Redis: what `crossmargin status` and screens show, as plain values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from redis import Redis
+
+from engine.report import Quality, Status
+from monitors.keys import Keys, shard_field
+
+TIMEOUT_SECONDS: Final = 5
+Row = dict[str, str]  # a hash or stream entry: field -> text, as monitors/keys.py declares them
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """Whose data this is, and how new. clocks_ns, offsets: by shard, of the shards that were ever written."""
+
+    version: int
+    log_id: str
+    shards: int
+    started_ns: int
+    clocks_ns: dict[int, int]
+    offsets: dict[int, int]
+
+    def age_seconds(self, now_ns: int) -> float:
+        """Wall time minus the engine time of the shard furthest behind: large when a worker or feed is dead; 0 with none."""
+        return max(((now_ns - clock_ns) / 1e9 for clock_ns in self.clocks_ns.values()), default=0.0)
+
+    @property
+    def missing(self) -> list[int]:
+        """Shards never written."""
+        return [shard for shard in range(self.shards) if shard not in self.clocks_ns]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """All accounts at a glance. worst: accounts by excess in USD, the lowest first; alerts: the newest first."""
+
+    by_status: dict[str, int]
+    by_quality: dict[str, int]
+    worst: list[Row]
+    alerts: list[Row]
+
+
+def open_client(url: str) -> Redis:
+    """A client for the functions here, which raise redis-py's errors; close() it."""
+    return Redis.from_url(
+        url,
+        decode_responses=True,
+        legacy_responses=False,
+        socket_timeout=TIMEOUT_SECONDS,
+        socket_connect_timeout=TIMEOUT_SECONDS,
+    )
+
+
+def read_meta(client: Redis, keys: Keys) -> Meta | None:
+    """Whose data Redis holds; None when there is none."""
+    found = _row(client.hgetall(keys.meta))
+    if "log_id" not in found:
+        return None
+    shards = int(found["shards"])
+    clocks, offsets = (
+        {shard: int(found[field]) for shard in range(shards) if (field := shard_field(shard, name)) in found}
+        for name in ("ts_ns", "offset")
+    )
+    return Meta(int(found["version"]), found["log_id"], shards, int(found["started"]), clocks, offsets)
+
+
+def read_summary(client: Redis, keys: Keys, worst: int = 10, alerts: int = 10) -> Summary:
+    """Counts by status and quality, the accounts of the lowest excess (with `account`, `excess_usd`), newest alerts."""
+    pipe = client.pipeline(transaction=False)
+    for status in Status:
+        pipe.scard(keys.status(status))
+    for quality in Quality:
+        pipe.scard(keys.quality(quality))
+    pipe.zrange(keys.by_excess, 0, worst - 1, withscores=True)
+    pipe.xrevrange(keys.alerts, count=alerts)
+    *counts, lowest, newest = pipe.execute()
+    for account_id, _ in lowest:
+        pipe.hgetall(keys.account(account_id))
+    rows = [
+        {"account": account_id, "excess_usd": f"{excess:.2f}", **row}
+        for (account_id, excess), row in zip(lowest, pipe.execute(), strict=True)
+    ]
+    return Summary(
+        by_status=dict(zip((status.name for status in Status), counts, strict=False)),
+        by_quality=dict(zip((quality.name for quality in Quality), counts[len(Status) :], strict=True)),
+        worst=rows,
+        alerts=[dict(fields) for _, fields in newest],
+    )
+
+
+def read_account(client: Redis, keys: Keys, account_id: str) -> Row | None:
+    """An account's hash with `account`; None when it is unknown or not written yet."""
+    row = _row(client.hgetall(keys.account(account_id)))
+    return {"account": account_id, **row} if "status" in row else None
+
+
+def _row(found: Mapping[Any, Any]) -> Row:
+    return {str(field): str(value) for field, value in found.items()}

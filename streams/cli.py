@@ -1,0 +1,340 @@
+"""The command crossmargin: one verb each for the processes, files, results and checks.
+
+Exit status 0 done, 1 failed, 2 wrong use or bad configuration, 130 interrupted; what went wrong is one line on stderr. Each
+verb imports its own part only, so that help and small verbs start at once.
+"""
+
+import functools
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import click
+import msgspec
+
+from streams import settings as sources
+from streams.settings import ConfigError, Settings, UserError
+
+INTERRUPTED: Final = 130
+LOG_FORMAT: Final = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
+ORIGINS: Final = "crossmargin.origins"  # where the context keeps the source of each setting
+ROOT: Final = Path(__file__).parents[1]
+KAFKA: Final = ("kafka", "kafka_config")
+REDIS: Final = ("redis_url", "redis_prefix")
+
+Verb = Callable[..., None]
+files_argument: Final = click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+topic_option: Final = click.option("--topic", help="Topic of rows that name none, in files whose name tells none.")
+json_flag: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+def main() -> NoReturn:
+    """Run a verb and end the process with its exit status."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a verb and return its exit status; failures that a user can put right are one line on stderr."""
+    try:
+        status = cli.main(args=list(arguments), prog_name="crossmargin", standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except UserError as error:
+        return _fail(str(error), error.status)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return ConfigError.status
+    except click.ClickException as error:
+        return _fail(error.format_message(), ConfigError.status)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output, such as head, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _fail(line: str, status: int) -> int:
+    click.echo(f"crossmargin: {' '.join(line.split())}", err=True)
+    return status
+
+
+def with_settings(*names: str) -> Callable[[Verb], Verb]:
+    """Gives a verb the merged settings as its first argument, and a flag for each setting named here."""
+
+    def decorate(verb: Verb) -> Verb:
+        @functools.wraps(verb)
+        def merged(config: str | None, **options: Any) -> None:
+            flags = {name: options.pop(name) for name in names}
+            chosen, origins = sources.load_with_sources(config, os.environ, flags)
+            click.get_current_context().meta[ORIGINS] = origins
+            verb(chosen, **options)
+
+        defaults = Settings()
+        decorated: Verb = merged
+        for name in reversed(names):
+            default = getattr(defaults, name) or "none"
+            text = f"{sources.DESCRIPTIONS[name]} [{sources.variable(name)}; default: {default}]"
+            decorated = click.option(sources.flag(name), name, metavar="VALUE", help=text)(decorated)
+        help_text = f"Settings file [{sources.CONFIG_VARIABLE}; default: {sources.FILE_NAME} where it exists]."
+        return click.option("--config", metavar="FILE", help=help_text)(decorated)
+
+    return decorate
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(package_name="crossmargin", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Real-time margin monitor: events in Kafka, flags in Redis and Prometheus, replayable to the bit.
+
+    Settings: defaults < crossmargin.toml < environment CROSSMARGIN_* < flags; check-config shows them all.
+    """
+
+
+@cli.command()
+@click.option("--seconds", type=click.FloatRange(min=1), help="End after so many seconds of ticks; default: until Ctrl-C.")
+@click.option("--accounts", type=click.IntRange(10, 20_000), default=2000, show_default=True, help="Accounts to generate.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the generated customers and trades.")
+@click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout; progress goes to stderr.")
+def demo(seconds: float | None, accounts: int, seed: int, as_json: bool) -> None:
+    """Play ticks through the whole chain on embedded Kafka and Valkey, with a live view.
+
+    Needs nothing but this program. Everything that it starts ends with it.
+    """
+    from streams import demo as show
+
+    summary = show.run(show.Options(seconds=seconds, accounts=accounts, seed=seed, json=as_json))
+    if as_json:
+        _print_json(summary)
+
+
+@cli.command()
+@with_settings(
+    *(*KAFKA, "shards", "input_partitions", "time_mode", "batch_events", "batch_ms"),
+    *("metrics_host", "sequencer_metrics_port", "snapshots", "mock_kafka"),
+)
+def sequencer(settings: Settings) -> None:
+    """Read the input topics, write margin.log; one is active, more stand by. SIGTERM drains and ends it."""
+    from streams import sequencer as process
+
+    _log_to_stderr()
+    process.run(settings)
+
+
+@cli.command()
+@with_settings(
+    *(*KAFKA, *REDIS, "shards", "snapshots", "snapshot_seconds", "metrics_host", "metrics_port"),
+    *("watchdog_seconds", "figures_per_second", "mock_kafka"),
+)
+def worker(settings: Settings) -> None:
+    """Keep the margin of some shards: margin.log in, flags out to Redis, /metrics and margin.alerts. SIGTERM ends it."""
+    from streams import worker as process
+
+    _log_to_stderr()
+    process.run(settings)
+
+
+@cli.command()
+@files_argument
+@topic_option
+@json_flag
+@with_settings(*KAFKA, "shards", "input_partitions")
+def load(settings: Settings, files: tuple[Path, ...], topic: str | None, as_json: bool) -> None:
+    """Publish reference documents, positions and collateral.
+
+    FILE: JSON Lines, JSON, CSV (each also as .gz) or Parquet, or a folder of them. Documents go first, in the order in which
+    they need each other.
+    """
+    from streams import load as loading
+
+    _print_counts(loading.load(settings, files, topic), as_json)
+
+
+@cli.command()
+@files_argument
+@click.option(
+    "--speed", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Times real time; 0: no waiting."
+)
+@click.option("--as-recorded", is_flag=True, help="Keep the times of the file, for a log in event time.")
+@topic_option
+@json_flag
+@with_settings(*KAFKA, "shards", "input_partitions")
+def feed(
+    settings: Settings, files: tuple[Path, ...], speed: float, as_recorded: bool, topic: str | None, as_json: bool
+) -> None:
+    """Publish historical events at X times real time.
+
+    FILE: recorded messages `<ns> <JSON>`, JSON Lines, CSV or Parquet, merged by time; times are shifted to now.
+    """
+    from streams import feed as feeding
+
+    _print_counts(feeding.feed(settings, files, speed, as_recorded, topic), as_json)
+
+
+@cli.command()
+@files_argument
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for manifest.json and breaches.csv.")
+@click.option("--reference", multiple=True, type=click.Path(path_type=Path), help="Reference documents; may be repeated.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the accounts made where no --reference is.")
+@click.option("--accounts", type=click.IntRange(0, 1_000_000), default=200, show_default=True, help="How many of them.")
+@click.option("--shards", "count", type=click.IntRange(1, 1024), default=4, show_default=True, help="Shards of the log.")
+@click.option("--frame-records", type=click.IntRange(1, 1024), default=1024, show_default=True, help="Records a frame.")
+@click.option("--keep-log", is_flag=True, help="Write the log of the replay beside the manifest.")
+@topic_option
+@json_flag
+@with_settings()
+def replay(settings: Settings, files: tuple[Path, ...], count: int, as_json: bool, **options: Any) -> None:
+    """Run files through the same engine in process, as fast as possible.
+
+    The same inputs give the same digest, however they are framed or sharded.
+    """
+    from streams import replay as replaying
+
+    manifest = replaying.replay(files, shards=count, limits=settings.limits, **options)
+    if as_json:
+        _print_json(manifest)
+    else:
+        _print_table(("figure", "value"), ((name, _cell(value)) for name, value in manifest.items() if name != "inputs"))
+
+
+@cli.command()
+@click.argument("account", required=False)
+@json_flag
+@with_settings(*REDIS)
+def status(settings: Settings, account: str | None, as_json: bool) -> None:
+    """Show all accounts at a glance, or one account's figures, from Redis."""
+    from streams.status import show
+
+    shown = show(settings, account)
+    if as_json:
+        _print_json(shown.data)
+    else:
+        for title, columns, rows in shown.tables:
+            _print_table(columns, rows, title)
+
+
+@cli.command()
+@click.option("--reason", help="Only those rejected for this reason.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the last so many.")
+@click.option("--resubmit", is_flag=True, help="Send their events again; what was applied meanwhile is a duplicate.")
+@json_flag
+@with_settings(*KAFKA)
+def rejects(settings: Settings, reason: str | None, limit: int | None, resubmit: bool, as_json: bool) -> None:
+    """List what was not applied: reason, origin and the event's own bytes."""
+    from streams import rejects as rejected
+
+    found = rejected.read_rejects(settings, reason, limit)
+    sent = rejected.resubmit(settings, found) if resubmit else None
+    if as_json:
+        _print_json({"rejects": found} if sent is None else {"rejects": found, "resubmitted": sent})
+        return
+    rows = (
+        (r.reason, ":".join(map(str, msgspec.structs.astuple(r.origin))), r.detail, r.raw or r.raw_base64 or "")
+        for r in found
+    )
+    _print_table(("reason", "topic:partition:offset:index", "detail", "event"), rows)
+    if sent is not None:
+        click.echo(f"{sent} of {len(found)} sent again")
+
+
+@cli.command()
+@click.option("--shard", required=True, type=click.IntRange(min=0), help="The shard to rebuild.")
+@json_flag
+@with_settings(*KAFKA, "shards", "snapshots")
+def rebuild(settings: Settings, shard: int, as_json: bool) -> None:
+    """With workers stopped: reset a shard to the start of its log, or to the newest snapshot inside what is left of it."""
+    from streams.rebuild import rebuild as reset
+
+    line = reset(settings, shard)
+    if as_json:
+        _print_json({"shard": shard, "done": line})
+    else:
+        click.echo(line)
+
+
+@cli.command("check-config")
+@json_flag
+@with_settings(*sources.DESCRIPTIONS)
+def check_config(settings: Settings, as_json: bool) -> None:
+    """Show the merged settings, where each comes from, and what it means; secrets are masked."""
+    origins = click.get_current_context().meta[ORIGINS]
+    shown = sources.masked(settings)
+    if as_json:
+        _print_json({name: {"value": value, "source": origins[name]} for name, value in shown.items()})
+        return
+    rows = ((name, _cell(value), origins[name], sources.DESCRIPTIONS.get(name, "")) for name, value in shown.items())
+    _print_table(("setting", "value", "from", "meaning"), rows)
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON Schema of every event of every input topic."""
+    from streams.schema import json_schema
+
+    click.echo(msgspec.json.format(msgspec.json.encode(json_schema()), indent=2))
+
+
+@cli.command()
+@json_flag
+@with_settings(*KAFKA, *REDIS, "shards", "snapshots", "metrics_host", "metrics_port", "sequencer_metrics_port")
+def doctor(settings: Settings, as_json: bool) -> None:
+    """Tell what is reachable and what is missing; exit status 1 where a sequencer or worker could not run."""
+    from streams.doctor import examine
+
+    findings = list(examine(settings))
+    if as_json:
+        _print_json(findings)
+    else:
+        _print_table(("what", "state", "detail"), ((f.name, f.state, f.detail) for f in findings))
+    if any(finding.state == "missing" for finding in findings):
+        click.get_current_context().exit(1)
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[NAME] [OPTION]...")
+def bench(arguments: tuple[str, ...]) -> None:
+    """Run the benchmarks of a source checkout (tests/bench): all, or the one named; figures as JSON."""
+    if not (ROOT / "tests" / "bench" / "__main__.py").is_file():
+        raise UserError(f"no benchmarks under {ROOT}: they come with a source checkout (tests/bench), not with the package")
+    done = subprocess.run([sys.executable, "-m", "tests.bench", *arguments], cwd=ROOT, check=False)
+    click.get_current_context().exit(done.returncode)
+
+
+def _log_to_stderr() -> None:
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={text}" for key, text in value.items())
+    return str(value)
+
+
+def _print_json(value: object) -> None:
+    click.echo(msgspec.json.encode(value, enc_hook=str))
+
+
+def _print_counts(counts: Mapping[str, int], as_json: bool) -> None:
+    if as_json:
+        _print_json(counts)
+    else:
+        _print_table(("topic", "messages"), ((topic, f"{count:,}") for topic, count in counts.items()))
+
+
+def _print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, box=None, header_style="bold", pad_edge=False, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console = Console()
+    if not console.is_terminal:
+        console.width = 250
+    console.print(table)

@@ -1,0 +1,220 @@
+"""What the demo shows: figures read from Redis and /metrics as any user would, as a live screen or as plain lines."""
+
+import http.client
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from prometheus_client.parser import text_string_to_metric_families
+from redis.exceptions import RedisError
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from monitors.keys import Keys
+from monitors.view import Row, Summary, open_client, read_summary
+from streams.settings import UserError
+
+SYNTHETIC: Final = "Treasury path: synthetic, generated from daily par yields"
+COLOURS: Final = {"OK": "green", "WATCH": "yellow", "CALL": "red", "DEBIT": "bold white on red"}
+WORST: Final = 10
+LATEST: Final = 7  # as many as there are statuses and qualities beside them
+Buckets = dict[float, float]
+"""Cumulative counts of a histogram by upper bound in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The state of the whole chain at a moment; counts since its start, of the worker and the sequencer together."""
+
+    accounts: Summary
+    events: int = 0
+    superseded: int = 0
+    rejects: int = 0
+    latency: Buckets = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """How many accounts have a status."""
+        return sum(self.accounts.by_status.values())
+
+    @property
+    def handled(self) -> int:
+        """Events dealt with in whatever way."""
+        return self.events + self.superseded + self.rejects
+
+
+class Watch:
+    """Reads the figures of a running chain. metrics: (host, port) of each process."""
+
+    def __init__(self, redis_url: str, prefix: str, metrics: Sequence[tuple[str, int]]) -> None:
+        self._redis, self._keys, self._metrics = open_client(redis_url), Keys(prefix), metrics
+
+    def close(self) -> None:
+        """Close the connection to Redis."""
+        self._redis.close()
+
+    def read(self) -> Figures:
+        """The figures now; UserError where a service does not answer."""
+        try:
+            accounts = read_summary(self._redis, self._keys, WORST, LATEST)
+            samples = [sample for host, port in self._metrics for sample in scrape(host, port)]
+        except (RedisError, OSError, http.client.HTTPException) as error:
+            raise UserError(f"a part of the chain does not answer: {error}") from error
+        return Figures(
+            accounts=accounts,
+            events=_total(samples, "crossmargin_events_total"),
+            superseded=_total(samples, "crossmargin_superseded_total"),
+            rejects=_total(samples, "crossmargin_rejects_total"),
+            latency=_buckets(samples, "crossmargin_event_to_flag_seconds_bucket"),
+        )
+
+
+def scrape(host: str, port: int) -> list[tuple[str, Mapping[str, str], float]]:
+    """(name, labels, value) of every sample of a process's /metrics."""
+    connection = http.client.HTTPConnection(host, port, timeout=5)
+    try:
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+    finally:
+        connection.close()
+    return [(s.name, s.labels, s.value) for family in text_string_to_metric_families(text) for s in family.samples]
+
+
+def _total(samples: Iterable[tuple[str, Mapping[str, str], float]], name: str) -> int:
+    """The sum of a metric over its labels, without the clock, which is no event from outside."""
+    return int(sum(value for sample, labels, value in samples if sample == name and labels.get("kind") != "clock"))
+
+
+def _buckets(samples: Iterable[tuple[str, Mapping[str, str], float]], name: str) -> Buckets:
+    buckets: Buckets = {}
+    for sample, labels, value in samples:
+        if sample == name:
+            bound = float(labels["le"])
+            buckets[bound] = buckets.get(bound, 0.0) + value
+    return buckets
+
+
+def percentile_ms(after: Buckets, before: Buckets, share: float) -> float | None:
+    """A percentile (share 0-1) of what came between two readings of a histogram, in ms, linear within its bucket.
+
+    None when nothing came; the last finite bound when it lies above it.
+    """
+    counts = [(bound, after[bound] - before.get(bound, 0.0)) for bound in sorted(after)]
+    total = counts[-1][1] if counts else 0.0
+    if total <= 0:
+        return None
+    low = below = 0.0
+    for bound, count in counts:
+        if count >= share * total:
+            if bound == float("inf"):
+                break
+            return 1e3 * (low + (bound - low) * (share * total - below) / (count - below))
+        low, below = bound, count
+    return 1e3 * low
+
+
+def flag_text(alert: Row) -> str:
+    """An alert in a few words."""
+    call = f", call {_money(alert['amount'])} {alert['currency']}" if float(alert["amount"] or 0) else ""
+    return f"{alert['account']} {alert['from']} -> {alert['to']}{call}"
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One picture of the demo: figures and what goes on. seconds: of ticks so far; latency of the last few seconds."""
+
+    seconds: float
+    figures: Figures
+    events_per_second: float
+    p50_ms: float | None
+    p99_ms: float | None
+    market: str
+    metrics_url: str
+
+
+def line(scene: Scene) -> str:
+    """The scene in one line, for an output that is not a terminal."""
+    figures, accounts = scene.figures, scene.figures.accounts
+    states = " ".join(f"{name} {count}" for name, count in _shown(accounts.by_status))
+    poor = "".join(f" {name} {count}" for name, count in accounts.by_quality.items() if name != "FRESH" and count)
+    latest = f", latest {flag_text(accounts.alerts[0])}" if accounts.alerts else ""
+    return (
+        f"{scene.seconds:4.0f} s  {states}{poor}  {figures.events:,} events"
+        f" ({scene.events_per_second:,.0f}/s)  {_latency(scene)}  {scene.market}{latest}"
+    )
+
+
+def render(scene: Scene, columns: int, lines: int) -> RenderableType:
+    """The scene for a terminal of this size; made for 80 x 24 and more."""
+    figures = scene.figures
+    head = Text.assemble(
+        (f" crossmargin demo  {scene.seconds:,.0f} s ", "bold"),
+        f" {figures.count:,} accounts  {figures.events:,} events ({scene.events_per_second:,.0f}/s)"
+        f"  {figures.rejects:,} rejects\n event to flag {_latency(scene)}  {scene.market}",
+    )
+    foot = Text(f" {SYNTHETIC}\n {scene.metrics_url}   Ctrl-C ends", style="dim")
+    states = Table.grid(padding=0)
+    states.add_row(_states(figures.accounts), _flags(figures.accounts.alerts, columns - 22))
+    return Group(head, _worst(figures.accounts.worst[: max(3, lines - 17)]), states, foot)
+
+
+def _shown(by_status: Mapping[str, int]) -> list[tuple[str, int]]:
+    """The statuses to show: those that can come, and any other that somebody is in."""
+    return [(name, count) for name, count in by_status.items() if count or name in COLOURS]
+
+
+def _states(accounts: Summary) -> Panel:
+    table = Table.grid(padding=(0, 2))
+    for name, count in _shown(accounts.by_status):
+        table.add_row(Text(name, style=COLOURS.get(name, "")), Text(f"{count:,}", justify="right"))
+    for name, count in accounts.by_quality.items():
+        table.add_row(
+            Text(name, style="" if name == "FRESH" or not count else "magenta"), Text(f"{count:,}", justify="right")
+        )
+    return Panel(table, title="accounts", title_align="left", width=22, height=LATEST + 2)
+
+
+def _worst(rows: Iterable[Row]) -> Panel:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("account")
+    table.add_column("status", width=6)
+    for name in ("excess USD", "equity", "maintenance"):
+        table.add_column(name, justify="right", min_width=15)
+    for row in rows:
+        status = Text(row.get("status", ""), style=COLOURS.get(row.get("status", ""), ""))
+        money = (_money(row.get(name, "")) for name in ("excess_usd", "equity", "maintenance"))
+        table.add_row(row["account"], status, *money)
+    return Panel(table, title="worst excess", title_align="left")
+
+
+def _flags(alerts: Iterable[Row], width: int) -> Panel:
+    table = Table.grid(padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    for alert in alerts:
+        clock = datetime.fromtimestamp(int(alert["ts_ns"]) / 1e9, UTC).strftime("%H:%M:%S")
+        table.add_row(Text(clock, style="dim"), Text(flag_text(alert), style=COLOURS.get(alert["to"], "")))
+    return Panel(table, title="latest flags (UTC)", title_align="left", width=width, height=LATEST + 2)
+
+
+def _latency(scene: Scene) -> str:
+    if scene.p50_ms is None or scene.p99_ms is None:
+        return "-"
+    return f"p50 {scene.p50_ms:.1f} ms p99 {scene.p99_ms:.1f} ms"
+
+
+def _money(text: str) -> str:
+    """A decimal string with thousands separated."""
+    whole, point, rest = text.partition(".")
+    return f"{int(whole):,}{point}{rest}" if whole.lstrip("-").isdigit() else text
+
+
+def summary_table(rows: Iterable[tuple[str, Any]]) -> Table:
+    """Names and values, one a row."""
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows:
+        table.add_row(Text(name, style="bold"), Text(str(value)))
+    return table

@@ -1,0 +1,35 @@
+"""Every Kafka topic of the project: its name, how many partitions, and its settings; declared once."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from engine.events import TOPIC_OF
+
+FOUR_MIB: Final = 4 << 20
+KEEP_FOREVER: Final = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic; partitions is a number, or "shards" or "inputs" for the settings of those names."""
+
+    name: str
+    partitions: int | str
+    config: dict[str, str]
+
+
+REFERENCE: Final = "reference"
+LOG: Final = "margin.log"
+ALERTS: Final = "margin.alerts"
+CALLS: Final = "margin.calls"
+REJECTS: Final = "rejects"
+INPUTS: Final = tuple(TOPIC_OF.values())
+
+TOPICS: Final = (
+    *(Topic(name, "inputs", {"message.timestamp.type": "LogAppendTime"}) for name in INPUTS if name != REFERENCE),
+    Topic(REFERENCE, 1, {**KEEP_FOREVER, "message.timestamp.type": "LogAppendTime"}),
+    Topic(LOG, "shards", {**KEEP_FOREVER, "message.timestamp.type": "LogAppendTime", "max.message.bytes": str(FOUR_MIB)}),
+    Topic(ALERTS, "shards", {**KEEP_FOREVER, "message.timestamp.type": "LogAppendTime"}),
+    Topic(CALLS, "shards", {**KEEP_FOREVER}),
+    Topic(REJECTS, 1, {**KEEP_FOREVER, "max.message.bytes": str(FOUR_MIB)}),
+)

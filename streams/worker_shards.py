@@ -1,0 +1,179 @@
+"""The shards a worker holds: loaded when they are assigned, snapshotted in turn, dropped when they are revoked."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+from engine.core import MarginEngine
+from engine.frames import Genesis
+from engine.snapshot import BadSnapshot
+from monitors.redis_sink import RedisSink
+from streams.kafka import Delivery
+from streams.settings import Settings, UserError
+from streams.snapshots import Snapshot, SnapshotStore
+
+LOOK_SECONDS: Final = 0.1
+ACKNOWLEDGE_SECONDS: Final = 0.005
+logger: Final = logging.getLogger("crossmargin.worker")
+Commit = Callable[[int, int], Awaitable[None]]
+
+
+class Shard:
+    """One assigned shard. free: its engine is loaded and may be stepped, which it may not while it is copied."""
+
+    def __init__(self, number: int, snapshot_due: float) -> None:
+        self.number = number
+        self.engine = MarginEngine(number)
+        self.free = asyncio.Event()
+        self.loaded = False
+        self.attached = False  # to the sink: once the engine has a log
+        self.snapshot_due = snapshot_due
+        self.snapshot_at = 0.0  # when the newest snapshot was taken, monotonic seconds; 0: never
+        self.snapshot_offset = -1
+
+
+class Shards:
+    """All shards of this worker, by number. fail: called with what went wrong in the background."""
+
+    def __init__(
+        self, settings: Settings, genesis: Genesis, outputs: Delivery, sink: RedisSink, fail: Callable[[BaseException], None]
+    ) -> None:
+        self._store = SnapshotStore(settings.snapshots)
+        self._period = settings.snapshot_seconds
+        self._log_id, self._outputs, self._sink, self._fail = genesis.log_id, outputs, sink, fail
+        self._held: dict[int, Shard] = {}
+        self._assigned = asyncio.Event()
+        self._loading: asyncio.Task[None] | None = None
+
+    def get(self, number: int) -> Shard | None:
+        """The shard if it is held and may be stepped now."""
+        shard = self._held.get(number)
+        return shard if shard is not None and shard.free.is_set() else None
+
+    async def wait(self, number: int) -> Shard | None:
+        """The shard as soon as it may be stepped; None when it is not (or no longer) this worker's."""
+        while True:
+            await self._assigned.wait()
+            shard = self._held.get(number)
+            if shard is None or shard.free.is_set():
+                return shard
+            await shard.free.wait()
+
+    def offsets(self) -> dict[int, int]:
+        """By loaded shard, the next offset it needs."""
+        return {shard.number: shard.engine.offset for shard in list(self._held.values()) if shard.loaded}
+
+    def engines(self) -> dict[int, MarginEngine]:
+        """By shard that has a log, its engine."""
+        return {shard.number: shard.engine for shard in list(self._held.values()) if shard.attached}
+
+    def waiting(self) -> str:
+        """What these shards wait for; "" when all are loaded."""
+        held = list(self._held.values())
+        if not held:
+            return "no shard is assigned"
+        loading = [str(shard.number) for shard in held if not shard.loaded]
+        return f"loading shard {', '.join(loading)}" if loading else ""
+
+    def snapshot_ages(self) -> dict[int, float]:
+        """Seconds since the newest snapshot this worker took or loaded, by shard."""
+        now = time.monotonic()
+        return {shard.number: now - shard.snapshot_at for shard in list(self._held.values()) if shard.snapshot_at}
+
+    def take(self, numbers: Iterable[int]) -> None:
+        """Hold these shards; they are loaded in the background, the rest of the group must not wait for it."""
+        self.drop()
+        numbers = sorted(numbers)
+        now = time.monotonic()
+        for place, number in enumerate(numbers):
+            self._held[number] = Shard(number, now + self._period * (place + 1) / len(numbers))
+        self._loading = asyncio.create_task(self._load_all(list(self._held.values())))
+        self._assigned.set()
+        logger.info("assigned: shard %s", ", ".join(map(str, numbers)) or "none, standing by")
+
+    def drop(self) -> None:
+        """Let go of all shards: another worker may have them now."""
+        self._assigned.clear()
+        if self._loading is not None:
+            self._loading.cancel()
+        held, self._held = self._held, {}
+        if held:
+            logger.info("revoked: shard %s", ", ".join(map(str, held)))
+        for shard in held.values():
+            if shard.attached:
+                self._sink.detach(shard.number)
+            shard.free.set()  # whoever waits finds it gone
+
+    async def _load_all(self, shards: list[Shard]) -> None:
+        try:
+            for shard in shards:
+                snapshot = await asyncio.to_thread(self._load, shard)
+                if self._held.get(shard.number) is not shard:
+                    return
+                if snapshot:
+                    self.attach(shard)
+                shard.loaded = True
+                shard.free.set()
+        except Exception as error:
+            self._fail(error)
+
+    def _load(self, shard: Shard) -> bool:
+        """Replace the shard's empty engine by that of its newest good snapshot; False when there is none."""
+        snapshot = self._store.load(shard.number, self._log_id)
+        if snapshot is None:
+            return False
+        try:
+            shard.engine = MarginEngine.from_bytes(snapshot.body)
+        except BadSnapshot as error:
+            raise UserError(
+                f"the snapshot of shard {shard.number} at offset {snapshot.offset} is of another version: {error};"
+                f" crossmargin rebuild --shard {shard.number} (workers stopped) replays the log instead"
+            ) from error
+        shard.snapshot_at, shard.snapshot_offset = time.monotonic(), snapshot.offset
+        return True
+
+    def attach(self, shard: Shard) -> None:
+        """Show the shard's engine to the sink, which writes all of it."""
+        shard.attached = True
+        self._sink.attach(shard.number, shard.engine)
+
+    async def keep_snapshots(self, commit: Commit, ended: asyncio.Event) -> None:
+        """Write a snapshot of each shard once a period, the shards in turn, until `ended`."""
+        try:
+            while not ended.is_set():
+                await asyncio.sleep(LOOK_SECONDS)
+                for shard in list(self._held.values()):
+                    if shard.free.is_set() and shard.snapshot_due <= time.monotonic():
+                        shard.snapshot_due = time.monotonic() + self._period
+                        await self._save(shard, commit)
+        except Exception as error:
+            self._fail(error)
+
+    async def save_all(self, commit: Commit) -> None:
+        """Write a last snapshot of every loaded shard."""
+        for shard in list(self._held.values()):
+            if shard.free.is_set():
+                await self._save(shard, commit)
+
+    async def _save(self, shard: Shard, commit: Commit) -> None:
+        """Copy the engine between two frames, wait for the outputs below it, write, and commit the older one's offset."""
+        engine = shard.engine
+        if not engine.is_open or engine.offset == shard.snapshot_offset:
+            return
+        shard.free.clear()
+        try:
+            outputs, offset = self._outputs.mark(), engine.offset
+            body = await asyncio.to_thread(engine.to_bytes)
+        finally:
+            shard.free.set()
+        while not self._outputs.arrived(outputs):
+            await asyncio.sleep(ACKNOWLEDGE_SECONDS)
+        if self._held.get(shard.number) is not shard:
+            return
+        snapshot = Snapshot(shard.number, offset, engine.genesis, body)
+        older = await asyncio.to_thread(self._store.save, snapshot)
+        shard.snapshot_at, shard.snapshot_offset = time.monotonic(), offset
+        if older is not None and self._held.get(shard.number) is shard:
+            await commit(shard.number, older)

@@ -1,0 +1,44 @@
+"""Fixtures of every test: real services, started once for the session when the first test asks for one."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from streams.embedded import RedisServer, embedded_kafka, embedded_redis
+from tests import services
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap servers of a real Kafka, shared by the session's tests; see fresh_kafka."""
+    with services.kafka_broker(tmp_path_factory.mktemp("kafka")) as address:
+        yield address
+
+
+@pytest.fixture
+def fresh_kafka(kafka: str) -> str:
+    """The same Kafka, without any topic or idle consumer group."""
+    services.delete_topics(kafka)
+    return kafka
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """URL of a real Redis or Valkey, shared by the session's tests: take a key prefix of your own, or flush it."""
+    with services.redis_server() as url:
+        yield url
+
+
+@pytest.fixture
+def valkey() -> Iterator[RedisServer]:
+    """A server of one test's own, which the test may kill and start again on the same port; it keeps what was written."""
+    services.require_redis()
+    with embedded_redis(keep_data=True) as server:
+        yield server
+
+
+@pytest.fixture
+def mock_kafka() -> Iterator[str]:
+    """Bootstrap servers of a mock cluster of one test's own."""
+    with embedded_kafka() as address:
+        yield address

@@ -1,0 +1,261 @@
+"""docker-compose.yml, image and prometheus.yml against the project, without a daemon: commands, settings, ports, mounts."""
+
+import fnmatch
+import re
+import shlex
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from streams.settings import Settings, load
+from tests.deploy import check_command
+from tests.services import KAFKA_IMAGE, require
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+PROMETHEUS_FILE = ROOT / "deploy" / "prometheus" / "prometheus.yml"
+PROMETHEUS: dict[str, Any] = yaml.safe_load(PROMETHEUS_FILE.read_text("utf-8"))
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+def instructions() -> list[tuple[str, str]]:
+    """(INSTRUCTION, rest) of the Dockerfile, continued lines joined, comments left out."""
+    text = re.sub(r"^#.*\n", "", (ROOT / "deploy" / "Dockerfile").read_text("utf-8"), flags=re.MULTILINE)
+    lines = re.sub(r"\\\n\s*", " ", text).splitlines()
+    return [(line.split()[0], line.partition(" ")[2].strip()) for line in lines if line.strip()]
+
+
+DOCKERFILE = instructions()
+
+
+def settings_of(service: str) -> Settings:
+    """The settings that a process of this service would have; ConfigError for a variable or value that is not one."""
+    return load(None, {key: str(value) for key, value in OURS[service].get("environment", {}).items()}, {})
+
+
+def kafka_listeners(variable: str) -> dict[str, tuple[str, int]]:
+    """Host and port by listener name."""
+    pattern = re.compile(r"(\w+)://([^:,]*):(\d+)")
+    return {name: (host, int(port)) for name, host, port in pattern.findall(SERVICES["kafka"]["environment"][variable])}
+
+
+def metrics_port(service: str) -> int:
+    """The port on which this service answers /metrics and /healthz."""
+    settings = settings_of(service)
+    return {"sequencer": settings.sequencer_metrics_port, "worker": settings.metrics_port}[service]
+
+
+def ports(service: str) -> list[tuple[str, str, int]]:
+    """(address, port or range, port in the container) of what a service publishes."""
+    found = [str(entry).rsplit(":", 2) for entry in SERVICES[service].get("ports", [])]
+    return [(address, published, int(inside)) for address, published, inside in found]
+
+
+def copied() -> list[str]:
+    """What the image takes from the project."""
+    sources = [rest.split()[:-1] for word, rest in DOCKERFILE if word == "COPY"]
+    return [name for names in sources for name in names]
+
+
+def test_both_processes_are_here() -> None:
+    assert set(OURS) == {"sequencer", "worker"}
+
+
+@pytest.mark.parametrize("service", sorted(OURS))
+def test_command_is_a_real_verb(service: str) -> None:
+    command = OURS[service]["command"]
+    check_command(command if isinstance(command, list) else shlex.split(command))
+
+
+@pytest.mark.parametrize("service", sorted(OURS))
+def test_settings_are_real_and_reach_the_services(service: str) -> None:
+    assert all(key.startswith("CROSSMARGIN_") for key in OURS[service]["environment"])
+    settings = settings_of(service)
+    host, port = settings.kafka.rsplit(":", 1)
+    advertised = kafka_listeners("KAFKA_ADVERTISED_LISTENERS")
+    assert (host, int(port)) in advertised.values()
+    redis = urlsplit(settings.redis_url)
+    assert redis.hostname in SERVICES
+    assert redis.port in {inside for _, _, inside in ports(str(redis.hostname))}
+    assert settings.metrics_host == "0.0.0.0", "Prometheus is in another container"
+
+
+def test_both_processes_have_the_same_log_settings() -> None:
+    assert settings_of("sequencer") == settings_of("worker")
+
+
+def test_kafka_listens_where_it_says() -> None:
+    environment = SERVICES["kafka"]["environment"]
+    listens, advertised = kafka_listeners("KAFKA_LISTENERS"), kafka_listeners("KAFKA_ADVERTISED_LISTENERS")
+    assert {name: port for name, (_, port) in listens.items() if name in advertised} == {
+        name: port for name, (_, port) in advertised.items()
+    }
+    assert {part.split(":")[0] for part in environment["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"].split(",")} == set(listens)
+    assert environment["KAFKA_INTER_BROKER_LISTENER_NAME"] in advertised
+    controller = environment["KAFKA_CONTROLLER_LISTENER_NAMES"]
+    assert environment["KAFKA_CONTROLLER_QUORUM_VOTERS"] == f"{environment['KAFKA_NODE_ID']}@kafka:{listens[controller][1]}"
+    assert all(value == "1" for key, value in environment.items() if key.endswith(("_REPLICATION_FACTOR", "_MIN_ISR")))
+    host = next(address for address in advertised.values() if address[0] == "127.0.0.1")
+    assert ("127.0.0.1", str(host[1]), host[1]) in ports("kafka")
+    assert f"{host[0]}:{host[1]}" == Settings().kafka, "the command on the host finds this Kafka by its defaults"
+
+
+def test_kafka_is_the_version_of_make_kafka_and_of_the_tests() -> None:
+    version = SERVICES["kafka"]["image"].partition(":")[2]
+    pom = (ROOT / "deploy" / "kafka" / "pom.xml").read_text("utf-8")
+    assert re.findall(r"<artifactId>kafka_[\d.]+</artifactId>\s*<version>([\d.]+)</version>", pom) == [version]
+    assert SERVICES["kafka"]["image"] == KAFKA_IMAGE
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_only_loopback_is_published(service: str) -> None:
+    published = ports(service)
+    assert published, f"{service} publishes nothing"
+    assert {address for address, _, _ in published} == {"127.0.0.1"}
+
+
+def test_published_ports_do_not_collide() -> None:
+    taken: list[int] = []
+    for service in SERVICES:
+        for _, published, _ in ports(service):
+            first, _, last = published.partition("-")
+            taken.extend(range(int(first), int(last or first) + 1))
+    assert len(taken) == len(set(taken))
+
+
+@pytest.mark.parametrize("service", sorted(OURS))
+def test_metrics_port_is_published(service: str) -> None:
+    assert [inside for _, _, inside in ports(service)] == [metrics_port(service)]
+    exposed = " ".join(rest for word, rest in DOCKERFILE if word == "EXPOSE").split()
+    assert str(metrics_port(service)) in exposed
+
+
+def test_worker_can_be_scaled() -> None:
+    [(_, published, _)] = ports("worker")
+    assert "-" in published, "two workers cannot publish one port"
+    assert "container_name" not in SERVICES["worker"]
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_images_are_pinned(service: str) -> None:
+    assert re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+(-[\w.]+)?", SERVICES[service]["image"])
+
+
+def test_our_image_has_the_version_of_the_project() -> None:
+    assert {service["image"] for service in OURS.values()} == {f"{PROJECT['name']}:{PROJECT['version']}"}
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_dependencies_become_healthy(service: str) -> None:
+    for name, how in SERVICES[service].get("depends_on", {}).items():
+        assert how == {"condition": "service_healthy"}
+        assert "healthcheck" in SERVICES[name]
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_mounts_exist(service: str) -> None:
+    for volume in SERVICES[service].get("volumes", []):
+        source = volume.split(":")[0]
+        if source.startswith("."):
+            assert (ROOT / source).is_file()
+        else:
+            assert source in COMPOSE["volumes"]
+
+
+def test_snapshots_lie_in_a_volume_the_user_may_write() -> None:
+    home = settings_of("worker").snapshots
+    assert f"snapshots:{home}" in OURS["worker"]["volumes"]
+    user = next(rest for word, rest in DOCKERFILE if word == "USER")
+    made = " ".join(rest for word, rest in DOCKERFILE if word == "RUN")
+    assert f"install -d -o {user} -g {user} {home}" in made
+
+
+def test_named_volumes_are_used() -> None:
+    used = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
+    assert used >= set(COMPOSE["volumes"])
+
+
+# The image
+
+
+def test_image_is_built_from_the_project() -> None:
+    for service in OURS.values():
+        build = service["build"]
+        assert (ROOT / build["context"] / build["dockerfile"]) == ROOT / "deploy" / "Dockerfile"
+    needed = {"pyproject.toml", PROJECT["readme"], *PROJECT["license-files"], "engine", "monitors", "streams"}
+    assert set(copied()) == needed
+    assert all((ROOT / name).exists() for name in copied())
+
+
+def test_dockerignore_keeps_what_the_image_needs() -> None:
+    rules = [line for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line and not line.startswith("#")]
+    for name in copied():
+        kept = True
+        for rule in rules:
+            if fnmatch.fnmatch(name, rule.removeprefix("!")):
+                kept = rule.startswith("!")
+        assert kept, f".dockerignore leaves {name} out"
+
+
+def test_base_image_is_pinned_and_new_enough() -> None:
+    [base] = [rest for word, rest in DOCKERFILE if word == "FROM"]
+    match = re.fullmatch(r"python:(\d+)\.(\d+)\.\d+-slim-\w+", base)
+    assert match
+    assert f">={match[1]}.{match[2]}" == PROJECT["requires-python"]
+
+
+def test_image_runs_the_command_as_a_user() -> None:
+    words = [word for word, _ in DOCKERFILE]
+    user = dict(DOCKERFILE)["USER"]
+    assert user not in ("root", "0")
+    assert words.index("USER") > max(i for i, word in enumerate(words) if word == "RUN"), "nothing is installed as the user"
+    entry, command = (yaml.safe_load(dict(DOCKERFILE)[word]) for word in ("ENTRYPOINT", "CMD"))
+    assert entry == ["crossmargin"]
+    assert entry[0] in PROJECT["scripts"]
+    check_command(command)
+    assert PurePosixPath(settings_of("worker").snapshots).is_relative_to(dict(DOCKERFILE)["WORKDIR"])
+
+
+def test_health_checks_ask_each_process() -> None:
+    image = dict(DOCKERFILE)["HEALTHCHECK"]
+    assert f"http://127.0.0.1:{metrics_port('worker')}/healthz" in image
+    assert "healthcheck" not in OURS["worker"]
+    sequencer = " ".join(OURS["sequencer"]["healthcheck"]["test"])
+    assert f"http://127.0.0.1:{metrics_port('sequencer')}/healthz" in sequencer
+
+
+# Prometheus
+
+
+def test_prometheus_scrapes_every_process() -> None:
+    targets = set()
+    for job in PROMETHEUS["scrape_configs"]:
+        assert job.get("metrics_path", "/metrics") == "/metrics"
+        for lookup in job["dns_sd_configs"]:
+            targets |= {(name, lookup["port"]) for name in lookup["names"]}
+    assert targets == {(service, metrics_port(service)) for service in OURS}
+    assert {job["job_name"] for job in PROMETHEUS["scrape_configs"]} == set(OURS)
+
+
+def test_prometheus_reads_the_mounted_file() -> None:
+    service = SERVICES["prometheus"]
+    flags = dict(flag.removeprefix("--").split("=", 1) for flag in service["command"])
+    mounts = {volume.split(":")[1]: volume.split(":")[0] for volume in service["volumes"]}
+    assert (ROOT / mounts[flags["config.file"]]).resolve() == PROMETHEUS_FILE
+    assert mounts[flags["storage.tsdb.path"]] in COMPOSE["volumes"]
+
+
+@pytest.mark.services
+def test_promtool_accepts_the_configuration() -> None:
+    promtool = shutil.which("promtool")
+    require(promtool, "promtool is absent (Debian: apt-get install prometheus)")
+    checked = subprocess.run([str(promtool), "check", "config", str(PROMETHEUS_FILE)], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr

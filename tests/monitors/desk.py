@@ -1,0 +1,157 @@
+"""A worker without Kafka: fake engines, a list as topic margin.alerts, a sink, and a check of Redis against the engines."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Any
+
+from redis import Redis
+
+from engine.report import Quality, Report, Status
+from monitors.alerts import encode_alerts
+from monitors.keys import ACCOUNT_FIELDS, ALERT_FIELDS, Keys
+from monitors.redis_sink import RedisSink
+from monitors.view import open_client
+from tests.monitors.fake_engine import FakeEngine
+
+LOG_ID = "5f" * 16
+SHARDS = 2
+
+
+class Topic:
+    """margin.alerts: messages by shard, in order, repeats included."""
+
+    def __init__(self) -> None:
+        self.messages: dict[int, list[bytes]] = {}
+        self.reads = 0
+        self.failing = False
+
+    def read(self, shard: int, limit: int) -> list[bytes]:
+        self.reads += 1
+        if self.failing:
+            raise OSError("no broker")
+        return self.messages.get(shard, [])[-limit:]
+
+    def append(self, shard: int, alerts: Iterable[tuple[bytes, bytes]]) -> None:
+        self.messages.setdefault(shard, []).extend(value for _, value in alerts)
+
+
+class Desk:
+    """A sink on the database at url, with the engines attached to it."""
+
+    def __init__(self, url: str, topic: Topic | None = None, **options: Any) -> None:
+        self.url, self.topic, self.keys = url, topic or Topic(), Keys()
+        self.latencies: list[float] = []
+        options = {"log_id": LOG_ID, "shards": SHARDS, "now": lambda: 10**9 * 5_000, **options}
+        self.sink = RedisSink(url, read_alerts=self.topic.read, observe=self.latencies.append, **options)
+        self.engines: dict[int, FakeEngine] = {}
+
+    def attach(self, engine: FakeEngine) -> None:
+        self.engines[engine.shard] = engine
+        self.sink.attach(engine.shard, engine)
+
+    def publish(self, engine: FakeEngine, report: Report, *, in_topic: bool = True) -> None:
+        """What the worker does after a step."""
+        alerts = encode_alerts(engine.shard, engine, report)
+        if in_topic:
+            self.topic.append(engine.shard, alerts)
+        self.sink.publish(engine.shard, engine, report, alerts)
+
+    async def settle(self) -> None:
+        """Everything that is due is in Redis."""
+        assert await self.sink.drain(20)
+
+    def check(self) -> None:
+        """Redis holds exactly the engines' figures, and every alert of the topic once, in each account's order."""
+        with open_client(self.url) as client:
+            assert_figures(client, self.keys, self.engines.values())
+            assert_alerts(client, self.keys, self.topic)
+
+
+@asynccontextmanager
+async def running(url: str, topic: Topic | None = None, **options: Any) -> AsyncIterator[Desk]:
+    """A desk whose sink is started, and closed at the end."""
+    desk = Desk(url, topic, **options)
+    await desk.sink.start()
+    try:
+        yield desk
+    finally:
+        await desk.sink.close()
+
+
+async def until(condition: Callable[[], object], seconds: float = 20) -> None:
+    """Poll until the condition holds."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def flush(url: str) -> None:
+    """Empty the database."""
+    with open_client(url) as client:
+        client.flushdb()
+
+
+def money(minor: int, decimals: int) -> str:
+    """Major units, by Decimal."""
+    return f"{Decimal(minor).scaleb(-decimals):.{decimals}f}"
+
+
+def expected_row(engine: FakeEngine, slot: int) -> dict[str, str]:
+    """An account's hash, but for the moment it was written at."""
+    info, row = engine.account_info(slot), engine.rows[slot]
+    equity, initial, maintenance = (int(row[name]) for name in ("equity", "initial", "maintenance"))
+    fields = {
+        "status": Status(row["status"]).name,
+        "quality": Quality(row["quality"]).name,
+        "equity": money(equity, info.decimals),
+        "initial": money(initial, info.decimals),
+        "maintenance": money(maintenance, info.decimals),
+        "excess": money(equity - initial, info.decimals),
+        "utilization": f"{maintenance / equity:.6f}" if equity > 0 else "",
+        "call": money(int(row["call"]), info.decimals),
+        "currency": info.currency,
+        "pool": info.pool,
+        "customer": info.customer,
+        "shard": str(engine.shard),
+        "change": str(row["change"]),
+        "rule_set": engine.rule_set,
+    }
+    return fields
+
+
+def assert_figures(client: Redis, keys: Keys, engines: Iterable[FakeEngine]) -> None:
+    excess, used, by_state = {}, {}, {}
+    for engine in engines:
+        for slot, account_id in enumerate(engine.account_ids):
+            row = client.hgetall(keys.account(account_id))
+            assert set(row) == set(ACCOUNT_FIELDS), (account_id, row)
+            assert 0 < int(row.pop("offset")) <= engine.offset
+            assert int(row.pop("ts_ns")) <= engine.clock_ns
+            assert row == expected_row(engine, slot)
+            excess[account_id] = float(engine.rows["excess_usd"][slot]) / 100
+            used[account_id] = float(row["utilization"] or "inf")
+            by_state.setdefault(keys.status_prefix + row["status"], set()).add(account_id)
+            by_state.setdefault(keys.quality_prefix + row["quality"], set()).add(account_id)
+        assert client.hget(keys.meta, f"shard:{engine.shard}:offset") == str(engine.offset)
+        assert client.hget(keys.meta, f"shard:{engine.shard}:ts_ns") == str(engine.clock_ns)
+    assert dict(client.zrange(keys.by_excess, 0, -1, withscores=True)) == excess
+    assert dict(client.zrange(keys.by_utilization, 0, -1, withscores=True)) == used
+    for state in [keys.status(status) for status in Status] + [keys.quality(quality) for quality in Quality]:
+        assert client.smembers(state) == by_state.get(state, set())
+
+
+def assert_alerts(client: Redis, keys: Keys, topic: Topic) -> None:
+    entries = [fields for _, fields in client.xrange(keys.alerts)]
+    assert all(tuple(fields) == ALERT_FIELDS for fields in entries)
+    messages = {message["id"]: message for shard in topic.messages.values() for message in map(json.loads, shard)}
+    assert sorted(fields["id"] for fields in entries) == sorted(messages)
+    for fields in entries:
+        assert fields == {name: str(value) for name, value in messages[fields["id"]].items()}
+    last: dict[str, int] = {}
+    for fields in entries:
+        change = int(fields["id"].rpartition(":")[2])
+        assert change > last.get(fields["account"], 0)
+        last[fields["account"]] = change

@@ -1,0 +1,139 @@
+"""A test double with the read surface of MarginEngine: accounts are set by hand, changes counted as the engine does."""
+
+import copy
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.report import (
+    CHANGE,
+    FIGURES,
+    UTILIZATION_BOUNDS,
+    AccountInfo,
+    ChangeKind,
+    Population,
+    Quality,
+    Reject,
+    Report,
+    Status,
+)
+
+CURRENCIES = (("USD", 2), ("BTC", 8), ("JPY", 0))
+SECOND = 10**9
+
+
+class FakeEngine:
+    """One shard; step() sets figures instead of applying a frame."""
+
+    def __init__(self, shard: int = 0, accounts: int = 0, prefix: str = "A", start_ns: int = 1_700_000_000 * SECOND) -> None:
+        self.shard, self.offset, self.clock_ns, self.rule_set = shard, 1, start_ns, "00000000000000aa"
+        self.account_ids: list[str] = []
+        self.prefix = prefix
+        self.rows = np.zeros(0, FIGURES)
+        self._touched = np.zeros(0, bool)
+        self.define(accounts)
+
+    def define(self, accounts: int) -> None:
+        """Add accounts with figures of their own."""
+        first = len(self.account_ids)
+        self.account_ids += [f"{self.prefix}{self.shard}-{slot}" for slot in range(first, first + accounts)]
+        rows = np.zeros(accounts, FIGURES)
+        rows["equity"] = 1_000_000 + np.arange(first, first + accounts) * 101
+        rows["initial"], rows["maintenance"] = 500_000, 400_001
+        rows["excess_usd"] = rows["equity"] - rows["initial"]
+        self.rows = np.concatenate([self.rows, rows])
+        self._touched = np.concatenate([self._touched, np.ones(accounts, bool)])
+
+    def step(
+        self,
+        status: Mapping[int, Status] | None = None,
+        quality: Mapping[int, Quality] | None = None,
+        equity: Mapping[int, int] | None = None,
+        *,
+        touched: NDArray[np.int64] | None = None,
+        oldest_ns: int = 0,
+        rejects: list[Reject] | None = None,
+    ) -> Report:
+        """The next frame, 0.1 s later: these accounts get a status, quality or equity."""
+        self.clock_ns += SECOND // 10
+        for slot, value in (equity or {}).items():
+            self.rows["excess_usd"][slot] += value - self.rows["equity"][slot]
+            self.rows["equity"][slot] = value
+            self._touched[slot] = True
+        changes = []
+        for field, kind, states in (("status", ChangeKind.STATUS, status), ("quality", ChangeKind.QUALITY, quality)):
+            for slot, after in (states or {}).items():
+                changes.append(self._change(slot, field, kind, after))
+        if touched is not None:
+            self._touched[touched] = True
+        report = Report(self.offset, self.clock_ns, oldest_ns, rejects=rejects or [])
+        report.changes = np.array(changes, CHANGE)
+        self.offset += 1
+        return report
+
+    def flip(self, slots: range, after: Status, oldest_ns: int = 0) -> Report:
+        """Give many accounts a status at once."""
+        return self.step(dict.fromkeys(slots, after), oldest_ns=oldest_ns)
+
+    def _change(self, slot: int, field: str, kind: ChangeKind, after: int) -> tuple[int, ...]:
+        row = self.rows[slot]
+        before = int(row[field])
+        row[field], row["change"] = after, row["change"] + 1
+        if kind is ChangeKind.STATUS:
+            row["call"] = 123_456 if after >= Status.CALL else 0
+        self._touched[slot] = True
+        return slot, kind, before, after, int(row["change"]), int(row["call"]), self.clock_ns
+
+    def snapshot(self) -> "FakeEngine":
+        """A copy, as a snapshot of now would bring it back."""
+        engine = copy.deepcopy(self)
+        engine._touched[:] = True
+        return engine
+
+    @property
+    def account_count(self) -> int:
+        return len(self.account_ids)
+
+    def account_info(self, slot: int) -> AccountInfo:
+        currency, decimals = CURRENCIES[slot % len(CURRENCIES)]
+        return AccountInfo(self.account_ids[slot], f"C{slot // 2}", "futures" if slot % 2 else "cash", currency, decimals)
+
+    def find_account(self, account_id: str) -> int | None:
+        slot = int(account_id.rpartition("-")[2])
+        return slot if slot < self.account_count else None
+
+    def figures(self, slots: NDArray[np.int32]) -> NDArray[np.void]:
+        return self.rows[slots].copy()
+
+    def take_touched(self) -> NDArray[np.int32]:
+        slots = np.flatnonzero(self._touched).astype(np.int32)
+        self._touched[:] = False
+        return slots
+
+    def population(self) -> Population:
+        status, quality, pool = self.rows["status"], self.rows["quality"], np.arange(self.account_count) % 2
+
+        def per_pool(name: str) -> dict[str, int]:
+            return {label: int(self.rows[name][pool == i].sum()) for i, label in enumerate(("cash", "futures"))}
+
+        ratio = self.rows["maintenance"] / self.rows["equity"]
+        places = np.searchsorted(np.array(UTILIZATION_BOUNDS), ratio)
+        return Population(
+            {s.name: int((status == s).sum()) for s in Status},
+            {q.name: int((quality == q).sum()) for q in Quality},
+            per_pool("equity"),
+            per_pool("initial"),
+            per_pool("maintenance"),
+            {"cash": 0, "futures": 12_345},
+            np.bincount(places, minlength=len(UTILIZATION_BOUNDS) + 1).astype(np.int64),
+            float(ratio.sum()),
+            12.5 + self.shard,
+            int((status >= Status.CALL).sum()),
+        )
+
+    def usage(self) -> dict[str, tuple[int, int]]:
+        return {"accounts": (self.account_count, 1000), "positions": (3, 4)}
+
+    def id_span_ns(self) -> int:
+        return 3600 * SECOND if self.shard == 0 else -1

@@ -1,0 +1,243 @@
+"""The Redis sink when its server goes away, forgets, or cannot keep up: everything is there again, each alert once."""
+
+import asyncio
+
+import pytest
+
+from engine.report import Status
+from monitors import redis_sink
+from monitors.alerts import encode_alerts
+from monitors.view import open_client
+from streams.embedded import LOOPBACK, RedisServer, embedded_redis, free_port
+from tests import services
+from tests.monitors.desk import Desk, Topic, flush, running, until
+from tests.monitors.fake_engine import FakeEngine
+
+pytestmark = pytest.mark.services
+
+
+def fill(desk: Desk) -> list[FakeEngine]:
+    """Two shards with some history."""
+    engines = [FakeEngine(shard, 230) for shard in (0, 1)]
+    for engine in engines:
+        desk.attach(engine)
+        for status in (Status.WATCH, Status.CALL, Status.OK):
+            desk.publish(engine, engine.flip(range(0, 120), status))
+    return engines
+
+
+@pytest.mark.parametrize("keep_data", [True, False], ids=["restarted", "restarted empty"])
+def test_server_killed_and_started_again(keep_data: bool) -> None:
+    async def work(server: RedisServer) -> None:
+        async with running(server.url) as desk:
+            engines = fill(desk)
+            await desk.settle()
+            for _ in range(2):
+                server.kill()
+                for engine in engines:
+                    desk.publish(engine, engine.flip(range(60, 180), Status.DEBIT))
+                    desk.publish(engine, engine.step(equity={engine.offset: 5}))
+                await until(lambda: not desk.sink.connected)
+                for engine in engines:
+                    desk.publish(engine, engine.flip(range(100, 200), Status.OK))
+                assert desk.sink.backlog().accounts == 460
+                server.start()
+                await desk.settle()
+                desk.check()
+            assert desk.sink.resynchronizations == 6
+
+    services.require_redis()
+    with embedded_redis(keep_data=keep_data) as server:
+        asyncio.run(work(server))
+
+
+def test_wiped_while_connected(redis_url: str) -> None:
+    async def work() -> None:
+        async with running(redis_url) as desk:
+            engines = fill(desk)
+            await desk.settle()
+            for engine in engines:
+                flush(redis_url)
+                desk.publish(engine, engine.flip(range(0, 10), Status.CALL))
+                await desk.settle()
+                desk.check()
+            flush(redis_url)
+            desk.publish(engines[0], engines[0].step())
+            await desk.settle()
+            desk.check()
+
+    flush(redis_url)
+    asyncio.run(work())
+
+
+def test_wiped_in_the_middle_of_a_burst(redis_url: str) -> None:
+    async def work() -> None:
+        async with running(redis_url) as desk:
+            engine = FakeEngine(0, 3_000)
+            desk.attach(engine)
+            await desk.settle()
+            desk.publish(engine, engine.flip(range(3_000), Status.CALL))
+            with open_client(redis_url) as client:
+                await until(lambda: client.xlen(desk.keys.alerts) > 300)
+                client.flushdb()
+            desk.publish(engine, engine.flip(range(1_000), Status.OK))
+            await desk.settle()
+            desk.check()
+
+    flush(redis_url)
+    asyncio.run(work())
+
+
+def test_the_window_is_the_newest_of_all_shards_by_time(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        async with running(redis_url) as desk:
+            engines = [FakeEngine(shard, 40) for shard in (0, 1)]
+            for engine in engines:
+                desk.attach(engine)
+            for status in (Status.CALL, Status.OK, Status.WATCH):
+                for engine in engines:
+                    desk.publish(engine, engine.flip(range(40), status))
+            await desk.settle()
+            flush(redis_url)
+            desk.publish(engines[0], engines[0].step())
+            await desk.settle()
+        with open_client(redis_url) as client:
+            entries = [fields for _, fields in client.xrange(desk.keys.alerts)]
+        times = [int(fields["ts_ns"]) for fields in entries]
+        assert times == sorted(times)
+        assert sorted(fields["account"] for fields in entries) == sorted(
+            account for engine in engines for account in engine.account_ids for _ in range(2)
+        )
+        assert {fields["to"] for fields in entries} == {"OK", "WATCH"}
+
+    monkeypatch.setattr(redis_sink, "ALERTS_WINDOW", 2 * 80)
+    flush(redis_url)
+    asyncio.run(work())
+
+
+def test_repeats_in_the_topic_are_written_once(redis_url: str) -> None:
+    async def work() -> None:
+        topic = Topic()
+        async with running(redis_url, topic) as desk:
+            fill(desk)
+            await desk.settle()
+            topic.messages[0] = topic.messages[0] + topic.messages[0][100:]
+            flush(redis_url)
+            desk.attach(desk.engines[0].snapshot())
+            await desk.settle()
+            desk.check()
+
+    flush(redis_url)
+    asyncio.run(work())
+
+
+def test_too_many_alerts_come_from_the_topic(redis_url: str) -> None:
+    async def work() -> None:
+        async with running(redis_url, max_alerts=50) as desk:
+            engine = FakeEngine(0, 200)
+            desk.attach(engine)
+            desk.publish(engine, engine.flip(range(200), Status.CALL))
+            assert desk.sink.backlog().alerts == 0
+            desk.publish(engine, engine.flip(range(30), Status.OK))
+            assert desk.sink.backlog().alerts == 30
+            await desk.settle()
+            desk.check()
+
+    flush(redis_url)
+    asyncio.run(work())
+
+
+def test_dropped_alerts_are_waited_for(redis_url: str) -> None:
+    """What was dropped may not have reached the topic yet."""
+
+    async def work() -> None:
+        async with running(redis_url, max_alerts=50) as desk:
+            engine = FakeEngine(0, 200)
+            desk.attach(engine)
+            await desk.settle()
+            late = Topic()
+            report = engine.flip(range(200), Status.CALL)
+            alerts = encode_alerts(0, engine, report)
+            late.append(0, alerts)
+            desk.sink.publish(0, engine, report, alerts)
+            reads = desk.topic.reads
+            await until(lambda: desk.topic.reads > reads + 1)
+            with open_client(redis_url) as client:
+                assert client.xlen(desk.keys.alerts) == 0
+            desk.topic.messages = late.messages
+            await desk.settle()
+            desk.check()
+
+    flush(redis_url)
+    asyncio.run(work())
+
+
+def test_flags_go_on_without_the_topic(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work() -> None:
+        topic = Topic()
+        topic.failing = True
+        async with running(redis_url, topic) as desk:
+            engine = FakeEngine(0, 20)
+            desk.attach(engine)
+            desk.publish(engine, engine.flip(range(20), Status.CALL))
+            await desk.settle()
+            desk.check()
+        assert topic.reads == 3
+
+    monkeypatch.setattr(redis_sink, "READ_TRIES", 3)
+    flush(redis_url)
+    asyncio.run(work())
+    assert "alerts of shard 0 were not read back: no broker" in caplog.text
+
+
+def test_no_server_at_the_start() -> None:
+    async def work(server: RedisServer) -> None:
+        server.kill()
+        async with running(server.url) as desk:
+            assert not desk.sink.connected
+            engine = FakeEngine(0, 150)
+            desk.attach(engine)
+            desk.publish(engine, engine.flip(range(110), Status.CALL))
+            assert not await desk.sink.drain(0.1)
+            server.start()
+            await desk.settle()
+            assert desk.sink.connected
+            desk.check()
+
+    services.require_redis()
+    with embedded_redis() as server:
+        asyncio.run(work(server))
+
+
+def test_an_unreachable_server_is_named_without_its_password(caplog: pytest.LogCaptureFixture) -> None:
+    port = free_port()
+
+    async def work() -> None:
+        async with running(f"redis://:secret@{LOOPBACK}:{port}/3"):
+            pass
+
+    asyncio.run(work())
+    assert f"Redis at {LOOPBACK}:{port}/3" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_a_full_server_is_tried_again(redis_url: str) -> None:
+    async def work() -> None:
+        async with running(redis_url) as desk:
+            engine = FakeEngine(0, 50)
+            desk.attach(engine)
+            await desk.settle()
+            with open_client(redis_url) as client:
+                client.config_set("maxmemory", 1)
+                try:
+                    desk.publish(engine, engine.flip(range(50), Status.CALL))
+                    await until(lambda: not desk.sink.connected)
+                finally:
+                    client.config_set("maxmemory", 0)
+            await desk.settle()
+            desk.check()
+
+    flush(redis_url)
+    asyncio.run(work())

@@ -1,0 +1,178 @@
+"""The demo: what it shows of given figures, and the whole of it, short, as a user runs it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from monitors.view import Summary
+from streams import screen
+from streams.processes import Child, ChildEnded, ready
+from streams.screen import Figures, Scene
+from streams.settings import Settings
+from tests.services import require_redis, wait_until
+
+ALERT = {
+    "id": "A1:3",
+    "kind": "status",
+    "account": "A1",
+    "from": "OK",
+    "to": "CALL",
+    "amount": "1234567.50",
+    "currency": "USD",
+    "ts_ns": "1722520800000000000",
+}
+SUMMARY = Summary(
+    by_status={"OK": 90, "WATCH": 5, "CALL": 4, "OVERDUE": 0, "RESTRICTED": 0, "DEBIT": 1},
+    by_quality={"FRESH": 99, "STALE": 1, "UNPRICED": 0},
+    worst=[{"account": "A1", "status": "CALL", "equity": "-5.25", "maintenance": "1000.00", "excess_usd": "-1000.25"}],
+    alerts=[ALERT],
+)
+SCENE = Scene(
+    seconds=12,
+    figures=Figures(SUMMARY, events=12345, rejects=2),
+    events_per_second=1000,
+    p50_ms=4.21,
+    p99_ms=9.9,
+    market="shock: crypto -12.0 %, yields +25 bp",
+    metrics_url="http://127.0.0.1:9400/metrics",
+)
+
+
+def test_percentiles_of_a_histogram_are_linear_within_a_bucket_and_since_a_reading() -> None:
+    before = {0.001: 10.0, 0.005: 10.0, 0.01: 10.0, float("inf"): 10.0}
+    after = {0.001: 10.0, 0.005: 60.0, 0.01: 108.0, float("inf"): 110.0}
+    assert screen.percentile_ms(after, before, 0.5) == pytest.approx(5.0)
+    assert screen.percentile_ms(after, before, 0.25) == pytest.approx(3.0)
+    assert screen.percentile_ms(after, before, 0.99) == pytest.approx(10.0)
+    assert screen.percentile_ms(before, before, 0.5) is None
+    assert screen.percentile_ms({}, {}, 0.5) is None
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (140, 50)])
+def test_the_screen_fits_its_terminal_and_says_what_is_synthetic(columns: int, lines: int) -> None:
+    output = StringIO()
+    Console(width=columns, file=output).print(screen.render(SCENE, columns, lines))
+    text = output.getvalue()
+    assert len(text.splitlines()) <= lines
+    assert max(map(len, text.splitlines())) <= columns
+    for expected in (
+        screen.SYNTHETIC,
+        "CALL",
+        "-1,000.25",
+        "p50 4.2 ms p99 9.9 ms",
+        "A1 OK -> CALL",
+        "127.0.0.1:9400/metrics",
+    ):
+        assert expected in text
+    assert "OVERDUE" not in text
+
+
+def test_the_line_has_the_figures_that_matter() -> None:
+    line = screen.line(SCENE)
+    assert "OK 90 WATCH 5 CALL 4 DEBIT 1 STALE 1" in line
+    assert "12,345 events (1,000/s)  p50 4.2 ms p99 9.9 ms" in line
+    assert line.endswith("latest A1 OK -> CALL, call 1,234,567.50 USD")
+
+
+def test_a_child_that_ends_by_itself_is_told_with_its_last_lines(tmp_path: Path) -> None:
+    with Child("worker", Settings(metrics_host="256.0.0.1", kafka="127.0.0.1:1"), tmp_path) as child:
+        with pytest.raises(ChildEnded, match="the worker ended by itself, exit status 1") as caught:
+            wait_until(lambda: child.check(), 30)
+        assert any("metrics_port" in line for line in caught.value.last_lines)
+        assert ready("127.0.0.1", 1) == "starting"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the temporary files of a demo, to see what it leaves."""
+    return tmp_path_factory.mktemp("demo")
+
+
+def left_behind(home: Path) -> list[str]:
+    """Names of what is left in the folder, and command lines with environments of processes that name it."""
+    running = subprocess.run(["ps", "-e", "e", "ww", "-o", "args="], capture_output=True, text=True, check=True).stdout
+    return [path.name for path in home.iterdir()] + [line for line in running.splitlines() if str(home) in line]
+
+
+@pytest.fixture
+def demo() -> list[str]:
+    require_redis()
+    return [sys.executable, "-m", "streams", "demo", "--accounts", "60", "--seed", "7"]
+
+
+def environment(home: Path) -> dict[str, str]:
+    return {**os.environ, "TMPDIR": str(home)}
+
+
+@pytest.mark.services
+def test_a_short_demo_shows_flags_ends_with_one_json_object_and_leaves_nothing(demo: list[str], home: Path) -> None:
+    done = subprocess.run(
+        [*demo, "--seconds", "15", "--json"],
+        env=environment(home),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert list(summary) == [
+        *("accounts", "events", "rejects", "alerts", "by_status", "by_quality", "latency_ms", "digest", "seconds"),
+    ]
+    assert summary["accounts"] == 60 == sum(summary["by_status"].values()) == sum(summary["by_quality"].values())
+    assert summary["events"] > 1000
+    assert summary["rejects"] == 0, done.stderr
+    assert summary["alerts"] > 0
+    assert summary["by_status"]["WATCH"] + summary["by_status"]["CALL"] + summary["by_status"]["DEBIT"] > 0
+    assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p99"]
+    assert len(summary["digest"]) == 16
+    assert screen.SYNTHETIC in done.stderr
+    assert "shock: crypto -" in done.stderr
+    assert left_behind(home) == []
+
+
+@pytest.mark.services
+def test_a_demo_ended_by_a_signal_sums_up_and_leaves_nothing(demo: list[str], home: Path) -> None:
+    with (home.parent / f"{home.name}.out").open("w+") as output:
+        process = subprocess.Popen(demo, env=environment(home), stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        try:
+            wait_until(lambda: "first flags" in Path(output.name).read_text(), 200, "the first flag")
+            process.send_signal(signal.SIGINT)
+            wait_until(lambda: "ending" in Path(output.name).read_text(), 30, "the end")
+            process.send_signal(signal.SIGTERM)  # an impatient second one does not disturb it
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+            process.wait()
+    text = Path(output.name).read_text()
+    assert "Traceback" not in text
+    assert "digest" in text
+    assert left_behind(home) == []
+
+
+@pytest.mark.services
+def test_a_demo_whose_worker_dies_says_so_and_leaves_nothing(demo: list[str], home: Path) -> None:
+    with (home.parent / f"{home.name}.out").open("w+") as output:
+        process = subprocess.Popen(demo, env=environment(home), stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        try:
+            wait_until(lambda: "the worker is ready" in Path(output.name).read_text(), 200, "the worker")
+            listed = subprocess.run(
+                ["ps", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True, check=True
+            ).stdout
+            (worker,) = [line.split()[0] for line in listed.splitlines() if line.endswith("streams worker")]
+            os.kill(int(worker), signal.SIGKILL)
+            assert process.wait(60) == 1
+        finally:
+            process.kill()
+            process.wait()
+    text = Path(output.name).read_text()
+    assert "Traceback" not in text
+    assert "crossmargin: the worker ended by itself, exit status -9" in text
+    assert left_behind(home) == []
