@@ -12,17 +12,21 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+_njit: Final[Any] = numba.njit
+_config: Final[Any] = numba.config
+# Without reference counts (_nrt): kernels allocate nothing, and counting each array of the state cost more than a trade.
+_OPTIONS: Final = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def kernel(function: Function) -> Function:
     """Compile a plain function of arrays and scalars: cached on disk, without the interpreter lock, without exceptions."""
-    return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function))
+    return cast(Function, _njit(**_OPTIONS)(function))
 
 
 def part(function: Function) -> Function:
     """A piece of a kernel, compiled into its callers: a call would copy every array of the state it is given."""
-    return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True, _nrt=False)(function))
+    return cast(Function, _njit(forceinline=True, **_OPTIONS)(function))
 
 
 INT64_MAX: Final = 2**63 - 1
@@ -36,9 +40,8 @@ _30: Final = np.uint64(30)
 _27: Final = np.uint64(27)
 _31: Final = np.uint64(31)
 
-if (
-    numba.config.DISABLE_JIT
-):  # numpy's scalars warn where compiled int64 wraps; Python's ints are the same arithmetic, unbounded
+# Uncompiled, numpy's scalars warn where compiled int64 wraps; Python's ints are the same arithmetic, unbounded.
+if _config.DISABLE_JIT:
 
     def rows(array: NDArray[Any]) -> NDArray[Any]:
         """A structured array whose rows have their fields as attributes, as they have in compiled code."""

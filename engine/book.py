@@ -22,7 +22,7 @@ _UNPRICED = int(Quality.UNPRICED)
 
 @part
 def lot_value(instrument: Any, mark: int) -> int:
-    """Micros of one lot at a mark in thousandths of a tick; negative for an inverse contract, so that profit is lots x change."""
+    """Micros of one lot at a mark in thousandths of a tick; negative if inverse, so that profit is lots x change."""
     if instrument.inverse:
         return inverse_value(instrument, mark * (instrument.tick // 1000))
     return half_even_product(mark, instrument.tick_value, 1000)

@@ -4,7 +4,7 @@ from enum import IntEnum
 
 
 class Code(IntEnum):
-    """Reject reasons. 1-31 are form (the sequencer's business), from 32 on meaning (the engine's); numbers are part of the log's outputs."""
+    """Reject reasons: 1-31 are form (the sequencer's business), from 32 on meaning (the engine's)."""
 
     OK = 0
     # form: from the message and the directory alone

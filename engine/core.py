@@ -1,6 +1,5 @@
 """The margin engine of one shard: a pure function of a prefix of its log. `step` is the one place with control flow."""
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,6 @@ from engine.documents import Account, Action, Asset, parse_action
 from engine.evaluate import run_clock
 from engine.events import BROADCAST, KINDS, LAST_INDEX, Kind, id_key
 from engine.frames import Entry, Frame, FrameKind, Genesis
-from engine.limits import Limits
 from engine.numbers import time_ns
 from engine.report import CHANGE, FIGURES, AccountInfo, Digest, Population, Reject, Report
 from engine.state import NONE, State, allocate

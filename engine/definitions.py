@@ -1,7 +1,6 @@
 """Definitions: from reference documents to rows of the state, in the order of the log, with a verdict for each."""
 
 from dataclasses import dataclass, field
-from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
@@ -9,7 +8,6 @@ import msgspec
 import numpy as np
 import xxhash
 
-from engine.book import lot_value
 from engine.codes import Code
 from engine.documents import (
     Account,
@@ -25,7 +23,7 @@ from engine.documents import (
 )  # fmt: skip
 from engine.events import NS, QUANTITY_ONE, key64
 from engine.limits import Limits
-from engine.numbers import INT64_MAX, divide_half_even, divide_up, rounded, scaled, time_ns
+from engine.numbers import INT64_MAX, divide_half_even, scaled, time_ns
 from engine.report import Quality
 from engine.revalue import WEEK_NS, add_exposure
 from engine.rules import Binding, bind, check_rule

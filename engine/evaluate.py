@@ -68,7 +68,9 @@ def _change(state: State, changes: Any, at: int, account: int, kind: int, before
     state.accounts.change[account] += 1
     row = changes[at]
     row.account, row.kind, row.before, row.after = account, kind, before, after
-    row.change, row.amount = state.accounts.change[account], state.accounts.call[account]
+    accounts = state.accounts
+    row.change, row.amount, row.equity = accounts.change[account], accounts.call[account], accounts.equity[account]
+    row.initial, row.maintenance = accounts.initial[account], accounts.maintenance[account]
     row.ts_ns = state.now[0].clock_ns
     return at + 1
 

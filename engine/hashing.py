@@ -52,7 +52,7 @@ def accounts_digest(state: State) -> Any:
 
 @kernel
 def tables_digest(state: State) -> Any:
-    """The sum, modulo 2^64, of hashes of what every shard holds alike: marks, margin rates, volatilities, asset rates, clock."""
+    """The sum, modulo 2^64, of hashes of what every shard holds alike: marks, margin rates, volatilities, asset rates."""
     total = mix(_SEED, state.now[0].clock_ns)
     for i in range(state.now[0].instruments):
         row = state.instruments[i]

@@ -1,4 +1,4 @@
-"""How much one shard holds, and the parameters results depend on. They are written into the log's genesis and stay with it."""
+"""How much one shard holds, and the parameters results depend on: written into the log's genesis, they stay with it."""
 
 from typing import Annotated
 

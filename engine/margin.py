@@ -60,7 +60,7 @@ def _mark_due(state: State, instrument: int) -> None:
 
 @kernel
 def rebuild_rates(state: State) -> None:
-    """Build the margin rates of instruments whose inputs moved past the threshold, whose rule changed, or whose time came."""
+    """Build the margin rates of instruments whose inputs moved past the threshold, whose rule changed, or that are due."""
     now = state.now[0]
     for i in range(now.instruments):
         row = state.instruments[i]

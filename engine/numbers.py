@@ -1,4 +1,4 @@
-"""Exact numbers from outside: decimals to scaled integers, times to nanoseconds, and integer division that rounds as told."""
+"""Exact numbers from outside: decimals to scaled integers, times to nanoseconds, and division that rounds as told."""
 
 import re
 from datetime import UTC, datetime
@@ -47,7 +47,7 @@ def _scaled_decimal(value: int | float | str | Decimal, one: int) -> int:
 
 
 def time_ns(value: int | str) -> int:
-    """Nanoseconds since 1970 of an integer (taken as such) or an RFC 3339 string with up to 9 decimals; ValueError otherwise."""
+    """Nanoseconds since 1970 of an integer (as it is) or an RFC 3339 string of up to 9 decimals; ValueError otherwise."""
     if isinstance(value, str):
         match = _RFC3339.fullmatch(value)
         if not match:

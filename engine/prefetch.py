@@ -1,23 +1,27 @@
 """Ask the processor for memory that a kernel will need soon.
 
-A trade touches some ten places of a state far larger than the caches; asked for one after another, they cost most of its time.
+A trade touches some ten places of a state far larger than the caches; one after another, they cost most of its time.
 """
 
 from typing import Any
 
 import numba
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import cgutils as _cgutils
+from numba.core import types
 from numba.extending import intrinsic
 
-if getattr(numba.config, "DISABLE_JIT", 0):
+cgutils: Any = _cgutils  # untyped
+config: Any = numba.config
+
+if config.DISABLE_JIT:
 
     def prefetch(array: Any, index: Any) -> None:
         """Nothing: without compiled code there is nothing to wait for."""
 
 else:
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def prefetch(_context: Any, array: Any, index: Any) -> Any:
         """Fetch the cache line of array[index] (one dimension) for writing, without waiting for it."""
 

@@ -44,7 +44,10 @@ CHANGE: Final = np.dtype(
         ("before", "u1"),
         ("after", "u1"),
         ("change", "<i8"),  # the account's change number
-        ("amount", "<i8"),  # the call, minor units of the account's currency
+        ("amount", "<i8"),  # the call; this and the next three in minor units of the account's currency
+        ("equity", "<i8"),
+        ("initial", "<i8"),
+        ("maintenance", "<i8"),
         ("ts_ns", "<i8"),
     ]
 )

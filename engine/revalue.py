@@ -24,10 +24,9 @@ def add_value(state: State, instrument: int, change: int) -> None:
         first = chunk * CHUNK
         used = row.last_used if chunk == row.last_chunk else CHUNK
         for slot in range(first, first + used):
-            lots = book.lots[slot]
             account = book.account[slot]
-            value[account] += lots * change
-            flags[account] |= VALUE_DIRTY * int(lots != 0)
+            value[account] += book.lots[slot] * change
+            flags[account] |= VALUE_DIRTY
         chunk = book.chunk_next[chunk]
 
 
@@ -117,7 +116,7 @@ def _mark_quality(state: State, row: Any) -> int:
 
 @part
 def _instrument_quality(state: State, row: Any) -> int:
-    """The worst of an instrument's inputs: its mark, the settlement an expired one waits for, the volatility its rule needs."""
+    """The worst of its inputs: the mark, the settlement an expired one waits for, the volatility its rule needs."""
     if row.closed:
         return _FRESH
     quality = int(row.mark_quality)
@@ -170,7 +169,7 @@ def revalue_instruments(state: State) -> None:
 
 @part
 def asset_rate(state: State, asset: int) -> int:
-    """US cents x 1e12 of one minor unit: the mark as value in the asset's currency, then that currency's rate; 0 unpriced."""
+    """US cents x 1e12 of one minor unit: the mark as value in the asset's currency, times that currency's rate."""
     row = state.assets[asset]
     price = row.numerator
     if row.instrument != NONE:
@@ -182,7 +181,7 @@ def asset_rate(state: State, asset: int) -> int:
 
 @kernel
 def revalue_assets(state: State) -> None:
-    """Rates and quality of every asset, in order of definition; who holds or owes one that changed is to be evaluated again."""
+    """Rates (0 unpriced) and quality of every asset in order of definition; who uses one that changed is evaluated again."""
     accounts = state.accounts
     for j in range(state.now[0].assets):
         row = state.assets[j]

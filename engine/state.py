@@ -29,8 +29,8 @@ VOLATILITY: Final = 3
 INSTRUMENT: Final = np.dtype(
     [
         # definition
-        ("key", "<u8"), ("currency", "<i4"), ("asset", "<i4"), ("tick", "<i8"), ("lot", "<i8"), ("low", "<i8"), ("high", "<i8"),
-        ("tick_value", "<i8"),  # micros of one lot, one tick
+        ("key", "<u8"), ("currency", "<i4"), ("asset", "<i4"), ("tick", "<i8"), ("lot", "<i8"),
+        ("low", "<i8"), ("high", "<i8"), ("tick_value", "<i8"),  # micros of one lot, one tick
         ("contract", "<i8"), ("scale", "<i8"),  # inverse: one lot in the quote currency, micros of one unit of the currency
         ("max_lots", "<i8"), ("expiry_ns", "<i8"), ("stale_ns", "<i8"), ("calendar", "<i4"), ("underlying", "<i4"),
         ("dv01_factor", "<i4"), ("delta_factor", "<i4"), ("dv01", "<i8"), ("delta", "<i8"), ("delta_divisor", "<i8"),

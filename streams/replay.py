@@ -34,7 +34,21 @@ from streams.topics import LOG
 
 BATCH_MESSAGES: Final = 8192
 LOG_ID: Final = "0" * 32
-COLUMNS: Final = ("ts_ns", "account", "change", "customer", "pool", "kind", "from", "to", "call", "currency")
+COLUMNS: Final = (
+    "ts_ns",
+    "account",
+    "change",
+    "customer",
+    "pool",
+    "kind",
+    "from",
+    "to",
+    "call",
+    "equity",
+    "initial",
+    "maintenance",
+    "currency",
+)
 VERSIONS: Final = ("crossmargin", "numpy", "numba", "msgspec", "xxhash")
 _FRAME: Final = struct.Struct("<II")
 
@@ -71,10 +85,12 @@ class Shards:
             who = engine.account_info(int(change["account"]))
             states: type[Status] | type[Quality] = Status if change["kind"] == ChangeKind.STATUS else Quality
             before, after = states(change["before"]).name, states(change["after"]).name
-            call = decimal_text(int(change["amount"]), who.decimals)
+            money = (
+                decimal_text(int(change[name]), who.decimals) for name in ("amount", "equity", "initial", "maintenance")
+            )
             what = ChangeKind(change["kind"]).name.lower()
-            row = int(change["ts_ns"]), who.id, int(change["change"]), who.customer, who.pool, what, before, after, call
-            self.changes.append((*row, who.currency))
+            row = int(change["ts_ns"]), who.id, int(change["change"]), who.customer, who.pool, what, before, after
+            self.changes.append((*row, *money, who.currency))
 
     def digest(self) -> str:
         """The log's digest as 16 hex digits."""
