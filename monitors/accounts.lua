@@ -5,16 +5,16 @@
 -- KEYS  meta, by_excess, by_utilization, alerts
 -- ARGV  1 prefix of account hashes  2 of status sets  3 of quality sets  4 log id  5 epoch  6 window of alerts
 --       7 msgpack {shard offset field, shard ts_ns field, offset, ts_ns}, or {} to leave meta as it is
---       8 msgpack names of the figure fields, then of the moment fields; the moment's values
+--       8 msgpack {names of the figure fields, then of the moment fields}, {values of the moment}, {names of the alert fields}
 --       9 msgpack entries {id, alert or false, figures or false, definition or false}
---         alert       {change, {field, value, ...}}
+--         alert       {change, {values in the order of the names}}
 --         figures     {excess in USD, utilization score, {values in the order of the names}}; 1 and 2 are status and quality
 --         definition  {change, {field, value, ...}}: who the account is; all its alerts up to change have been written
 local call = redis.call
 local meta, by_excess, by_utilization, alerts = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local account_prefix, status_prefix, quality_prefix, window = ARGV[1], ARGV[2], ARGV[3], ARGV[6]
 local shard = cmsgpack.unpack(ARGV[7])
-local names, moment = unpack(cmsgpack.unpack(ARGV[8]))
+local names, moment, alert_names = unpack(cmsgpack.unpack(ARGV[8]))
 local entries = cmsgpack.unpack(ARGV[9])
 
 local held_meta = call('HMGET', meta, 'log_id', 'epoch')
@@ -34,7 +34,11 @@ for _, entry in ipairs(entries) do
   local held_change = tonumber(held[1] or '-1')
   local fields = {}
   if alert and tonumber(alert[1]) > held_change then
-    call('XADD', alerts, 'MAXLEN', '~', window, '*', unpack(alert[2]))
+    for place, name in ipairs(alert_names) do
+      fields[2 * place - 1] = name
+      fields[2 * place] = alert[2][place]
+    end
+    call('XADD', alerts, 'MAXLEN', '~', window, '*', unpack(fields))
     fields = {'change', alert[1]}
     held_change = tonumber(alert[1])
     added = added + 1

@@ -57,6 +57,7 @@ class RejectMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 _encode = msgspec.json.Encoder().encode
 _alert = msgspec.json.Decoder(Alert)
+_COLUMNS = ["account", "kind", "before", "after", "change", "amount", "ts_ns"]
 _NAMES = {
     ChangeKind.STATUS: ("status", {int(status): status.name for status in Status}),
     ChangeKind.QUALITY: ("quality", {int(quality): quality.name for quality in Quality}),
@@ -66,7 +67,7 @@ _NAMES = {
 def encode_alerts(shard: int, engine: EngineView, report: Report) -> list[tuple[bytes, bytes]]:
     """Key and JSON of every change in the report, in its order; call it before the engine's next step."""
     alerts = []
-    for slot, kind, before, after, change, amount, ts_ns in report.changes.tolist():
+    for slot, kind, before, after, change, amount, ts_ns in report.changes[_COLUMNS].tolist():
         info = engine.account_info(slot)
         name, names = _NAMES[kind]
         alert = Alert(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from engine.numbers import decimal_text
 from engine.report import Quality, Status
 from monitors.alerts import Alert, decode_alert
-from monitors.keys import ALERT_FIELDS, DEFINITION_FIELDS
+from monitors.keys import DEFINITION_FIELDS
 from monitors.surface import EngineView
 
 _STATUS: Final = tuple(status.name for status in Status)
@@ -21,13 +21,12 @@ Queued = tuple[int, bytes]  # the number of an alert, counted from 1 as they are
 
 
 def alert_entry(alert: Alert) -> Entry:
-    """The script's entry for an alert without figures."""
+    """The script's entry for an alert without figures; values as ALERT_FIELDS names them."""
     values = (
         alert.id, alert.kind, alert.account, alert.before, alert.after, alert.amount, alert.currency,
         str(alert.ts_ns), str(alert.shard), str(alert.offset),
     )  # fmt: skip
-    fields = tuple(text for pair in zip(ALERT_FIELDS, values, strict=True) for text in pair)
-    return alert.account, (str(alert.change), fields), False, False
+    return alert.account, (str(alert.change), values), False, False
 
 
 def unique_alerts(messages: Iterable[bytes]) -> list[Alert]:
@@ -65,6 +64,7 @@ class ShardBacklog:
         self._pending = np.zeros(0, np.bool_)
         self._defined = np.zeros(0, np.bool_)  # by slot: who the account is has been written
         self._queue = np.zeros(0, np.int64)
+        self._rule_set = engine.rule_set
 
     def resynchronize(self) -> None:
         """Mark everything to be written again: the alerts window, then all accounts."""
@@ -107,7 +107,7 @@ class ShardBacklog:
                 observe(oldest_ns)
 
     def collect(self) -> None:
-        """Take over the engine's marks of touched accounts, and make room for new ones."""
+        """Take over the engine's marks of touched accounts and its rules in force, and make room for new accounts."""
         known, count = len(self._accounts), self.engine.account_count
         if count > len(self._pending):
             room = np.zeros(max(count, 2 * known) - len(self._pending), np.bool_)
@@ -118,6 +118,7 @@ class ShardBacklog:
             self._accounts.append((info.id, info.decimals))
         self._pending[known:count] = True
         self._pending[self.engine.take_touched()] = True
+        self._rule_set = self.engine.rule_set
 
     def pending_accounts(self) -> int:
         """How many accounts' figures wait, as of the last collect."""
@@ -175,8 +176,8 @@ class ShardBacklog:
 
     @property
     def moment(self) -> tuple[int, int, str]:
-        """Engine time in ns, log offset and rules of the figures read now."""
-        return self.engine.clock_ns, self.engine.offset, self.engine.rule_set
+        """Engine time in ns and log offset of figures read now, and the rules in force at the last collect."""
+        return self.engine.clock_ns, self.engine.offset, self._rule_set
 
     def _definition(self, slot: int, change: int) -> tuple[str, tuple[str, ...]]:
         self._defined[slot] = True

@@ -11,7 +11,7 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from monitors.keys import ALERTS_WINDOW, FIGURE_FIELDS, LAYOUT, MOMENT_FIELDS, Keys, shard_field
+from monitors.keys import ALERT_FIELDS, ALERTS_WINDOW, FIGURE_FIELDS, LAYOUT, MOMENT_FIELDS, Keys, shard_field
 
 SCRIPT: Final = Path(__file__).with_name("accounts.lua").read_text()
 TIMEOUT_SECONDS: Final = 5
@@ -78,7 +78,7 @@ class RedisLink:
     async def send(self, entries: Sequence[Any], shard: int = -1, moment: tuple[int, int, str] = (0, 0, "")) -> None:
         """Send entries as the script takes them, of a shard (-1: alerts only) as of (ts_ns, offset, rule_set)."""
         ts_ns, offset, rule_set = str(moment[0]), str(moment[1]), moment[2]
-        names = ((*FIGURE_FIELDS, *MOMENT_FIELDS), (ts_ns, offset, rule_set))
+        names = ((*FIGURE_FIELDS, *MOMENT_FIELDS), (ts_ns, offset, rule_set), ALERT_FIELDS)
         fields = (shard_field(shard, "offset"), shard_field(shard, "ts_ns"), offset, ts_ns) if shard >= 0 else ()
         await self._open().send_command(*self._head, _pack(fields), _pack(names), _pack(entries))
 

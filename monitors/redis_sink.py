@@ -26,6 +26,7 @@ BATCH: Final = 100  # accounts a script call: a millisecond or two of the server
 IN_FLIGHT: Final = 2  # calls sent and not answered: the next batch is made while the server works on the last
 FIRST_DELAY, MAX_DELAY = 0.05, 5.0  # seconds before connecting again
 READ_TRIES, READ_DELAY = 12, 1.0  # reading the alerts window: how often, seconds between at most
+CANCEL_SECONDS: Final = 0.1
 _log = logging.getLogger("crossmargin.redis")
 
 
@@ -143,9 +144,10 @@ class RedisSink:
         if self._timer is not None:
             self._timer.cancel()
         tasks = [task for task in (self._task, self._reader) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while waiting := [task for task in tasks if not task.done()]:
+            for task in waiting:  # again: asyncio.wait_for, in redis-py, may swallow one that comes with a result
+                task.cancel()
+            await asyncio.wait(waiting, timeout=CANCEL_SECONDS)
         await self._link.disconnect()
 
     async def _run(self) -> None:

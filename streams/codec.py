@@ -148,6 +148,8 @@ def _not_json(error: Exception) -> str:
 def read_document(raw: bytes | msgspec.Raw) -> AnyDocument:
     """A reference document whose numbers are finite and of bounded length, and whose times are times; Refused otherwise."""
     document = parse_document(raw)
+    if not document.id.isprintable():
+        raise Refused(Code.BAD_FIELD, f"id: found {document.id!a}; allowed: printable ASCII, 1 to 64 characters")
     if not isinstance(document, Customer | Account | Calendar):
         for path, number in _decimals(document, ""):
             _check_decimal(path, number)

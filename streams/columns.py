@@ -49,14 +49,16 @@ def clip(text: str) -> str:
 def exact(name: str, value: int | float | str, decimals: int) -> int:
     """value x 10^decimals as the exact int64; Refused with the field's name when it is no decimal, too fine or too large."""
     try:
-        return _scaled_text(value, decimals) if isinstance(value, str) else scaled(value, 10**decimals)
+        return _scaled_text(name, value, decimals) if isinstance(value, str) else scaled(value, 10**decimals)
+    except Refused:
+        raise
     except ValueError as error:
         raise Refused(Code.OUT_OF_RANGE, clip(f"{name}: {error}; allowed: up to {decimals} decimals")) from error
 
 
-def _scaled_text(text: str, decimals: int) -> int:
+def _scaled_text(name: str, text: str, decimals: int) -> int:
     if len(text) > 40 or not _DECIMAL.fullmatch(text):
-        raise Refused(Code.BAD_FIELD, f"found {text[:48]!r}; allowed: a number, or a decimal string such as '-12.5'")
+        raise Refused(Code.BAD_FIELD, f"{name}: found {text[:48]!r}; allowed: a number, or a decimal string such as '-12.5'")
     whole, _, fraction = text.partition(".")
     if len(fraction) > decimals:
         fraction = fraction.rstrip("0")
@@ -285,7 +287,7 @@ def _as_floats(values: Sequence[int | float | str]) -> NDArray[np.float64] | Non
         texts = [value for value in values if isinstance(value, str)]
         if len(texts) == len(values) and max(map(len, texts)) <= _SHORT and _DECIMALS.fullmatch(",".join([*texts, ""])):
             return np.array(list(map(float, texts)), np.float64)
-    except OverflowError:  # an integer beyond a double
+    except (OverflowError, ValueError):  # an integer beyond a double; a comma in a text
         pass
     return None
 

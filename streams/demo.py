@@ -40,6 +40,7 @@ AHEAD_BYTES: Final = 1 << 20  # at most so much is sent that is not processed ye
 OPENING: Final = (frozenset(INPUTS) - {"positions"}, frozenset({"positions"}))  # collateral first, or all start in CALL
 READY_SECONDS: Final = 600.0
 DRAIN_SECONDS: Final = 10.0
+ENDING_SECONDS: Final = 15.0  # a process that fails no longer answers while it ends
 LOOK_SECONDS: Final = 0.5
 LINE_SECONDS: Final = 3.0
 WINDOW_LOOKS: Final = 20  # rate and latency shown are those of the last 10 s
@@ -166,7 +167,7 @@ class Chain:
     def play(self) -> None:
         """Send the ticks at their times and show what comes of them, until the time is up or a signal."""
         self._say(f"playing real BTC and ETH ticks and generated trades; {SYNTHETIC}")
-        self._before = self.watch.read()
+        self._before = self._figures()
         looks: deque[tuple[float, Figures]] = deque([(time.monotonic(), self._before)], maxlen=WINDOW_LOOKS)
         begun = time.monotonic()
         try:
@@ -199,7 +200,7 @@ class Chain:
             yield item
 
     def _scene(self, seconds: float, looks: deque[tuple[float, Figures]]) -> Scene:
-        figures = self.watch.read()
+        figures = self._figures()
         then, before = looks[0]
         now = time.monotonic()
         looks.append((now, figures))
@@ -243,7 +244,7 @@ class Chain:
     def finish(self) -> dict[str, Any]:
         """Let everything sent arrive, end the processes, and sum up."""
         self.feed.drain(DRAIN_SECONDS)
-        figures = self.watch.read()
+        figures = self._figures()
         self._say("ending the sequencer and the worker")
         for child in (self.sequencer, self.worker):
             status = child.stop()
@@ -293,9 +294,20 @@ class Chain:
             rows.append(("first flag", f"{self.first_flag_seconds:.1f} s after the start"))
         self.console.print(summary_table([*rows, ("", SYNTHETIC)]))
 
+    def _figures(self) -> Figures:
+        """The figures now; when a part does not answer because it ended, ChildEnded says so."""
+        try:
+            return self.watch.read()
+        except UserError:
+            end = time.monotonic() + ENDING_SECONDS
+            while time.monotonic() < end:
+                self._check()
+                time.sleep(0.1)
+            raise
+
     def _done(self) -> int:
         """How many events the worker and the sequencer have dealt with, in whatever way."""
-        return self.watch.read().handled
+        return self._figures().handled
 
     def _check(self) -> None:
         self.sequencer.check()

@@ -84,10 +84,8 @@ class Directory:
         """Take a definition in and tell which shard it goes to (ALL_SHARDS for most); Refused when it may not be defined."""
         for kind, name in names_used(document):
             if not self.defined(kind, name):
-                raise Refused(
-                    Code.UNKNOWN_NAME,
-                    f"{document.kind} '{document.id}' names {kind} '{name}'; allowed: what is defined before",
-                )
+                found = f"{document.kind} '{document.id}' names {kind} '{name}', which is not defined"
+                raise Refused(Code.UNKNOWN_NAME, f"{found}; allowed: what stands before it in topic reference")
         if isinstance(document, Customer):
             self._customers.setdefault(document.id, document.id)
             return shard_of(document.id, self.shards)

@@ -38,15 +38,17 @@ class Ordered:
 
     def with_clocks(self, at: NDArray[np.int64], times_ns: NDArray[np.int64]) -> "Ordered":
         """The same with CLOCKs of these times before the rows `at` (ascending; one past the end stands at the end)."""
-        clocks = np.zeros(len(at), RECORD)
-        clocks["ts_ns"] = times_ns
-        if len(at) == 1 and at[0] == len(self.records):
-            shards = np.append(self.shards, np.int32(ALL_SHARDS))
-            return Ordered(np.concatenate([self.records, clocks]), shards, self.places, self.bodies)
-        moved = np.searchsorted(at, np.arange(len(self.records)), side="right")
-        bodies = {row + int(moved[row]): body for row, body in self.bodies.items()}
-        shards = np.insert(self.shards, at, ALL_SHARDS)
-        return Ordered(np.insert(self.records, at, clocks), shards, self.places, bodies)
+        count = len(self.records) + len(at)
+        records, shards = np.zeros(count, RECORD), np.full(count, ALL_SHARDS, np.int32)
+        is_event = np.ones(count, np.bool_)
+        is_event[at + np.arange(len(at))] = False
+        records[is_event], shards[is_event] = self.records, self.shards
+        records["ts_ns"][~is_event] = times_ns
+        bodies = self.bodies
+        if bodies:
+            moved = np.flatnonzero(is_event)
+            bodies = {int(moved[row]): body for row, body in bodies.items()}
+        return Ordered(records, shards, self.places, bodies)
 
 
 class FrameWriter:

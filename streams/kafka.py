@@ -26,6 +26,12 @@ from streams.topics import ALERTS, FOUR_MIB, LOG, TOPICS, Topic
 
 REQUEST_SECONDS: Final = 10.0
 _UNREACHABLE: Final = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN)
+_MOVING: Final = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.REPLICA_NOT_AVAILABLE,
+)
 logger: Final = logging.getLogger("crossmargin.kafka")
 
 
@@ -134,6 +140,7 @@ def ensure_topics(settings: Settings) -> None:
     missing = [topic for topic in TOPICS if topic.name not in existing]
     if missing and not settings.mock_kafka:
         _create(settings, missing)
+    if not settings.mock_kafka:
         existing = _await_topics(settings)
     for name in (LOG, ALERTS):
         found = existing.get(name)
@@ -162,16 +169,16 @@ def _create(settings: Settings, topics: list[Topic]) -> None:
 
 
 def _await_topics(settings: Settings) -> dict[str, int]:
-    """Partition counts once every topic is known to the brokers and led by one."""
+    """Partition counts once every topic is known and all leaders answer; another process may create them too."""
     deadline = time.monotonic() + REQUEST_SECONDS
     names = {topic.name for topic in TOPICS}
-    while time.monotonic() < deadline:
-        known = cluster(settings).topics
-        led = {name for name in names & known.keys() if all(p.leader >= 0 for p in known[name].partitions.values())}
-        if led == names:
-            return {name: len(topic.partitions) for name, topic in known.items()}
+    while names - (counts := _partition_counts(settings)).keys():
+        if time.monotonic() > deadline:
+            raise UserError(f"Kafka at {settings.kafka} does not show its new topics after {REQUEST_SECONDS:.0f} s")
         time.sleep(0.05)
-    raise UserError(f"Kafka at {settings.kafka} created topics but has no leader for them after {REQUEST_SECONDS:.0f} s")
+    for name in names:
+        log_range(settings, name, list(range(counts[name])))
+    return counts
 
 
 # What the topics hold
@@ -190,7 +197,19 @@ def log_range(settings: Settings, topic: str, partitions: list[int] | None = Non
     if partitions is None:
         partitions = list(range(_partition_counts(settings).get(topic, 0)))
     with reader(settings) as consumer:
-        return {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=REQUEST_SECONDS) for p in partitions}
+        return {p: held_range(consumer, topic, p) for p in partitions}
+
+
+def held_range(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
+    """(first offset held, next offset to be written), asked again while the partition has just no leader; KafkaException."""
+    deadline = time.monotonic() + REQUEST_SECONDS
+    while True:
+        try:
+            return consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=REQUEST_SECONDS)
+        except KafkaException as failure:
+            if failure.args[0].code() not in _MOVING or time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)
 
 
 def committed(settings: Settings, group: str, topic: str, partitions: list[int]) -> dict[int, int]:
@@ -237,7 +256,7 @@ def read_partition(
     """The messages of one partition from offset `start` up to (without) `stop`, or up to the end as it is at the call."""
     with reader(settings, extra={"enable.partition.eof": True}) as consumer:
         if stop is None:
-            stop = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=REQUEST_SECONDS)[1]
+            stop = held_range(consumer, topic, partition)[1]
         if start >= stop:
             return
         consumer.assign([TopicPartition(topic, partition, start)])

@@ -231,11 +231,11 @@ def open_log(settings: Settings) -> tuple[Genesis, list[int]]:
     ends = kafka.log_range(settings, LOG, list(range(genesis.shards)))
     missing = [shard for shard, (_, end) in ends.items() if end == 0]
     for shard in ends.keys() - set(missing):
-        _check_shard(settings, genesis, shard)
+        check_shard(settings, genesis, shard)
     return genesis, missing
 
 
-def _check_shard(settings: Settings, genesis: Genesis, shard: int) -> None:
+def check_shard(settings: Settings, genesis: Genesis, shard: int) -> None:
     """UserError unless the first frame still held of a shard belongs to this log."""
     try:
         frame = kafka.first_frame(settings, shard)
@@ -243,8 +243,8 @@ def _check_shard(settings: Settings, genesis: Genesis, shard: int) -> None:
         raise UserError(f"topic {LOG}, partition {shard}: {error}; this topic is not a log of crossmargin") from error
     if frame is not None and (frame.log_id.hex() != genesis.log_id or frame.shards != genesis.shards):
         raise UserError(
-            f"topic {LOG}, partition {shard} belongs to log {frame.log_id.hex()}, partition 0 to {genesis.log_id}; delete"
-            f" topic {LOG} and start a new log"
+            f"topic {LOG}, partition {shard} belongs to log {frame.log_id.hex()} of {frame.shards} shards, not to"
+            f" {genesis.log_id} of {genesis.shards}; start again, and if it stays so, delete topic {LOG} for a new log"
         )
     if frame is not None and frame.kind is not FrameKind.GENESIS:
         logger.info("the start of shard %d was cut away", shard)
@@ -268,6 +268,9 @@ class LogWriter:
         """Write the genesis where it is missing, and commit where the inputs begin."""
         for shard, frame in self._core.genesis_frames(missing):
             self._delivery.send(LOG, shard, frame)
+            if shard == 0:  # decides which log this is, should two processes create it at once
+                self._drain()
+                check_shard(self._settings, self._core.genesis, 0)
         self._drain()
         self._inputs.commit(self._acknowledged, self._acknowledged_ns, wait=True)
 

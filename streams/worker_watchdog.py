@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from threading import Event, Lock, Thread
 from typing import Final, NoReturn
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException
 
 from streams import kafka
 from streams.settings import Settings
@@ -109,7 +109,7 @@ class Watchdog:
 
     def _end(self, shard: int) -> int:
         """The offset of the next message of a shard's log."""
-        return self._reader.get_watermark_offsets(TopicPartition(LOG, shard), timeout=kafka.REQUEST_SECONDS)[1]
+        return kafka.held_range(self._reader, LOG, shard)[1]
 
     def _look_idle(self, now: float) -> str:
         """Without shards: a spare worker may idle; one that was forgotten while a shard has no owner may not."""

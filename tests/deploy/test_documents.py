@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import frames
+from engine import frames, snapshot
 from monitors import keys
 from streams import snapshots
 from streams.replay import replay
@@ -75,4 +75,10 @@ def test_readme_example_gives_what_the_readme_says(tmp_path: Path) -> None:
 
 def test_changelog_states_the_formats() -> None:
     stated = dict(re.findall(r"^\| ([\w ]+?)(?: \(.*?\))? \| (\d+) \|", CHANGELOG, re.MULTILINE))
-    assert stated == {"log frames": str(frames.FORMAT), "snapshots": str(snapshots.FORMAT), "Redis layout": str(keys.LAYOUT)}
+    formats = {
+        "log frames": frames.FORMAT,
+        "snapshot files": snapshots.FORMAT,
+        "engine state in them": snapshot.FORMAT,
+        "Redis layout": keys.LAYOUT,
+    }
+    assert stated == {name: str(number) for name, number in formats.items()}

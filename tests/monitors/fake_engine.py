@@ -61,14 +61,14 @@ class FakeEngine:
             self.rows["excess_usd"][slot] += value - self.rows["equity"][slot]
             self.rows["equity"][slot] = value
             self._touched[slot] = True
-        changes = []
+        changes: list[NDArray[np.void]] = []
         for field, kind, states in (("status", ChangeKind.STATUS, status), ("quality", ChangeKind.QUALITY, quality)):
             for slot, after in (states or {}).items():
                 changes.append(self._change(slot, field, kind, after))
         if touched is not None:
             self._touched[touched] = True
         report = Report(self.offset, self.clock_ns, oldest_ns, rejects=rejects or [])
-        report.changes = np.array(changes, CHANGE)
+        report.changes = np.concatenate([report.changes, *changes])
         self.offset += 1
         return report
 
@@ -76,14 +76,24 @@ class FakeEngine:
         """Give many accounts a status at once."""
         return self.step(dict.fromkeys(slots, after), oldest_ns=oldest_ns)
 
-    def _change(self, slot: int, field: str, kind: ChangeKind, after: int) -> tuple[int, ...]:
+    def _change(self, slot: int, field: str, kind: ChangeKind, after: int) -> NDArray[np.void]:
         row = self.rows[slot]
         before = int(row[field])
         row[field], row["change"] = after, row["change"] + 1
         if kind is ChangeKind.STATUS:
             row["call"] = 123_456 if after >= Status.CALL else 0
         self._touched[slot] = True
-        return slot, kind, before, after, int(row["change"]), int(row["call"]), self.clock_ns
+        change = np.zeros(1, CHANGE)
+        for name, value in (
+            ("account", slot),
+            ("kind", kind),
+            ("before", before),
+            ("after", after),
+            ("ts_ns", self.clock_ns),
+        ):
+            change[name] = value
+        change["change"], change["amount"] = row["change"], row["call"]
+        return change
 
     def snapshot(self) -> "FakeEngine":
         """A copy, as a snapshot of now would bring it back."""

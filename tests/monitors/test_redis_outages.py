@@ -241,3 +241,26 @@ def test_a_full_server_is_tried_again(redis_url: str) -> None:
 
     flush(redis_url)
     asyncio.run(work())
+
+
+def test_closing_in_the_middle_of_writing(redis_url: str) -> None:
+    async def work() -> None:
+        engine = FakeEngine(0, 2_000)
+        for turn in range(20):
+            async with asyncio.timeout(10), running(redis_url, figures_per_flush=10**9) as desk:
+                desk.attach(engine.snapshot())
+                await asyncio.sleep(0.002 * turn)
+
+    flush(redis_url)
+    asyncio.run(work())
+
+
+def test_a_user_who_may_not_read_the_configuration(valkey: RedisServer) -> None:
+    async def work() -> None:
+        async with running(valkey.url.replace("//", "//monitor:pass@")) as desk:
+            desk.attach(FakeEngine(0, 5))
+            await desk.settle()
+
+    with open_client(valkey.url) as client:
+        client.execute_command("ACL", "SETUSER", "monitor", "on", ">pass", "~*", "+@all", "-config")
+    asyncio.run(work())

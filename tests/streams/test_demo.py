@@ -140,18 +140,19 @@ def test_a_short_demo_shows_flags_ends_with_one_json_object_and_leaves_nothing(d
 
 @pytest.mark.services
 def test_a_demo_ended_by_a_signal_sums_up_and_leaves_nothing(demo: list[str], home: Path) -> None:
-    with (home.parent / f"{home.name}.out").open("w+") as output:
+    said = (home.parent / "demo.out").read_text
+    with (home.parent / "demo.out").open("w") as output:
         process = subprocess.Popen(demo, env=environment(home), stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         try:
-            wait_until(lambda: "first flags" in Path(output.name).read_text(), 200, "the first flag")
+            wait_until(lambda: "first flags" in said() or process.poll() is not None, 200, "the first flag")
             process.send_signal(signal.SIGINT)
-            wait_until(lambda: "ending" in Path(output.name).read_text(), 30, "the end")
+            wait_until(lambda: "ending" in said() or process.poll() is not None, 30, "the end")
             process.send_signal(signal.SIGTERM)  # an impatient second one does not disturb it
-            assert process.wait(60) == 0
+            assert process.wait(60) == 0, said()
         finally:
             process.kill()
             process.wait()
-    text = Path(output.name).read_text()
+    text = said()
     assert "Traceback" not in text
     assert "digest" in text
     assert left_behind(home) == []
@@ -159,10 +160,11 @@ def test_a_demo_ended_by_a_signal_sums_up_and_leaves_nothing(demo: list[str], ho
 
 @pytest.mark.services
 def test_a_demo_whose_worker_dies_says_so_and_leaves_nothing(demo: list[str], home: Path) -> None:
-    with (home.parent / f"{home.name}.out").open("w+") as output:
+    said = (home.parent / "demo.out").read_text
+    with (home.parent / "demo.out").open("w") as output:
         process = subprocess.Popen(demo, env=environment(home), stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         try:
-            wait_until(lambda: "the worker is ready" in Path(output.name).read_text(), 200, "the worker")
+            wait_until(lambda: "the worker is ready" in said() or process.poll() is not None, 200, "the worker")
             listed = subprocess.run(
                 ["ps", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True, check=True
             ).stdout
@@ -172,7 +174,7 @@ def test_a_demo_whose_worker_dies_says_so_and_leaves_nothing(demo: list[str], ho
         finally:
             process.kill()
             process.wait()
-    text = Path(output.name).read_text()
+    text = said()
     assert "Traceback" not in text
     assert "crossmargin: the worker ended by itself, exit status -9" in text
     assert left_behind(home) == []

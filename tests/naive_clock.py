@@ -1,0 +1,287 @@
+"""What the slow twin does at a CLOCK: it revalues every asset and instrument and evaluates every account, dirty or not."""
+
+from decimal import Decimal, localcontext
+from fractions import Fraction
+from math import ceil
+
+from engine.documents import Calendar, Rule
+from engine.report import ChangeKind, Quality, Status
+from tests.naive_definitions import MONDAY_NS, WEEK_NS, sessions_of
+from tests.naive_state import E9, E12, Account, Asset, Built, Instrument, State, half_even
+
+MS = 10**6
+Change = tuple[str, ChangeKind, int, int, int, int, int]  # account, kind, before, after, change number, amount, ts_ns
+
+
+def clock(state: State, ts_ns: int) -> list[Change]:
+    """Moves time on, brings everything up to date, and gives the changes of status and quality in order."""
+    before, now = state.clock_ns, max(state.clock_ns, ts_ns)
+    state.clock_ns = now
+    for instrument in state.instruments.values():
+        _switch_rule(state, instrument, now)
+    for instrument_id, instrument in state.instruments.items():
+        _expire(state, instrument_id, instrument, now)
+    for instrument in state.instruments.values():
+        _reprice(state, instrument, now)
+    for asset in state.assets.values():
+        _rate(state, asset)
+    for instrument in state.instruments.values():
+        instrument.quality = _quality(state, instrument, now)
+    _build_rates(state, now)
+    changes: list[Change] = []
+    for account in state.accounts.values():
+        _evaluate(state, account, before, now, changes)
+    return changes
+
+
+def _switch_rule(state: State, instrument: Instrument, now: int) -> None:
+    versions = state.rules.get(instrument.document.rule or "", {})
+    newest = max((effective for effective in versions if effective <= now), default=None)
+    rule = None if newest is None else versions[newest]
+    if _identity(rule) != _identity(instrument.rule):
+        instrument.rule, instrument.forced = rule, True
+
+
+def _identity(rule: Rule | None) -> tuple[str, int] | None:
+    return None if rule is None else (rule.id, rule.effective_ns)
+
+
+def _expire(state: State, instrument_id: str, instrument: Instrument, now: int) -> None:
+    expiry = instrument.expiry_ns
+    if expiry is None or expiry > now or not instrument.settled or instrument.closed:
+        return
+    assert instrument.mark is not None
+    final = instrument.lot_value(instrument.mark)
+    for account in state.holders(instrument_id):
+        position = account.positions[instrument_id]
+        position.realized += position.lots * final - position.cost
+        position.cost = position.lots = 0
+        account.positions_dirty = True
+    instrument.closed = True
+
+
+def _reprice(state: State, instrument: Instrument, now: int) -> None:
+    if instrument.mark is not None:
+        instrument.held = instrument.lot_value(instrument.mark)
+    instrument.mark_quality = _mark_quality(state, instrument, now)
+
+
+def session_age(calendar: Calendar | None, since: int, now: int) -> int:
+    """Time between two moments that lies inside the calendar's sessions; without a calendar, all of it."""
+    if calendar is None:
+        return now - since
+    sessions = sessions_of(calendar)
+
+    def open_until(moment: int) -> int:
+        weeks, rest = divmod(moment - MONDAY_NS, WEEK_NS)
+        return sum(weeks * (stop - start) + min(max(rest - start, 0), stop - start) for start, stop in sessions)
+
+    return open_until(now) - open_until(since)
+
+
+def _mark_quality(state: State, instrument: Instrument, now: int) -> Quality:
+    document = instrument.document
+    if instrument.mark is None:
+        return Quality.UNPRICED
+    if document.stale_after is None or now <= instrument.mark_ns:
+        return Quality.FRESH
+    calendar = None if document.calendar is None else state.calendars[document.calendar]
+    age = session_age(calendar, instrument.mark_ns, now)
+    return Quality.STALE if age > round(document.stale_after * E9) else Quality.FRESH
+
+
+def _quality(state: State, instrument: Instrument, now: int) -> Quality:
+    expiry = instrument.expiry_ns
+    if instrument.closed:
+        return Quality.FRESH
+    if instrument.mark is None or (expiry is not None and expiry <= now):
+        return Quality.UNPRICED
+    quality = instrument.mark_quality
+    if instrument.rule is not None and instrument.rule.model == "volatility":
+        held = state.volatility_of(instrument)
+        limit = instrument.rule.parameters.stale_after
+        if held is None:
+            return Quality.UNPRICED
+        if limit is not None and now - held[2] > round(limit * E9):
+            quality = Quality.STALE
+    return quality
+
+
+def _rate(state: State, asset: Asset) -> None:
+    document = asset.document
+    asset.rate, asset.quality = 0, Quality.UNPRICED
+    base = state.assets[document.currency]
+    one = Fraction(10**base.document.decimals * E12, 10**document.decimals)
+    if base is asset:
+        one = Fraction(10**2 * E12, 10**document.decimals)  # US cents
+    quality = Quality.FRESH
+    if document.instrument is not None:
+        instrument = state.instruments[document.instrument]
+        quality = instrument.mark_quality
+        if instrument.mark is None:
+            return
+        one *= Fraction(instrument.mark * instrument.tick * instrument.multiplier, 1000 * E9 * E9)
+    rate = round(one)
+    if base is not asset:
+        quality = max(quality, base.quality)
+        rate = half_even(rate * base.rate, E12)
+    if quality is not Quality.UNPRICED:
+        asset.rate, asset.quality = rate, quality
+
+
+def _build_rates(state: State, now: int) -> None:
+    for instrument_id, instrument in state.instruments.items():
+        if _must_build(state, instrument, now):
+            _build(state, instrument, now)
+            for account in state.holders(instrument_id):
+                account.due = True
+
+
+def _must_build(state: State, instrument: Instrument, now: int) -> bool:
+    if instrument.rule is None:
+        return instrument.forced and instrument.built is not None
+    if instrument.mark is None:
+        return False
+    volatility = None
+    if instrument.rule.model == "volatility":
+        held = state.volatility_of(instrument)
+        if held is None:
+            return False
+        volatility = held[:2]
+    built = instrument.built
+    if built is None or instrument.forced:
+        return True
+    limits = state.genesis.limits
+    if built.mark == instrument.mark and built.volatility == volatility:
+        return False
+    moved = _moved(built.mark, instrument.mark, limits.rebuild_bps)
+    if volatility is not None and built.volatility is not None:
+        moved = moved or _moved(built.volatility[0], volatility[0], limits.rebuild_bps)
+    return moved or now - built.at_ns >= limits.rebuild_ms * MS
+
+
+def _moved(built: int, now: int, bps: int) -> bool:
+    return now != built and abs(now - built) * 10**4 >= bps * abs(built)
+
+
+def _build(state: State, instrument: Instrument, now: int) -> None:
+    instrument.forced = False
+    rule = instrument.rule
+    if rule is None:
+        instrument.built = None
+        return
+    assert instrument.mark is not None
+    held = state.volatility_of(instrument) if rule.model == "volatility" else None
+    built = Built(instrument.mark, held and held[:2], now)
+    p = rule.parameters
+    lot_money = Fraction(instrument.lot * 10 ** (instrument.decimals + 6), 10**8)  # micros per lot of 1 per unit
+    if rule.model == "flat":
+        built.initial, built.maintenance = ceil(Fraction(p.initial) * lot_money), ceil(Fraction(p.maintenance) * lot_money)
+    elif rule.model == "tiered":
+        built.notional = abs(instrument.held)
+        minor = 10**instrument.decimals
+        built.tiers = [
+            (int(Fraction(tier.above) * minor), int(Fraction(tier.initial) * E9), int(Fraction(tier.maintenance) * E9))
+            for tier in p.tiers or ()
+        ]
+    else:
+        assert held is not None
+        base = abs(instrument.sensitivity if held[1] else instrument.held)
+        factor = _factor(rule, basis_points=held[1])
+        floor = ceil(Fraction(p.floor or 0) * lot_money)
+        built.maintenance = max(floor, ceil(Fraction(ceil(Fraction(base * held[0], E9)) * factor, E9)))
+        built.initial = ceil(Fraction(built.maintenance * int(Fraction(p.initial_ratio or 1) * E9), E9))
+    instrument.built = built
+
+
+def _factor(rule: Rule, basis_points: bool) -> int:
+    p = rule.parameters
+    assert p.multiple is not None
+    assert p.days is not None
+    with localcontext(prec=60):
+        days = p.days if basis_points else p.days / p.days_per_year
+        return round(Fraction(p.multiple * Decimal(days).sqrt() * E9))
+
+
+def _quality_of(state: State, account: Account) -> Quality:
+    qualities = [state.instruments[i].quality for i, p in account.positions.items() if p.lots]
+    for asset_id, asset in state.assets.items():
+        value, book = state.value(account, asset_id), state.book(account, asset_id)
+        if account.holdings.get(asset_id) or value or book or asset_id == account.document.currency:
+            qualities.append(asset.quality)
+        if abs(value - book) >= 2**62:
+            return Quality.UNPRICED
+    return max(qualities)
+
+
+def _evaluate(state: State, account: Account, before: int, now: int, changes: list[Change]) -> None:
+    quality = _quality_of(state, account)
+    status = account.status
+    window = state.genesis.limits.spread_ms * MS
+    phase = account.key % window
+    at_phase = (now - phase) // window > (before - phase) // window
+    if quality is not Quality.UNPRICED:
+        if account.positions_dirty or (account.due and at_phase):
+            account.initial, account.maintenance = _margin(state, account)
+            account.positions_dirty = account.due = False
+        status = _figures(state, account)
+    for kind, old, new in ((ChangeKind.STATUS, account.status, status), (ChangeKind.QUALITY, account.quality, quality)):
+        if old != new:
+            account.change += 1
+            changes.append((account.document.id, kind, int(old), int(new), account.change, account.call, now))
+    account.status, account.quality = status, quality
+
+
+def _margin(state: State, account: Account) -> tuple[int, int]:
+    sums: dict[str, list[int]] = {}
+    for instrument_id, position in account.positions.items():
+        instrument = state.instruments[instrument_id]
+        if position.lots and instrument.built is not None:
+            needed = sums.setdefault(instrument.currency, [0, 0])
+            for level, requirement in enumerate(_requirement(instrument.built, abs(position.lots))):
+                needed[level] += requirement
+    totals = [0, 0]
+    for currency, needed in sums.items():
+        for level in (0, 1):
+            totals[level] += -_convert(state, account, currency, -needed[level])
+    return totals[0], totals[1]
+
+
+def _requirement(built: Built, lots: int) -> tuple[int, int]:
+    """Initial and maintenance of so many lots, minor units."""
+    if built.tiers is None:
+        return ceil(Fraction(lots * built.initial, 10**6)), ceil(Fraction(lots * built.maintenance, 10**6))
+    notional = ceil(Fraction(lots * built.notional, 10**6))
+    ends = [tier[0] for tier in built.tiers[1:]] + [notional]
+    totals = [0, 0]
+    for (start, *rates), end in zip(built.tiers, ends, strict=True):
+        part = max(min(notional, end) - start, 0)
+        for level in (0, 1):
+            totals[level] += ceil(Fraction(part * rates[level], E9))
+    return totals[0], totals[1]
+
+
+def _convert(state: State, account: Account, currency: str, minor: int) -> int:
+    """Minor units of `currency` in those of the account's, rounded down."""
+    own = account.document.currency
+    if currency == own:
+        return minor
+    return minor * state.assets[currency].rate // state.assets[own].rate
+
+
+def _figures(state: State, account: Account) -> Status:
+    """Sets equity, call and excess; gives the status they mean."""
+    equity = 0
+    for asset_id, asset in state.assets.items():
+        held = account.holdings.get(asset_id, 0)
+        minor = held * (E9 - asset.haircut) // E9 if held > 0 else held
+        minor += (state.value(account, asset_id) - state.book(account, asset_id)) // 10**6
+        equity += _convert(state, account, asset_id, minor)
+    account.equity = equity
+    account.call = account.initial - equity if equity < account.maintenance else 0
+    account.excess_usd = (equity - account.initial) * state.assets[account.document.currency].rate // E12
+    if equity < 0:
+        return Status.DEBIT
+    if equity < account.maintenance:
+        return Status.CALL
+    return Status.WATCH if equity < account.initial else Status.OK

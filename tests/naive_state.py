@@ -1,0 +1,258 @@
+"""The slow twin's state: plain dataclasses, dicts and unbounded ints; sums are taken anew whenever they are asked for."""
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from engine.codes import Code
+from engine.documents import Account as AccountDocument
+from engine.documents import Asset as AssetDocument
+from engine.documents import Calendar, Customer, Pool, Rule
+from engine.documents import Instrument as InstrumentDocument
+from engine.frames import Genesis
+from engine.numbers import time_ns
+from engine.report import Quality, Status
+
+E9 = 10**9
+E12 = 10**12
+
+
+class Refused(Exception):
+    """A document that is not accepted, with its code."""
+
+    def __init__(self, code: Code) -> None:
+        super().__init__(code.reason)
+        self.code = code
+
+
+def half_even(numerator: int, denominator: int) -> int:
+    """numerator / denominator rounded half to even (what round() of a fraction does)."""
+    return round(Fraction(numerator, denominator))
+
+
+def exact(value: object, one: int) -> int:
+    """value x one, which must be whole: a definition with finer numbers is refused."""
+    scaled = Fraction(value) * one  # type: ignore[arg-type]
+    if scaled.denominator != 1:
+        raise Refused(Code.REFUSED_DEFINITION)
+    return scaled.numerator
+
+
+@dataclass
+class Position:
+    """One position; cost and realized in micros (1e-6 minor units) of the instrument's currency, times 0 for never."""
+
+    lots: int = 0
+    cost: int = 0
+    realized: int = 0
+    as_of_ns: int = 0
+    last_trade_ns: int = 0
+
+
+@dataclass
+class Built:
+    """The margin of one lot as last built, and from what. initial, maintenance: micros; notional: micros, of tiers."""
+
+    mark: int
+    volatility: tuple[int, bool] | None
+    at_ns: int
+    initial: int = 0
+    maintenance: int = 0
+    notional: int = 0
+    tiers: list[tuple[int, int, int]] | None = None
+
+
+@dataclass
+class Instrument:
+    """An instrument, its mark and what was derived from it at the last CLOCK (held: the value of one lot in micros)."""
+
+    document: InstrumentDocument
+    decimals: int
+    lot: int = 0
+    tick: int = 0
+    multiplier: int = 0
+    low: int = 0
+    high: int = 0
+    mark: int | None = None
+    mark_ns: int = 0
+    settled: bool = False
+    closed: bool = False
+    held: int = 0
+    mark_quality: Quality = Quality.UNPRICED
+    quality: Quality = Quality.UNPRICED
+    rule: Rule | None = None
+    forced: bool = False
+    built: Built | None = None
+
+    def __post_init__(self) -> None:
+        self.read(self.document)
+
+    def read(self, document: InstrumentDocument) -> None:
+        """Takes the numbers of a definition; Refused when they contradict themselves, and then nothing is changed."""
+        lot, tick, multiplier = (
+            exact(document.lot, 10**8), exact(document.tick, E9), exact(document.multiplier, E9)
+        )  # fmt: skip
+        low, high = (exact(price, E9) for price in document.band)
+        if document.dv01 is not None:
+            exact(document.dv01, E9)
+        if lot <= 0 or tick <= 0 or multiplier <= 0 or low > high or (document.dv01 is None) != (document.bucket is None):
+            raise Refused(Code.REFUSED_DEFINITION)
+        old = self.document, self.lot, self.tick, self.multiplier, self.low, self.high
+        self.document = document
+        self.lot, self.tick, self.multiplier, self.low, self.high = lot, tick, multiplier, low, high
+        if not self._sound():
+            self.document, self.lot, self.tick, self.multiplier, self.low, self.high = old
+            raise Refused(Code.REFUSED_DEFINITION)
+
+    def _sound(self) -> bool:
+        if self.mark is not None and not self.low <= Fraction(self.mark * self.tick, 1000) <= self.high:
+            return False
+        if self.document.inverse:
+            if self.tick % 1000 or self.multiplier * self.lot % 10**8 or self.low <= 0 or self.high >= 9 * 10**15:
+                return False
+        elif self.tick_value.denominator != 1 or self.tick_value < 1:
+            return False
+        elif max(abs(self.milliticks(price)) for price in (self.low, self.high)) * self.tick_value >= 2**62:
+            return False
+        return self._largest_value() < 2**61 and abs(self.sensitivity) < 2**63
+
+    @property
+    def tick_value(self) -> Fraction:
+        """Micros that one lot gains on one tick."""
+        return Fraction(self.lot * self.tick * self.multiplier * 10 ** (self.decimals + 6), 10**26)
+
+    def milliticks(self, price: int) -> int:
+        """The mark nearest to a price."""
+        return half_even(price * 1000, self.tick)
+
+    def _largest_value(self) -> int:
+        if self.document.inverse:
+            return max(abs(self.value_at_price(price)) for price in (self.low, self.high))
+        ends = [abs(self.lot_value(self.milliticks(price))) for price in (self.low, self.high)]
+        return max(*ends, int(self.tick_value))
+
+    @property
+    def max_lots(self) -> int:
+        """The largest position, either way, whose money stays exact."""
+        return min(2**31 - 1, 2**61 // max(1, self._largest_value()))
+
+    @property
+    def expiry_ns(self) -> int | None:
+        """When it expires; None when it does not."""
+        return None if self.document.expiry is None else time_ns(self.document.expiry)
+
+    @property
+    def currency(self) -> str:
+        """What its money is counted in."""
+        return self.document.currency
+
+    @property
+    def factor(self) -> str | None:
+        """The risk factor its positions are exposed to."""
+        if not self.document.tradable:
+            return None
+        if self.document.dv01 is not None:
+            return f"dv01:{self.currency}:{self.document.bucket}"
+        return None if self.underlying is None else f"delta:{self.underlying}"
+
+    @property
+    def underlying(self) -> str | None:
+        """The instrument whose moves it follows; a spot instrument is its own."""
+        own = self.document.id if self.document.type == "spot" else None
+        return self.document.underlying or own
+
+    @property
+    def sensitivity(self) -> int:
+        """Exposure of one lot to its factor: micros per basis point, or 1e-10 units of the underlying."""
+        if self.document.dv01 is not None:
+            dv01 = exact(self.document.dv01, E9)
+            return half_even(dv01 * self.lot * self.multiplier * 10 ** (self.decimals + 6), 10**26)
+        if self.document.inverse:
+            return half_even(-self.held * 10**10, 10 ** (self.decimals + 6))
+        return half_even(self.lot * self.multiplier, 10**7)
+
+    def lot_value(self, mark: int) -> int:
+        """Micros of one lot at a mark in milliticks."""
+        if self.document.inverse:
+            return self.value_at_price(Fraction(mark * self.tick, 1000))
+        return round(mark * self.tick_value / 1000)
+
+    def value_at_price(self, price: Fraction | int) -> int:
+        """Micros of one lot at a price in 1e-9 points."""
+        if self.document.inverse:
+            return -round(self.multiplier * self.lot * 10 ** (self.decimals + 6) / (10**8 * Fraction(price)))
+        return round(Fraction(price) * self.tick_value / self.tick)
+
+
+@dataclass
+class Asset:
+    """What can be held; rate: value of one minor unit in US cents x 1e12, 0 while UNPRICED."""
+
+    document: AssetDocument
+    haircut: int
+    rate: int = 0
+    quality: Quality = Quality.UNPRICED
+
+
+@dataclass
+class Account:
+    """An account with its facts and its figures as of the last evaluation (minor units of its currency)."""
+
+    document: AccountDocument
+    key: int
+    positions: dict[str, Position] = field(default_factory=dict)
+    holdings: dict[str, int] = field(default_factory=dict)
+    positions_dirty: bool = False
+    due: bool = False
+    status: Status = Status.OK
+    quality: Quality = Quality.FRESH
+    equity: int = 0
+    initial: int = 0
+    maintenance: int = 0
+    call: int = 0
+    excess_usd: int = 0
+    change: int = 0
+
+
+@dataclass
+class State:
+    """Everything one shard holds."""
+
+    genesis: Genesis
+    clock_ns: int
+    customers: dict[str, Customer] = field(default_factory=dict)
+    pools: dict[str, Pool] = field(default_factory=dict)
+    calendars: dict[str, Calendar] = field(default_factory=dict)
+    assets: dict[str, Asset] = field(default_factory=dict)
+    instruments: dict[str, Instrument] = field(default_factory=dict)
+    accounts: dict[str, Account] = field(default_factory=dict)
+    rules: dict[str, dict[int, Rule]] = field(default_factory=dict)
+    currencies: set[str] = field(default_factory=set)
+    factors: set[str] = field(default_factory=set)
+    volatilities: dict[tuple[str, int], tuple[int, bool, int]] = field(default_factory=dict)
+    ids: list[set[int]] = field(default_factory=lambda: [set(), set()])
+
+    def book(self, account: Account, currency: str) -> int:
+        """Cost less realized profit of an account's positions in one currency, micros."""
+        return sum(p.cost - p.realized for i, p in account.positions.items() if self.instruments[i].currency == currency)
+
+    def value(self, account: Account, currency: str) -> int:
+        """Value of an account's positions in one currency as of the last CLOCK, micros."""
+        instruments = self.instruments
+        return sum(p.lots * instruments[i].held for i, p in account.positions.items() if instruments[i].currency == currency)
+
+    def exposure(self, account: Account, factor: str) -> int:
+        """An account's net exposure to one factor."""
+        instruments = self.instruments
+        return sum(
+            p.lots * instruments[i].sensitivity for i, p in account.positions.items() if instruments[i].factor == factor
+        )  # fmt: skip
+
+    def volatility_of(self, instrument: Instrument) -> tuple[int, bool, int] | None:
+        """(volatility, in basis points, ts) that the instrument's volatility rule looks at."""
+        assert instrument.rule is not None
+        tenor = exact(instrument.rule.parameters.tenor_days, 10**8)
+        return self.volatilities.get((instrument.underlying or "", tenor))
+
+    def holders(self, instrument_id: str) -> list[Account]:
+        """Accounts with lots of an instrument."""
+        return [a for a in self.accounts.values() if (p := a.positions.get(instrument_id)) is not None and p.lots]
