@@ -2,6 +2,9 @@
 
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engine.apply import find_volatility
 from engine.arithmetic import E12, half_even_product, kernel, part
 from engine.book import count_quality, delta_per_lot, lot_value
@@ -15,18 +18,28 @@ _UNPRICED = int(Quality.UNPRICED)
 
 
 @part
+def _add(accounts: NDArray[np.int32], lots: NDArray[np.int64], change: int, sums: NDArray[np.int64]) -> None:
+    for i in range(len(lots)):
+        sums[np.uint32(accounts[i])] += lots[i] * change
+
+
+@part
+def _mark(accounts: NDArray[np.int32], flag: int, flags: NDArray[np.uint8]) -> None:
+    for i in range(len(accounts)):
+        flags[np.uint32(accounts[i])] |= np.uint8(flag)
+
+
+@part
 def add_value(state: State, instrument: int, change: int) -> None:
     """Add lots x change (micros a lot) to the value of every holder of an instrument: the pass a price tick makes."""
-    book, accounts, row = state.book, state.accounts, state.instruments[instrument]
-    value, flags = accounts.value[row.currency], accounts.flags
+    book, row = state.book, state.instruments[instrument]
+    value, flags = state.accounts.value[row.currency], state.accounts.flags
     chunk = row.first_chunk
     while chunk != NONE:
         first = chunk * CHUNK
-        used = row.last_used if chunk == row.last_chunk else CHUNK
-        for slot in range(first, first + used):
-            account = book.account[slot]
-            value[account] += book.lots[slot] * change
-            flags[account] |= VALUE_DIRTY
+        stop = first + (row.last_used if chunk == row.last_chunk else CHUNK)
+        _add(book.account[first:stop], book.lots[first:stop], change, value)
+        _mark(book.account[first:stop], VALUE_DIRTY, flags)
         chunk = book.chunk_next[chunk]
 
 
@@ -37,9 +50,8 @@ def add_exposure(state: State, instrument: int, factor: int, change: int) -> Non
     chunk = row.first_chunk
     while chunk != NONE:
         first = chunk * CHUNK
-        used = row.last_used if chunk == row.last_chunk else CHUNK
-        for slot in range(first, first + used):
-            exposure[book.account[slot]] += book.lots[slot] * change
+        stop = first + (row.last_used if chunk == row.last_chunk else CHUNK)
+        _add(book.account[first:stop], book.lots[first:stop], change, exposure)
         chunk = book.chunk_next[chunk]
 
 

@@ -1,6 +1,7 @@
 """The sequencer's inputs: where each partition was left, the consumers that read on from there, and what is committed.
 
-Offsets are committed for a group of the log's own, without membership: a second writer for a moment does no harm.
+Offsets are committed for a group of the log's own, without membership: a second writer for a moment does no harm. Where
+they are missing (they expire, and go with a deleted topic), the ranges in the log tell.
 """
 
 import time
@@ -10,12 +11,13 @@ from typing import Final
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from engine.frames import Genesis
+from engine.events import TOPIC_OF, Kind
+from engine.frames import Genesis, decode_frame
 from streams import kafka
 from streams.framing import Origin
 from streams.sequence import Message
 from streams.settings import Settings, UserError
-from streams.topics import INPUTS, REFERENCE
+from streams.topics import INPUTS, LOG, REFERENCE
 
 MAX_BATCH_BYTES: Final = 2 << 20
 REFERENCE_SECONDS: Final = 60.0
@@ -42,6 +44,8 @@ class Inputs:
         self.first: dict[Origin, int] = {}  # first offset held
         self.positions: dict[Origin, int] = {}
         self.latest_ns = 0
+        self._shards = genesis.shards
+        self._log_covers: dict[Origin, int] | None = None
         self._commit_error: KafkaError | None = None
         with kafka.reader(settings, self._group) as consumer:
             for topic in INPUTS:
@@ -71,7 +75,8 @@ class Inputs:
                 raise KafkaException(answer.error)
             place = TopicPartition(topic, answer.partition)
             first, end = consumer.get_watermark_offsets(place, timeout=kafka.REQUEST_SECONDS)
-            offset = answer.offset if answer.offset >= 0 else first
+            origin = topic, answer.partition
+            offset = answer.offset if answer.offset >= 0 else self._covered().get(origin, first)
             if offset > end:
                 raise UserError(
                     f"topic {topic}, partition {answer.partition} ends at {end}, but the log has read it up to {offset}:"
@@ -82,9 +87,34 @@ class Inputs:
                     f"topic {topic}, partition {answer.partition} begins at {first}, but the log has read it up to {offset}:"
                     " messages were deleted before they were read; start a new log"
                 )
-            self.first[topic, answer.partition], self.positions[topic, answer.partition] = first, offset
+            self.first[origin], self.positions[origin] = first, offset
             if answer.metadata and answer.metadata.isdecimal():
                 self.latest_ns = max(self.latest_ns, int(answer.metadata))
+
+    def _covered(self) -> dict[Origin, int]:
+        """What the log says of the inputs on every shard: for offsets that expired, or went with a deleted topic."""
+        if self._log_covers is None:
+            shards = [self._covered_on(shard) for shard in range(self._shards)]
+            self._log_covers = {
+                origin: min(covers[origin] for covers in shards)
+                for origin in shards[0]
+                if all(origin in covers for covers in shards)
+            }
+        return self._log_covers
+
+    def _covered_on(self, shard: int) -> dict[Origin, int]:
+        """The end of the ranges of each origin on one shard."""
+        covers: dict[Origin, int] = {}
+        first, end = kafka.watermarks(self._settings, LOG, shard)
+        for message in kafka.read_partition(self._settings, LOG, shard, first, end):
+            frame = decode_frame(message.value() or b"")
+            for kind, partition, _, stop in frame.ranges.tolist():
+                origin = TOPIC_OF[Kind(kind)], partition
+                covers[origin] = max(stop, covers.get(origin, 0))
+            if len(frame.records):
+                clocks = frame.records["ts_ns"][frame.records["kind"] == Kind.CLOCK]
+                self.latest_ns = max(self.latest_ns, int(clocks.max(initial=0)))
+        return covers
 
     def read_documents(self) -> list[bytes]:
         """The messages of `reference` that the log holds already."""

@@ -18,6 +18,7 @@ from threading import Thread
 from typing import Any, Final, cast
 
 import faust
+import msgspec
 import numpy as np
 from confluent_kafka import Producer
 from faust.types import TP, StreamT
@@ -27,7 +28,7 @@ from prometheus_client.registry import Collector
 
 from engine.core import LogError, MarginEngine
 from engine.events import RECORD, Kind
-from engine.frames import BadFrame, Frame, FrameKind, Genesis, decode_frame
+from engine.frames import BadFrame, Entry, Frame, FrameKind, Genesis, decode_frame, encode_frame
 from engine.report import Report
 from monitors.alerts import encode_alerts, encode_rejects
 from monitors.collector import Counters, WorkerCollector
@@ -45,6 +46,13 @@ POLL_SECONDS: Final = 0.02
 CLOSE_SECONDS: Final = 10.0
 SCRAPE_SECONDS: Final = 5.0
 LINGER_MS: Final = 5  # of alerts and rejects: nobody waits for them but the next snapshot
+_WARM_UP: Final = (
+    b'{"kind":"asset","id":"USD","type":"currency","currency":"USD"}',
+    b'{"kind":"pool","id":"P","regime":"","currency":"USD"}',
+    b'{"kind":"customer","id":"C"}',
+    b'{"kind":"account","id":"A","customer":"C","pool":"P","currency":"USD"}',
+    b'{"kind":"instrument","id":"I","type":"spot","currency":"USD","tick":"1","band":["1","9"]}',
+)
 logger: Final = logging.getLogger("crossmargin.worker")
 
 
@@ -326,13 +334,20 @@ class OnLoop(Collector):
 
 
 def warm_up(genesis: Genesis) -> None:
-    """Compile every kernel, or read it from numba's cache, on an engine that is thrown away."""
+    """Compile every kernel, or read it from numba's cache, on an engine that is thrown away: on frames as they are read."""
     engine = MarginEngine(0)
     log_id = bytes.fromhex(genesis.log_id)
     records = np.zeros(2, RECORD)
     records["kind"], records["ts_ns"] = (Kind.TRADE, Kind.CLOCK), genesis.start_ns + 1
-    engine.step(Frame(FrameKind.GENESIS, 0, genesis.shards, log_id, 0, 0, genesis=genesis), 0)
-    engine.step(Frame(FrameKind.RECORDS, 0, genesis.shards, log_id, 0, 1, records=records), 1)
+    documents = [Entry(Kind.REFERENCE, 0, place, 0, msgspec.Raw(body)) for place, body in enumerate(_WARM_UP)]
+    for number, frame in enumerate(
+        (
+            Frame(FrameKind.GENESIS, 0, genesis.shards, log_id, 0, 0, genesis=genesis),
+            Frame(FrameKind.DOCUMENTS, 0, genesis.shards, log_id, 0, 1, documents=documents),
+            Frame(FrameKind.RECORDS, 0, genesis.shards, log_id, 0, 2, records=records),
+        )
+    ):
+        engine.step(decode_frame(encode_frame(frame)), number)
     again = MarginEngine.from_bytes(engine.to_bytes())
     again.figures(again.take_touched())
     again.population()

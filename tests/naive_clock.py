@@ -10,7 +10,8 @@ from tests.naive_definitions import MONDAY_NS, WEEK_NS, sessions_of
 from tests.naive_state import E9, E12, Account, Asset, Built, Instrument, State, half_even
 
 MS = 10**6
-Change = tuple[str, ChangeKind, int, int, int, int, int]  # account, kind, before, after, change number, amount, ts_ns
+Change = tuple[str, ChangeKind, int, int, int, int, int, int, int, int]
+# account, kind, before, after, change number, call, equity, initial, maintenance, ts_ns
 
 
 def clock(state: State, ts_ns: int) -> list[Change]:
@@ -138,12 +139,10 @@ def _build_rates(state: State, now: int) -> None:
 
 
 def _must_build(state: State, instrument: Instrument, now: int) -> bool:
-    if instrument.rule is None:
-        return instrument.forced and instrument.built is not None
     if instrument.mark is None:
         return False
     volatility = None
-    if instrument.rule.model == "volatility":
+    if instrument.rule is not None and instrument.rule.model == "volatility":
         held = state.volatility_of(instrument)
         if held is None:
             return False
@@ -165,14 +164,13 @@ def _moved(built: int, now: int, bps: int) -> bool:
 
 
 def _build(state: State, instrument: Instrument, now: int) -> None:
-    instrument.forced = False
-    rule = instrument.rule
-    if rule is None:
-        instrument.built = None
-        return
     assert instrument.mark is not None
-    held = state.volatility_of(instrument) if rule.model == "volatility" else None
-    built = Built(instrument.mark, held and held[:2], now)
+    rule = instrument.rule
+    held = state.volatility_of(instrument) if rule is not None and rule.model == "volatility" else None
+    built = instrument.built = Built(instrument.mark, held and held[:2], now)
+    instrument.forced = False
+    if rule is None:
+        return
     p = rule.parameters
     lot_money = Fraction(instrument.lot * 10 ** (instrument.decimals + 6), 10**8)  # micros per lot of 1 per unit
     if rule.model == "flat":
@@ -191,7 +189,6 @@ def _build(state: State, instrument: Instrument, now: int) -> None:
         floor = ceil(Fraction(p.floor or 0) * lot_money)
         built.maintenance = max(floor, ceil(Fraction(ceil(Fraction(base * held[0], E9)) * factor, E9)))
         built.initial = ceil(Fraction(built.maintenance * int(Fraction(p.initial_ratio or 1) * E9), E9))
-    instrument.built = built
 
 
 def _factor(rule: Rule, basis_points: bool) -> int:
@@ -228,7 +225,8 @@ def _evaluate(state: State, account: Account, before: int, now: int, changes: li
     for kind, old, new in ((ChangeKind.STATUS, account.status, status), (ChangeKind.QUALITY, account.quality, quality)):
         if old != new:
             account.change += 1
-            changes.append((account.document.id, kind, int(old), int(new), account.change, account.call, now))
+            money = account.call, account.equity, account.initial, account.maintenance
+            changes.append((account.document.id, kind, int(old), int(new), account.change, *money, now))
     account.status, account.quality = status, quality
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from engine.events import RECORD, Kind, shard_of
 from engine.frames import RANGE, Entry, Frame, FrameKind, Genesis
 from engine.limits import Limits
-from tests.strategies_world import CUSTOMERS, START_NS, World
+from tests.strategies_world import START_NS, World
 
 LOG_ID = bytes(range(16))
 ROOMY = Limits(
@@ -23,7 +23,8 @@ ROOMY = Limits(
     partitions=3, ids=1 << 12,
 )  # fmt: skip
 TINY = {
-    "accounts": (1, 4), "positions": (1, 8), "instruments": (4, 16), "assets": (2, 6), "currencies": (1, 3), "factors": (1, 4),
+    "accounts": (1, 4), "positions": (1, 8), "instruments": (4, 16), "assets": (2, 6), "currencies": (1, 3),
+    "factors": (1, 4),
     "volatilities": (1, 3), "rules": (1, 6), "calendars": (1, 2), "ids": (1, 20), "partitions": (1, 2),
 }  # fmt: skip
 
@@ -65,11 +66,11 @@ class Stream:
 
 @dataclass(frozen=True)
 class Cut:
-    """How a script is cut: records a frame at most, items a batch at most, and how often at most a new writer takes over."""
+    """How a script is cut: records a frame at most, items a batch at most, and takeovers by a new writer at most."""
 
     frame: int = 1024
     batch: int = 64
-    takeovers: int = -1
+    takeovers: int = 0
     seed: int = 0
 
 
@@ -103,8 +104,9 @@ def stream(seed: int, length: int = 400, profile: str = "mixed") -> Stream:
     if profile == "mixed":
         profile = rng.choice(("plain", "tiny", "extreme"))
     changes: dict[str, int] = {
-        "spread_ms": rng.choice((1, 40, 1000)), "rebuild_bps": rng.choice((0, 10, 500)), "rebuild_ms": rng.choice((1, 10_000)),
-        "ahead_ms": rng.choice((0, 5000)),
+        "spread_ms": rng.choice((1, 40, 1000)), "rebuild_bps": rng.choice((0, 10, 500)),
+        "rebuild_ms": rng.choice((1, 10_000)),
+        "ahead_ms": rng.choice((0, 5000, 5000, 5000, 60_000)),
     }  # fmt: skip
     if profile == "tiny":
         changes |= {name: rng.randint(*span) for name, span in TINY.items() if rng.random() < 0.35}
@@ -133,30 +135,28 @@ def frames(stream: Stream, shards: int = 1, cut: Cut | None = None) -> list[list
     rng = random.Random(cut.seed)
     logs: list[list[Frame]] = [[] for _ in range(shards)]
     ends = sorted(_unbroken(stream.items))
-    begin, overlap = 0, False
-    for writer in range(1, 2 + (rng.randint(0, cut.takeovers) if cut.takeovers >= 0 else -1)):
+    begin, is_late, writers = 0, False, rng.randint(0, cut.takeovers)
+    for writer in range(writers + 1):
         ahead = [end for end in ends if end > begin]
-        end = rng.choice(ahead[: max(1, len(ahead) // 2)])
-        for log, more in zip(logs, _Run(stream, shards, writer, cut, rng).frames(begin, end, ends), strict=True):
-            _merge(log, more, rng, overlap)
-        # after a clean stop the next one begins at or before its end; else it may repeat what is half written, or still is
-        overlap = rng.random() < 0.5
-        begin = rng.choice([0, *(e for e in ends if e <= (begin if overlap else end))][-6:])
-        if overlap:
-            for log in logs:
-                del log[max(1, len(log) - rng.randint(0, 3)) :]
-    for log, more in zip(logs, _Run(stream, shards, 99, cut, rng).frames(begin, ends[-1], ends), strict=True):
-        _merge(log, more, rng, overlap)
+        end = ends[-1] if writer == writers else rng.choice(ahead[: 1 + len(ahead) // 2])
+        run = _Run(stream, shards, writer + 1, cut, rng).frames(begin, end, ends)
+        # after a clean stop the next one begins at or before the end; else it repeats what is half written, or still is
+        was_late, is_late = is_late, writer < writers and rng.random() < 0.5
+        for log, more in zip(logs, run, strict=True):
+            kept = more[: rng.randint(1, len(more))] if is_late else more
+            log[:] = _merged(log, kept, rng) if was_late else log + kept
+        begin = rng.choice([0, *(e for e in ends if e <= (begin if is_late else end))][-6:])
     return logs
 
 
-def _merge(log: list[Frame], more: list[Frame], rng: random.Random, overlap: bool) -> None:
-    """Appends a writer's frames; two writers may overlap, each in its own order, but the genesis stays first."""
-    late = [log.pop() for _ in range(rng.randint(0, min(4, len(log) - 1)))][::-1] if overlap else []
-    head, tail = more[: len(late) + 1], more[len(late) + 1 :]
-    while late and head:
-        log.append((late if rng.random() < 0.5 else head).pop(0))
-    log += late + head + tail
+def _merged(log: Sequence[Frame], more: Sequence[Frame], rng: random.Random) -> list[Frame]:
+    """Two writers overlap: the last frames of the one and the first of the other, each in its own order."""
+    own = [at for at, frame in enumerate(log) if frame.writer == log[-1].writer and at > 0]
+    late = list(log[len(log) - rng.randint(0, min(4, len(own))) :])
+    merged, rest = list(log[: len(log) - len(late)]), list(more)
+    while late:
+        merged.append((late if rng.random() < 0.5 or not rest else rest).pop(0))
+    return merged + rest
 
 
 def _unbroken(items: Sequence[Item]) -> Iterator[int]:
@@ -204,7 +204,8 @@ class _Run:
         allowed = {i.origin for i in items[begin:stop] if i.kind is not Kind.CLOCK}
         for kind, partition in sorted(allowed):
             if partition < self.stream.limits.partitions:
-                rows.append((kind, partition, _position(items[:begin], kind, partition), _position(items[:stop], kind, partition)))
+                start, to = (_position(items[:at], kind, partition) for at in (begin, stop))
+                rows.append((kind, partition, start, to))
         return np.array(rows, RANGE)
 
     def _parts(self, shard: int, items: Sequence[Item]) -> Iterator[Frame]:
@@ -234,9 +235,9 @@ def streams(profile: str = "mixed", longest: int = 400) -> st.SearchStrategy[Str
     return st.builds(stream, st.integers(0, 2**32 - 1), st.integers(60, longest), st.just(profile))
 
 
-def cuts(takeovers: int = -1) -> st.SearchStrategy[Cut]:
-    """Hypothesis: cuts of any size, with so many takeovers at most (-1: one writer)."""
+def cuts(takeovers: int = 0) -> st.SearchStrategy[Cut]:
+    """Hypothesis: cuts of any size, with so many takeovers at most (0: one writer)."""
     return st.builds(
-        Cut, st.sampled_from((1, 2, 7, 50, 1024)), st.sampled_from((1, 5, 30, 200)), st.sampled_from((-1, takeovers)),
+        Cut, st.sampled_from((1, 2, 7, 50, 1024)), st.sampled_from((1, 5, 30, 200)), st.sampled_from((0, takeovers)),
         st.integers(0, 2**32 - 1),
     )  # fmt: skip

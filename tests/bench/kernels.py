@@ -76,6 +76,7 @@ def _idle(state: State, changes: Any) -> None:
 
 def _trades_seconds(filled: Filled, block: int, repetitions: int) -> float:
     """Median seconds for TRADES trades in blocks."""
+
     def once() -> float:
         rows = filled.records(TRADES, 0.0)
         results = np.zeros(len(rows), np.uint8)
@@ -124,6 +125,7 @@ def _costs(filled: Filled, repetitions: int) -> Figures:
 
 def _batch_seconds(filled: Filled, batches: int, share: float, records: int, repetitions: int) -> float:
     """Median seconds to step so many batches; of prices, each batch ticks every instrument once."""
+
     def once() -> float:
         frames = []
         for _ in range(batches):

@@ -145,6 +145,11 @@ def _flat(figures: Figures, prefix: str = "") -> Iterable[tuple[str, str]]:
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", f"{value:,.3g}" if isinstance(value, float) and abs(value) < 1000 else f"{value:,.0f}" if (
-                isinstance(value, int | float) and not isinstance(value, bool)
-            ) else str(value)
+            yield (
+                f"{prefix}{name}",
+                f"{value:,.3g}"
+                if isinstance(value, float) and abs(value) < 1000
+                else f"{value:,.0f}"
+                if (isinstance(value, int | float) and not isinstance(value, bool))
+                else str(value),
+            )

@@ -154,7 +154,14 @@ class Universe:
                 yield (
                     "positions",
                     account,
-                    {"id": f"p{place}", "ts": ts_ns, "account": name, "instrument": instrument, "qty": lots, "price": MID * TICK},
+                    {
+                        "id": f"p{place}",
+                        "ts": ts_ns,
+                        "account": name,
+                        "instrument": instrument,
+                        "qty": lots,
+                        "price": MID * TICK,
+                    },
                 )
 
     # --- events
