@@ -82,6 +82,7 @@ class Definitions:
     tables_hash: int = 0  # of the documents that every shard holds
     pool_ids: list[str] = field(default_factory=list)
     account_pools: list[int] = field(default_factory=list)  # by account slot, an index of pool_ids
+    rule_set: str = ""  # a hash of the rule versions in force, 16 hex digits
     unbound: bool = False
     next_switch_ns: int = INT64_MAX
 
@@ -251,6 +252,14 @@ class Definitions:
         later = [r.effective_ns for versions in self.rules.values() for r in versions if r.effective_ns > clock_ns]
         self.next_switch_ns = min(later, default=INT64_MAX)
         self.unbound = False
+        self.hash_rules(clock_ns)
+
+    def hash_rules(self, clock_ns: int) -> None:
+        """Let rule_set name the rule versions in force at this time."""
+        in_force = [self.rule_in_force(rule_id, clock_ns) for rule_id in sorted(self.rules)]
+        self.rule_set = xxhash.xxh3_64_hexdigest(
+            b"\n".join(msgspec.json.encode(rule) for rule in in_force if rule is not None)
+        )
 
     def rule_in_force(self, rule_id: str | None, clock_ns: int) -> Rule | None:
         """The newest version of a rule that is effective, or None."""

@@ -184,7 +184,7 @@ def _build(state: State, instrument: Instrument, now: int) -> None:
         ]
     else:
         assert held is not None
-        base = abs(instrument.sensitivity if held[1] else instrument.held)
+        base = abs(instrument.dv01 if held[1] else instrument.held)
         factor = _factor(rule, basis_points=held[1])
         floor = ceil(Fraction(p.floor or 0) * lot_money)
         built.maintenance = max(floor, ceil(Fraction(ceil(Fraction(base * held[0], E9)) * factor, E9)))

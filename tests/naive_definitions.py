@@ -166,10 +166,11 @@ def _instrument(state: State, document: InstrumentDocument) -> None:
         return
     limits = state.genesis.limits
     _limit(True, len(state.instruments), limits.instruments, Code.FULL_INSTRUMENTS)
-    _limit(document.currency not in state.currencies, len(state.currencies), limits.currencies, Code.FULL_CURRENCIES)
     new = Instrument(document, state.assets[document.currency].document.decimals)
+    is_new_factor = new.factor is not None and new.factor not in state.factors
+    _limit(is_new_factor, len(state.factors), limits.factors, Code.FULL_FACTORS)
+    _limit(document.currency not in state.currencies, len(state.currencies), limits.currencies, Code.FULL_CURRENCIES)
     if new.factor is not None:
-        _limit(new.factor not in state.factors, len(state.factors), limits.factors, Code.FULL_FACTORS)
         state.factors.add(new.factor)
     state.currencies.add(document.currency)
     state.instruments[document.id] = new

@@ -161,11 +161,16 @@ class Instrument:
         return self.document.underlying or own
 
     @property
+    def dv01(self) -> int:
+        """What one lot loses on one basis point, micros; 0 without a stated DV01."""
+        dv01 = exact(self.document.dv01 or 0, E9)
+        return half_even(dv01 * self.lot * self.multiplier * 10 ** (self.decimals + 6), 10**26)
+
+    @property
     def sensitivity(self) -> int:
         """Exposure of one lot to its factor: micros per basis point, or 1e-10 units of the underlying."""
         if self.document.dv01 is not None:
-            dv01 = exact(self.document.dv01, E9)
-            return half_even(dv01 * self.lot * self.multiplier * 10 ** (self.decimals + 6), 10**26)
+            return self.dv01
         if self.document.inverse:
             return half_even(-self.held * 10**10, 10 ** (self.decimals + 6))
         return half_even(self.lot * self.multiplier, 10**7)

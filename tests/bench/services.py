@@ -1,4 +1,4 @@
-"""Real Kafka and Valkey for the benchmarks, the product's processes on them, and what the operating system says they used."""
+"""Real Kafka and Valkey for the benchmarks, the product's processes on them, and what these used of the machine."""
 
 import os
 import re

@@ -141,14 +141,18 @@ class Universe:
         return np.array([key64(instrument_id(number)) for number in range(INSTRUMENTS)], np.uint64)
 
     def opening(self, ts_ns: int) -> Iterator[tuple[str, int, dict[str, Any]]]:
-        """(topic, number for the partition, event): collateral, positions and marks at the start of the day, before ts_ns."""
+        """(topic, number for the partition, event): what is held and marked at the start of the day."""
         for instrument in range(INSTRUMENTS):
             yield "prices", instrument, {"ts": ts_ns, "instrument": instrument_id(instrument), "price": MID * TICK}
         yield "prices", INSTRUMENTS, {"ts": ts_ns, "instrument": PROBE, "price": MID * TICK}
         for account in range(self.accounts):
             name = account_id(account)
             cash = int(self.collateral[account])
-            yield "collateral", account, {"id": "c", "ts": ts_ns, "account": name, "asset": "USD", "qty": cash}
+            yield (
+                "collateral",
+                account,
+                {"id": "c", "ts": ts_ns, "account": name, "asset": "USD", "qty": cash, "source": "bench"},
+            )
             for place, lots in enumerate(self.lots[account].tolist()):
                 instrument = instrument_id(self.held(account, place))
                 yield (

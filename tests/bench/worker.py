@@ -35,7 +35,7 @@ NOTES: Final = [
 
 
 class FrameLog:
-    """Frames of every shard as the sequencer writes them, made without JSON: the start of the day, then batches of a flow."""
+    """Frames of every shard as the sequencer writes them, without JSON: the start of the day, then a flow."""
 
     def __init__(self, universe: Universe, settings: Settings, batches: int) -> None:
         self.universe = universe
