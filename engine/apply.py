@@ -325,10 +325,11 @@ def _fetch(state: State, records: NDArray[Any], first: int, stop: int) -> None:
 
 
 @kernel
-def apply(state: State, records: NDArray[Any], first: int, results: NDArray[np.uint8]) -> int:
+def apply(state: State, records: NDArray[Any], first: int, results: NDArray[np.uint8], counts: NDArray[np.int64]) -> int:
     """Apply records from `first` up to the next clock or the end, and return where it stopped.
 
-    results[i]: 0 applied, SUPERSEDED, REDELIVERED, or the Code of a reject; clocks are left to the caller.
+    results[i]: 0 applied, SUPERSEDED, REDELIVERED, or the Code of a reject; clocks are left to the caller. counts: (applied,
+    superseded, redelivered and rejected, kind), added to.
     """
     fetched = first
     for i in range(first, len(records)):
@@ -354,4 +355,5 @@ def apply(state: State, records: NDArray[Any], first: int, results: NDArray[np.u
             elif kind == _STATEMENT:
                 code = _statement(state, record)
         results[i] = code
+        counts[0 if code == _OK else 1 if code == SUPERSEDED else 2 if code == REDELIVERED else 3, kind] += 1
     return len(records)

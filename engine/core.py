@@ -133,12 +133,17 @@ class MarginEngine:
                 state.watermark_offset[origin], state.watermark_index[origin] = stop - 1, LAST_INDEX
 
     def _records(self, records: NDArray[np.void], report: Report) -> None:
-        state, results = self._state, np.zeros(len(records), np.uint8)
+        state, results, counts = self._state, np.zeros(len(records), np.uint8), np.zeros((4, KINDS), np.int64)
         at = 0
-        while (at := apply(state, rows(records), at, results)) < len(records):
+        while (at := apply(state, rows(records), at, results, counts)) < len(records):
             self._clock(int(records[at]["ts_ns"]), report)
+            counts[0, Kind.CLOCK] += 1
             at += 1
-        self._count(records, results, report)
+        if self.shard != 0:
+            counts[:, list(BROADCAST)] = 0
+        report.applied, report.superseded, report.redelivered = counts[0], counts[1], counts[2]
+        if counts[3].any():
+            self._reject(records, results, report)
 
     def _clock(self, ts_ns: int, report: Report) -> None:
         log = self._open_log
@@ -147,23 +152,12 @@ class MarginEngine:
         if count:
             report.changes = np.concatenate([report.changes, log.changes[:count]])
 
-    def _count(self, records: NDArray[np.void], results: NDArray[np.uint8], report: Report) -> None:
-        kinds = records["kind"]
-        counted = np.ones(KINDS, bool)
-        if self.shard != 0:
-            counted[list(BROADCAST)] = False
-        for result, into in ((0, report.applied), (SUPERSEDED, report.superseded), (REDELIVERED, report.redelivered)):
-            into += np.bincount(kinds[results == result], minlength=KINDS) * counted
-        report.applied[Kind.CLOCK] = int((kinds == Kind.CLOCK).sum()) if self.shard == 0 else 0
+    def _reject(self, records: NDArray[np.void], results: NDArray[np.uint8], report: Report) -> None:
         for i in np.flatnonzero((results != 0) & (results < SUPERSEDED)):
-            row = records[i]
-            if counted[row["kind"]]:
-                report.rejects.append(
-                    Reject(
-                        Code(int(results[i])), Kind(int(row["kind"])), int(row["partition"]), int(row["offset"]),
-                        int(row["index"]), int(row["ts_ns"]),
-                    )
-                )  # fmt: skip
+            row, kind = records[i], Kind(int(records[i]["kind"]))
+            if self.shard == 0 or kind not in BROADCAST:
+                origin = int(row["partition"]), int(row["offset"]), int(row["index"])
+                report.rejects.append(Reject(Code(int(results[i])), kind, *origin, int(row["ts_ns"])))
 
     # --- documents ------------------------------------------------------------------------------------------------
 

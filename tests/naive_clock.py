@@ -206,7 +206,7 @@ def _quality_of(state: State, account: Account) -> Quality:
         value, book = state.value(account, asset_id), state.book(account, asset_id)
         if account.holdings.get(asset_id) or value or book or asset_id == account.document.currency:
             qualities.append(asset.quality)
-        if abs(value - book) >= 2**62:
+        if max(abs(value), abs(book), abs(value - book)) >= 2**62:
             return Quality.UNPRICED
     return max(qualities)
 

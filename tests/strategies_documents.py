@@ -271,7 +271,7 @@ class Documents:
         if change == "dv01" and "dv01" not in document:
             change = "name"
         document[change] = {
-            "rule": rng.choice(list(RULES)), "stale_after": rng.choice((1, 7.25, 4000)),
+            "rule": rng.choice([n for n in RULES if n != "flat-jpy"]), "stale_after": rng.choice((1, 7.25, 4000)),
             "calendar": rng.choice(("week", "day")),
             "dv01": rng.choice(("0.05", "0.0851", "-0.02", "0")), "name": rng.choice("abc"),
         }[change]  # fmt: skip
