@@ -62,13 +62,14 @@ def run(options: Options) -> dict[str, Any]:
     console = Console(stderr=options.json, highlight=False, soft_wrap=True)
     folder = Path(mkdtemp(prefix="crossmargin-demo-"))
     with ExitStack() as stack:
-        stack.enter_context(_first_signal_interrupts())
+        interrupts = stack.enter_context(_interrupts())
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         chain = Chain(options, console, folder, began, stack)
         try:
             chain.start()
             chain.load()
-            chain.play()
+            interrupts.held = True  # from here on an interrupt is the end of the play, and disturbs no call of a library
+            chain.play(interrupts)
             return chain.finish()
         except ChildEnded as error:
             for text in error.last_lines:
@@ -76,19 +77,26 @@ def run(options: Options) -> dict[str, Any]:
             raise
 
 
-@contextmanager
-def _first_signal_interrupts() -> Iterator[None]:
-    """The first SIGINT, SIGTERM or SIGHUP raises KeyboardInterrupt; later ones do not disturb the tidying up."""
-    came: list[int] = []
+class Interrupts:
+    """SIGINT, SIGTERM and SIGHUP: the first one raises KeyboardInterrupt unless it is held; later ones disturb nothing."""
 
-    def handler(number: int, _: FrameType | None) -> None:
-        came.append(number)
-        if len(came) == 1:
+    def __init__(self) -> None:
+        self.came = False
+        self.held = False
+
+    def __call__(self, number: int, _: FrameType | None) -> None:
+        came, self.came = self.came, True
+        if not came and not self.held:
             raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+
+@contextmanager
+def _interrupts() -> Iterator[Interrupts]:
+    """Take the signals, and give them back at the end."""
+    interrupts = Interrupts()
+    before = {number: signal.signal(number, interrupts) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
-        yield
+        yield interrupts
     finally:
         for number, old in before.items():
             signal.signal(number, old)
@@ -164,39 +172,34 @@ class Chain:
                     self.feed.send(item)
             self.feed.drain(READY_SECONDS)
 
-    def play(self) -> None:
+    def play(self, interrupts: Interrupts) -> None:
         """Send the ticks at their times and show what comes of them, until the time is up or a signal."""
         self._say(f"playing real BTC and ETH ticks and generated trades; {SYNTHETIC}")
         self._before = self._figures()
         looks: deque[tuple[float, Figures]] = deque([(time.monotonic(), self._before)], maxlen=WINDOW_LOOKS)
-        begun = time.monotonic()
-        try:
-            with self._stage() as show:
-                due_look = begun
-                for item in self._ticks(begun):
-                    if item is None:
-                        self.feed.poll()
-                    else:
-                        self.feed.send(item)
-                    if (now := time.monotonic()) >= due_look:
-                        due_look = now + LOOK_SECONDS
-                        self._check()
-                        show(self._scene(now - begun, looks))
-        except KeyboardInterrupt:
-            self._say("ending")
+        begun = due_look = time.monotonic()
+        end = begun + (self.options.seconds or float("inf"))
+        with self._stage() as show:
+            for item in self._ticks():
+                now = time.monotonic()
+                if now >= end or interrupts.came:
+                    break
+                if item is None:
+                    self.feed.poll()
+                else:
+                    self.feed.send(item)
+                if now >= due_look:
+                    due_look = now + LOOK_SECONDS
+                    self._check()
+                    show(self._scene(now - begun, looks))
         self._tick_seconds = time.monotonic() - begun
 
-    def _ticks(self, begun: float) -> Iterator[Item | None]:
+    def _ticks(self) -> Iterator[Item | None]:
         """The items of the generator when their time has come, None every few milliseconds between them."""
-        seconds = self.options.seconds
         for item in self.generator.live():
             while (wait := (item[0] - time.time_ns()) / NS) > 0:
-                if seconds is not None and time.monotonic() - begun >= seconds:
-                    return
                 yield None
                 time.sleep(min(wait, 0.005))
-            if seconds is not None and time.monotonic() - begun >= seconds:
-                return
             yield item
 
     def _scene(self, seconds: float, looks: deque[tuple[float, Figures]]) -> Scene:
@@ -243,9 +246,9 @@ class Chain:
 
     def finish(self) -> dict[str, Any]:
         """Let everything sent arrive, end the processes, and sum up."""
+        self._say("ending")
         self.feed.drain(DRAIN_SECONDS)
         figures = self._figures()
-        self._say("ending the sequencer and the worker")
         for child in (self.sequencer, self.worker):
             status = child.stop()
             if status:

@@ -25,6 +25,7 @@ from streams.snapshots import SnapshotStore
 from streams.topics import ALERTS, FOUR_MIB, LOG, TOPICS, Topic
 
 REQUEST_SECONDS: Final = 10.0
+FIRST_ANSWER_SECONDS: Final = 5.0
 _UNREACHABLE: Final = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN)
 _MOVING: Final = (
     KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -118,7 +119,7 @@ def admin(settings: Settings) -> AdminClient:
 def cluster(settings: Settings) -> ClusterMetadata:
     """The cluster's brokers and topics; UserError when no broker answers. It never creates a topic."""
     with _requests(settings):
-        return admin(settings).list_topics(timeout=REQUEST_SECONDS)
+        return admin(settings).list_topics(timeout=FIRST_ANSWER_SECONDS)
 
 
 # Topics

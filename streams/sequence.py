@@ -96,6 +96,7 @@ class SequencerCore:
         self.positions = dict(positions)
         self.latest_ns = latest_ns
         self._clock_ns = latest_ns // CLOCK_NS * CLOCK_NS if genesis.time_mode == "event" else genesis.start_ns
+        self._unclocked = False  # in event time: whether records follow the last CLOCK
         self._frames = FrameWriter(genesis, writer, frame_records)
         self._is_first = True
 
@@ -141,8 +142,8 @@ class SequencerCore:
     def finish(self) -> Batch:
         """In event time, the CLOCK at the end of what was sequenced (an empty batch when nothing came after the last)."""
         batch = Batch()
-        if self.genesis.time_mode == "event" and self.latest_ns > self._clock_ns:
-            self._clock_ns = self.latest_ns
+        if self.genesis.time_mode == "event" and (self._unclocked or self.latest_ns > self._clock_ns):
+            self._clock_ns, self._unclocked = max(self._clock_ns, self.latest_ns), False
             ordered = Ordered.empty().with_clocks(np.array([0]), np.array([self._clock_ns]))
             batch.accepted[Kind.CLOCK] = 1
             self._write(batch, [], ordered, range_rows({}, {}), 0)
@@ -257,7 +258,7 @@ class SequencerCore:
         ticks = latest // CLOCK_NS * CLOCK_NS
         before = np.concatenate([[self._clock_ns], np.maximum(ticks[:-1], self._clock_ns)])
         at = np.flatnonzero(ticks > before)
-        self.latest_ns = int(latest[-1])
+        self.latest_ns, self._unclocked = int(latest[-1]), True
         self._clock_ns = max(self._clock_ns, int(ticks[-1]))
         return ordered.with_clocks(at, ticks[at])
 

@@ -179,7 +179,7 @@ def _build(state: State, instrument: Instrument, now: int) -> None:
         built.notional = abs(instrument.held)
         minor = 10**instrument.decimals
         built.tiers = [
-            (int(Fraction(tier.above) * minor), int(Fraction(tier.initial) * E9), int(Fraction(tier.maintenance) * E9))
+            (ceil(Fraction(tier.above) * minor), int(Fraction(tier.initial) * E9), int(Fraction(tier.maintenance) * E9))
             for tier in p.tiers or ()
         ]
     else:

@@ -12,7 +12,7 @@ from streams import kafka
 from streams.topics import REJECTS
 from tests.bench.log_scan import scan
 from tests.bench.result import Figures, Sizes
-from tests.bench.services import Chain, Services, Usage, processor_seconds, reached, say
+from tests.bench.services import Chain, Offsets, Services, Usage, reached, say
 from tests.bench.stock import run_stock
 from tests.bench.stream_data import opening, reference
 from tests.bench.universe import INITIAL, MAINTENANCE, PARTITIONS, Events, Universe, account_id
@@ -39,14 +39,14 @@ def run(sizes: Sizes, services: Services) -> tuple[Figures, list[str]]:
         universe = Universe(sizes.accounts, sizes.positions, sizes.seed)
         events = universe.events(count)
         with services.chain("end-to-end", shards=sizes.shards, input_partitions=PARTITIONS) as chain:
-            ours = _ours(chain, universe, events, per_message)
+            ours, day = _ours(chain, universe, events, per_message)
             say(f"end_to_end: stock Faust, {per_message} a message")
-            stock = run_stock(chain, universe, events, per_message, min(stock_count, count), False)
+            stock = run_stock(chain, universe, events, day, per_message, min(stock_count, count), False)
             part: Figures = {"crossmargin": ours, "stock_flags_on_trades": stock}
             if per_message == 1:
                 one = stock["events_per_s"]
                 full = min(sizes.stock_full_events, count)
-                part["stock_flags_on_prices"] = run_stock(chain, universe, events, per_message, full, True)
+                part["stock_flags_on_prices"] = run_stock(chain, universe, events, day, per_message, full, True)
         part["ratio"] = ours["events_per_s"] / stock["events_per_s"]
         if per_message != 1:
             part["ratio_to_stock_one_a_message"] = ours["events_per_s"] / one
@@ -54,8 +54,8 @@ def run(sizes: Sizes, services: Services) -> tuple[Figures, list[str]]:
     return figures, NOTES
 
 
-def _ours(chain: Chain, universe: Universe, events: Events, per_message: int) -> Figures:
-    """Let the processes take the start of the day, stop the sequencer, preload, and let it go."""
+def _ours(chain: Chain, universe: Universe, events: Events, per_message: int) -> tuple[Figures, Offsets]:
+    """Let the processes take the start of the day, stop the sequencer, preload, and let it go; figures, and the day's offsets."""
     say(f"end_to_end: start of the day, {universe.accounts:,} accounts")
     chain.produce(reference(universe))
     day = chain.produce(opening(universe, time.time_ns()))
@@ -68,24 +68,23 @@ def _ours(chain: Chain, universe: Universe, events: Events, per_message: int) ->
     sent = chain.produce(universe.messages(events, time.time_ns(), per_message))
     ends = {place: count + day.get(place, 0) for place, count in sent.items()}
     say("end_to_end: running")
-    usage = Usage(worker=worker.pid, broker=chain.broker_pid)
     with Looks(chain) as looks:
         sequencer = chain.start("sequencer")
+        usage = Usage(sequencer=sequencer.pid, worker=worker.pid, broker=chain.broker_pid)
         chain.await_sequenced(ends, sequencer, worker)
         chain.await_flagged(worker)
-        used = usage.figures(len(events)) | {
-            "sequencer_cpu_us_per_event": processor_seconds(sequencer.pid) / len(events) * 1e6
-        }
+        used = usage.per_event_us(len(events))
     span = scan(chain, ends, starts)
     seconds = (looks.first_at(span.ends) - span.begun_ns) / NS
     sequencer.stop()
     worker.stop()
     check(chain, universe, events)
     flags = int(chain.redis.xlen(chain.keys.alerts))
-    return {
+    figures = {
         "events": len(events), "seconds": seconds, "events_per_s": len(events) / seconds, "alerts_window": flags, **used,
         "sequencer_seconds": span.ended_ms / 1000 - span.begun_ns / NS,
     }  # fmt: skip
+    return figures, day
 
 
 class Looks:

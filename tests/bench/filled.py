@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engine.apply import apply
 from engine.arithmetic import kernel
 from engine.core import MarginEngine
-from engine.events import QUANTITY_ONE, RECORD, Kind
+from engine.events import KINDS, QUANTITY_ONE, RECORD, Kind
 from engine.frames import Entry, Frame, FrameKind, Genesis, decode_frame, encode_frame
 from engine.limits import Limits
 from engine.state import NONE, VALUE_DIRTY, State, insert
@@ -114,7 +114,7 @@ class Filled:
 
     def _apply(self, rows: Any) -> None:
         results = np.zeros(len(rows), np.uint8)
-        done = apply(self.state, rows, 0, results)
+        done = apply(self.state, rows, 0, results, np.zeros((4, KINDS), np.int64))
         assert done == len(rows)
         assert not results.any(), f"{int((results != 0).sum())} records were not applied"
 

@@ -10,6 +10,7 @@ import numpy as np
 from engine.apply import apply
 from engine.arithmetic import kernel
 from engine.evaluate import evaluate_accounts, run_clock
+from engine.events import KINDS
 from engine.report import CHANGE
 from engine.revalue import add_value
 from engine.state import POSITIONS_DIRTY, VALUE_DIRTY, State
@@ -22,7 +23,7 @@ TRADES: Final = 1 << 19
 BLOCKS: Final = (1024, 8192, 65_536)
 BATCH: Final = 2048  # records of a batch on one of four shards, when the sequencer's batches are full
 NOTES: Final = [
-    "one core (seconds are processor time), one shard; random trades of positions that exist, random holders; records are generated before",
+    "one core (seconds are processor time), one shard; random trades of positions that exist; records are generated before",
     "trades: engine.apply.apply on 64-byte records with watermark, duplicate check, lot, tick and range checks",
     "holders: engine.revalue.add_value, one price tick over all holders of an instrument, called in compiled code",
     "frames: decode, apply, clock, margin and evaluation of the accounts traded or revalued, one clock a batch of"
@@ -80,11 +81,12 @@ def _trades_seconds(filled: Filled, block: int, repetitions: int) -> float:
     def once() -> float:
         rows = filled.records(TRADES, 0.0)
         results = np.zeros(len(rows), np.uint8)
+        counts = np.zeros((4, KINDS), np.int64)
         blocks = [(rows[at : at + block], results[at : at + block]) for at in range(0, len(rows), block)]
 
         def work() -> None:
             for part, result in blocks:
-                apply(filled.state, part, 0, result)
+                apply(filled.state, part, 0, result, counts)
 
         seconds = timed(work)
         assert not results.any()

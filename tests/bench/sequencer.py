@@ -71,7 +71,7 @@ def _process(services: Services, universe: Universe, shards: int, count: int, pe
         child = chain.start("sequencer")
         usage = Usage(sequencer=child.pid, broker=chain.broker_pid)
         chain.await_sequenced(sent, child)
-        used = usage.figures(count)
+        used = usage.per_event_us(count)
         child.stop()
         span = scan(chain, sent)
         trades = int(events.is_trade.sum())

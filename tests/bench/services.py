@@ -25,6 +25,7 @@ from streams.settings import Settings, UserError
 from streams.topics import LOG
 from tests import services
 
+Offsets = dict[tuple[str, int], int]  # by topic and partition
 WAIT_SECONDS: Final = 600.0
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
@@ -121,7 +122,7 @@ class Chain:
                 raise UserError(f"{what} did not come in {WAIT_SECONDS:.0f} s")
             time.sleep(every_seconds)
 
-    def produce(self, messages: Iterable[tuple[str, int, bytes]]) -> dict[tuple[str, int], int]:
+    def produce(self, messages: Iterable[tuple[str, int, bytes]]) -> Offsets:
         """Send (topic, partition, value) and wait until all arrived; how many by topic and partition."""
         config = kafka.producer_config(self.settings, **{"linger.ms": 20, "batch.num.messages": 10_000})
         delivery = kafka.Delivery(Producer(config))
@@ -134,7 +135,7 @@ class Chain:
 
     # --- how far it is
 
-    def await_sequenced(self, sent: dict[tuple[str, int], int], *children: Child) -> None:
+    def await_sequenced(self, sent: Offsets, *children: Child) -> None:
         """Wait until the sequencer has committed these offsets by topic and partition."""
         genesis = kafka.read_genesis(self.settings)
         assert genesis is not None
@@ -170,19 +171,16 @@ def reached(offsets: dict[int, int], ends: dict[int, int]) -> bool:
 
 
 class Usage:
-    """Processor time and memory of processes over a stretch of time, by name."""
+    """Processor time of processes from now on, by name."""
 
     def __init__(self, **pids: int | None) -> None:
         self._pids = {name: pid for name, pid in pids.items() if pid is not None}
         self._before = {name: processor_seconds(pid) for name, pid in self._pids.items()}
-        self._begun = time.monotonic()
 
-    def figures(self, events: int) -> dict[str, float]:
-        """Cores used since the start and processor microseconds per event, by process."""
-        seconds = time.monotonic() - self._begun
+    def per_event_us(self, events: int, unit: str = "event") -> dict[str, float]:
+        """Processor microseconds per event since the start, by process."""
         used = {name: processor_seconds(pid) - self._before[name] for name, pid in self._pids.items()}
-        cores = {f"{name}_cores_used": value / seconds for name, value in used.items()}
-        return cores | {f"{name}_cpu_us_per_event": value / events * 1e6 for name, value in used.items()}
+        return {f"{name}_cpu_us_per_{unit}": value / events * 1e6 for name, value in used.items()}
 
 
 def processor_seconds(pid: int) -> float:

@@ -12,15 +12,21 @@ import numpy as np
 
 from streams.settings import UserError
 from tests.bench.result import ROOT, Figures
-from tests.bench.services import Chain
+from tests.bench.services import Chain, Offsets
 from tests.bench.stock_faust import VARIABLE, StockConfig, StockResult
-from tests.bench.universe import PARTITIONS, Events, Universe
+from tests.bench.universe import PARTITIONS, TOPICS, Events, Universe
 
 
 def run_stock(
-    chain: Chain, universe: Universe, events: Events, per_message: int, stop_after: int, flags_on_prices: bool
+    chain: Chain,
+    universe: Universe,
+    events: Events,
+    day: Offsets,
+    per_message: int,
+    stop_after: int,
+    flags_on_prices: bool,
 ) -> Figures:
-    """Events a second of a stock agent on the first events of the preloaded topics."""
+    """Events a second of a stock agent on the first events of the preloaded topics; day: the offsets before them."""
     name = f"stock-{per_message}-{'all' if flags_on_prices else 'traded'}"
     config = StockConfig(
         kafka=chain.settings.kafka,
@@ -30,6 +36,7 @@ def run_stock(
         accounts=universe.accounts,
         positions=universe.positions,
         seed=universe.seed,
+        first={topic: {p: day.get((topic, p), 0) for p in range(PARTITIONS)} for topic in TOPICS},
         stop_after=stop_after,
         flags_on_prices=flags_on_prices,
     )
@@ -43,7 +50,7 @@ def run_stock(
 
         chain.until(is_done, "the result of the stock Faust worker")
     result = msgspec.json.decode(Path(config.result).read_bytes(), type=StockResult)
-    taken = _taken(events, result, per_message)
+    taken = _taken(events, result, day, per_message)
     assert int(taken.sum()) == result.events
     assert np.array_equal(np.array(result.requirements), universe.requirements(events, taken)), "stock requirements differ"
     assert np.abs(np.array(result.equities) - universe.equities(events, taken)).max() < 0.01, "stock equities differ"
@@ -77,10 +84,12 @@ def _process(config: StockConfig, path: Path) -> Iterator["subprocess.Popen[byte
         process.wait()
 
 
-def _taken(events: Events, result: StockResult, per_message: int) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+def _taken(
+    events: Events, result: StockResult, day: Offsets, per_message: int
+) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
     """Which events the worker has taken: of each partition, those up to its last offset."""
     last = np.full(2 * PARTITIONS, -1)
-    for place, offset in result.offsets.items():
-        topic, partition = place.split(":")
-        last[int(partition) + (0 if topic == "trades" else PARTITIONS)] = offset
+    for topic, offsets in result.offsets.items():
+        for partition, offset in offsets.items():
+            last[TOPICS.index(topic) * PARTITIONS + partition] = offset - day.get((topic, partition), 0)
     return events.rank // per_message <= last[events.origin]

@@ -32,7 +32,10 @@ VARIABLE: Final = "CROSSMARGIN_BENCH_STOCK"
 
 
 class StockConfig(msgspec.Struct):
-    """What to run on. stop_after: events taken and timed. flags_on_prices: whether a price flags every holder at once."""
+    """What to run on. first: by topic and partition, the offset from which events are taken. stop_after: how many are timed.
+
+    flags_on_prices: whether a price flags every holder at once.
+    """
 
     kafka: str
     redis_url: str
@@ -41,18 +44,19 @@ class StockConfig(msgspec.Struct):
     accounts: int
     positions: int
     seed: int
+    first: dict[str, dict[int, int]]
     stop_after: int
     flags_on_prices: bool
 
 
 class StockResult(msgspec.Struct):
-    """What it did. offsets: `topic:partition` to the last offset taken; equities and requirements at the end, by account."""
+    """What it did. offsets: by topic and partition, the last one taken; equities and requirements at the end, by account."""
 
     events: int
     seconds: float
     processor_seconds: float
     flags: int
-    offsets: dict[str, int]
+    offsets: dict[str, dict[int, int]]
     equities: list[float]
     requirements: list[float]
 
@@ -141,17 +145,19 @@ class Tally:
         self.config, self.book = config, book
         self.events = self.flags = 0
         self.begun = self.begun_processor = 0.0
-        self.offsets: dict[str, int] = {}
+        self.offsets: dict[str, dict[int, int]] = {topic: {} for topic in config.first}
 
-    def begin(self) -> bool:
-        """Whether there is more to take."""
+    def begin(self, message: Any) -> bool:
+        """Whether the message is one to take."""
+        if message.offset < self.config.first[message.topic].get(message.partition, 0):
+            return False
         if not self.begun:
             self.begun, self.begun_processor = time.perf_counter(), time.process_time()
         return self.events < self.config.stop_after
 
     def end(self, message: Any, count: int) -> None:
         """Count the events of a message, whose flags are in Redis."""
-        self.offsets[f"{message.topic}:{message.partition}"] = message.offset
+        self.offsets[message.topic][message.partition] = message.offset
         self.events += count
         if self.events >= self.config.stop_after:
             seconds, processor = time.perf_counter() - self.begun, time.process_time() - self.begun_processor
@@ -188,7 +194,7 @@ def make_app(config: StockConfig) -> faust.App:
 
     async def trades(stream: Any) -> None:
         async for event in stream.events():
-            if not tally.begin():
+            if not tally.begin(event.message):
                 continue
             values = event.value if isinstance(event.value, list) else [event.value]
             for value in values:
@@ -199,7 +205,7 @@ def make_app(config: StockConfig) -> faust.App:
 
     async def prices(stream: Any) -> None:
         async for event in stream.events():
-            if not tally.begin():
+            if not tally.begin(event.message):
                 continue
             values = event.value if isinstance(event.value, list) else [event.value]
             for value in values:

@@ -1,7 +1,7 @@
 """What every benchmark runs on, out of a seed: accounts with twenty positions each in a hundred Treasury futures, one rule.
 
 All amounts are whole multiples of 1/64 of 1,000 dollars, so that doubles, decimals and the engine's integers agree exactly.
-Account i holds PER_ACCOUNT of the instruments; a share of accounts is so thin that price moves change their flags.
+A share of accounts is so thin that price moves change their flags.
 """
 
 from collections.abc import Iterator
@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.events import PRICE_ONE, QUANTITY_ONE, RECORD, Kind, key64, shard_of
+from streams.settings import ConfigError
 
 INSTRUMENTS: Final = 100
+MAX_POSITIONS: Final = 20  # different instruments of an account, see held()
 TICK: Final = 1 / 64
 TICK_E9: Final = 15_625_000
 MULTIPLIER: Final = 1000
@@ -25,6 +27,7 @@ INITIAL, MAINTENANCE = 1100, 1000  # dollars a contract
 PRICES: Final = 0.2  # share of price events
 THIN, RICH = 0.95, 3.0  # collateral over the initial requirement, from and to
 PARTITIONS: Final = 4  # of each input topic: accounts and instruments by their number
+TOPICS: Final = ("trades", "prices")
 PROBE: Final = "PROBE"  # an instrument whose price never moves
 
 
@@ -80,6 +83,8 @@ class Universe:
     """Accounts, what they hold at the start of the day, their collateral, and streams of events."""
 
     def __init__(self, accounts: int, positions: int, seed: int) -> None:
+        if not 1 <= positions <= MAX_POSITIONS:
+            raise ConfigError(f"--positions: found {positions}; allowed: 1 to {MAX_POSITIONS}")
         self.accounts, self.positions, self.seed = accounts, positions, seed
         self._random = np.random.default_rng(seed)
         each = np.random.default_rng([seed, 1])
@@ -215,15 +220,15 @@ class Universe:
             else:
                 body = b'{"ts":%d,"instrument":"%b","price":%b}' % (ts_ns, instruments[instrument], _price(ticks))
             if per_message == 1:
-                yield _TOPICS[origin // PARTITIONS], origin % PARTITIONS, body
+                yield TOPICS[origin // PARTITIONS], origin % PARTITIONS, body
                 continue
             waiting[origin].append(body)
             if len(waiting[origin]) == per_message:
-                yield _TOPICS[origin // PARTITIONS], origin % PARTITIONS, b"[%b]" % b",".join(waiting[origin])
+                yield TOPICS[origin // PARTITIONS], origin % PARTITIONS, b"[%b]" % b",".join(waiting[origin])
                 waiting[origin].clear()
         for origin, rest in enumerate(waiting):
             if rest:
-                yield _TOPICS[origin // PARTITIONS], origin % PARTITIONS, b"[%b]" % b",".join(rest)
+                yield TOPICS[origin // PARTITIONS], origin % PARTITIONS, b"[%b]" % b",".join(rest)
 
     # --- what must come out
 
@@ -252,7 +257,6 @@ class Universe:
         return np.abs(lots).sum(axis=1) * float(INITIAL)
 
 
-_TOPICS: Final = ("trades", "prices")
 PRICE_TEXT: Final = [repr(ticks * TICK).encode() for ticks in range(MID - 200, MID + 200)]
 
 

@@ -67,17 +67,20 @@ class FrameLog:
         rows["kind"], rows["price"], rows["instrument"] = Kind.PRICE, MID * TICK_E9, self.universe.instrument_keys
         yield from self._batch(rows, np.full(INSTRUMENTS, ALL_SHARDS, np.int32), np.zeros(INSTRUMENTS, np.int64))
         rows = np.zeros(accounts, RECORD)
-        rows["kind"], rows["instrument"], rows["id"] = Kind.COLLATERAL, key64("USD"), 1 + np.arange(accounts)
+        rows["kind"], rows["instrument"], rows["id"] = Kind.COLLATERAL, key64("USD"), self._ids(accounts)
         rows["account"], rows["quantity"] = self._keys, self.universe.collateral * QUANTITY_ONE
         yield from self._batch(rows, self._shards, np.arange(accounts) % PARTITIONS)
         account, place = np.divmod(np.arange(accounts * self.universe.positions), self.universe.positions)
         rows = np.zeros(len(account), RECORD)
-        rows["kind"], rows["price"], rows["id"] = Kind.POSITION, MID * TICK_E9, 2**32 + np.arange(len(account))
+        rows["kind"], rows["price"], rows["id"] = Kind.POSITION, MID * TICK_E9, self._ids(len(account))
         rows["instrument"] = self.universe.instrument_keys[self.universe.held(account, place)]
         rows["account"], rows["quantity"] = self._keys[account], self.universe.lots.reshape(-1) * QUANTITY_ONE
         for first in range(0, len(rows), OPENING):
             part = slice(first, first + OPENING)
             yield from self._batch(rows[part], self._shards[account[part]], account[part] % PARTITIONS)
+
+    def _ids(self, count: int) -> Any:
+        return np.random.default_rng([self.universe.seed, count]).integers(1, 2**63, count)
 
     def flow(self) -> Iterator[tuple[int, bytes]]:
         """(shard, frame) of the next full batch."""
@@ -178,7 +181,7 @@ def _watch(chain: Chain, below: list["np.ndarray[Any, Any]"]) -> Figures:
     first, begun = shown(), time.monotonic()
     chain.until(lambda: shown() >= total, "the last records in Redis", child)
     seconds = time.monotonic() - begun
-    used = usage.figures(total - first)
+    used = usage.per_event_us(total - first, "record")
     status = child.stop()
     assert status == 0, child.last_lines()
     alerts = sum(stop for _, stop in kafka.log_range(chain.settings, "margin.alerts").values())
@@ -189,5 +192,5 @@ def _watch(chain: Chain, below: list["np.ndarray[Any, Any]"]) -> Figures:
         "log_records_per_s": (total - first) / seconds,
         "alerts": alerts,
         "frames": sum(len(counts) - 1 for counts in below),
-        **{name.replace("per_event", "per_record"): value for name, value in used.items()},
+        **used,
     }

@@ -19,7 +19,7 @@ from engine.report import Quality, Status
 from monitors.alerts import encode_alerts, encode_rejects
 from streams import kafka
 from streams.settings import Settings
-from streams.topics import ALERTS, LOG, REJECTS
+from streams.topics import ALERTS, INPUTS, LOG, REJECTS
 
 ACCOUNTS = 120
 TICKS = {"ZN": 11_000, "ES": 500_000, "XBTUSD": 60_000}  # price in ticks
@@ -174,6 +174,20 @@ def lot_value(name: str, ticks: int) -> int:
     return -(whole + (2 * rest > ticks or (2 * rest == ticks and whole % 2)))
 
 
+def inputs_are_read(settings: Settings) -> bool:
+    """Whether the sequencer has committed everything that the inputs hold."""
+    genesis = kafka.read_genesis(settings)
+    group = f"crossmargin-sequencer-{genesis.log_id if genesis is not None else ''}"
+    return not any(sum(kafka.lags(settings, group, topic).values()) for topic in INPUTS)
+
+
+def redis_offsets(settings: Settings) -> list[int]:
+    """How far Redis is, by shard."""
+    with redis.Redis.from_url(settings.redis_url, decode_responses=True) as client:
+        meta = client.hgetall(f"{settings.redis_prefix}meta")
+        return [int(meta.get(f"shard:{shard}:offset", -1)) for shard in range(settings.shards)]
+
+
 @dataclass
 class Replayed:
     """margin.log of every shard, run through fresh engines: their alerts and rejects in order, and counts by kind."""
@@ -249,9 +263,9 @@ def check_alerts(settings: Settings, replayed: Replayed) -> int:
     return repeats
 
 
-def check_redis(url: str, settings: Settings, replayed: Replayed) -> None:
+def check_redis(settings: Settings, replayed: Replayed) -> None:
     """Every account's hash, the sets and the alerts window say what the engines say, each alert once."""
-    with redis.Redis.from_url(url, decode_responses=True) as client:
+    with redis.Redis.from_url(settings.redis_url, decode_responses=True) as client:
         prefix = settings.redis_prefix
         by_status: dict[str, set[str]] = defaultdict(set)
         by_quality: dict[str, set[str]] = defaultdict(set)

@@ -16,7 +16,7 @@ from streams.embedded import LOOPBACK, RedisServer, free_port
 from streams.processes import Child, ChildEnded, ready
 from streams.settings import Settings
 from streams.snapshots import SnapshotStore
-from streams.topics import INPUTS, LOG
+from streams.topics import LOG
 from tests.integration import chain
 from tests.services import wait_until
 
@@ -73,18 +73,6 @@ def tear_newest(folder: Path, shards: list[int], chance: random.Random) -> bool:
     return False
 
 
-def inputs_are_read(settings: Settings, log_id: str) -> bool:
-    """Whether the sequencer has committed everything that the inputs hold."""
-    group = f"crossmargin-sequencer-{log_id}"
-    return not any(sum(kafka.lags(settings, group, topic).values()) for topic in INPUTS)
-
-
-def redis_offsets(url: str, settings: Settings) -> list[int]:
-    with redis.Redis.from_url(url, decode_responses=True) as client:
-        meta = client.hgetall(f"{settings.redis_prefix}meta")
-        return [int(meta.get(f"shard:{shard}:offset", -1)) for shard in range(settings.shards)]
-
-
 @pytest.mark.services
 def test_twenty_kills_leave_no_trace(fresh_kafka: str, valkey: RedisServer, tmp_path: Path) -> None:
     print(f"CROSSMARGIN_TEST_SEED={SEED} repeats the faults, though not their moments")
@@ -129,7 +117,7 @@ def test_twenty_kills_leave_no_trace(fresh_kafka: str, valkey: RedisServer, tmp_
     chain.check_inputs_applied_once(replayed, desk.expected)
     chain.check_verdicts(settings[0], replayed, desk.expected)
     repeats = chain.check_alerts(settings[0], replayed)
-    chain.check_redis(valkey.url, settings[0], replayed)
+    chain.check_redis(settings[0], replayed)
     assert torn >= TEARS // 2
     sent, alerts = sum(desk.expected.sent.values()), sum(map(len, replayed.alerts))
     ended = Counter(line for one in everyone for line in one.ended)
@@ -189,8 +177,8 @@ def settle(
 
     desk.events(EVENTS_A_TURN)
     desk.flush()
-    wait_until(lambda: done(inputs_are_read(settings, log_id)), 60, "the end of the inputs")
+    wait_until(lambda: done(chain.inputs_are_read(settings, log_id)), 60, "the end of the inputs")
     assert sequencer.child.stop() == 0
     ends = [stop for _, stop in kafka.log_range(settings, LOG).values()]
-    wait_until(lambda: redis_offsets(url, settings) == ends, 60, "the log's end in Redis")
+    wait_until(lambda: chain.redis_offsets(settings) == ends, 60, "the log's end in Redis")
     assert [one.child.stop(30) for one in workers] == [0, 0]

@@ -219,7 +219,8 @@ def test_offsets_that_are_gone_are_found_in_the_log(fresh_kafka: str) -> None:
     genesis = kafka.read_genesis(settings)
     assert genesis is not None
     group = input_group(genesis.log_id)
-    kafka.admin(settings).delete_consumer_groups([group])[group].result()
+    admin = kafka.admin(settings)  # must live until the answer is there
+    admin.delete_consumer_groups([group])[group].result()
     inputs = Inputs(settings, genesis)
     assert (inputs.positions["trades", 0], inputs.positions["reference", 0]) == (5, len(DOCUMENTS))
     inputs.close()

@@ -146,7 +146,7 @@ def test_a_demo_ended_by_a_signal_sums_up_and_leaves_nothing(demo: list[str], ho
         try:
             wait_until(lambda: "first flags" in said() or process.poll() is not None, 200, "the first flag")
             process.send_signal(signal.SIGINT)
-            wait_until(lambda: "ending" in said() or process.poll() is not None, 30, "the end")
+            wait_until(lambda: "s] ending" in said() or process.poll() is not None, 30, "the end")
             process.send_signal(signal.SIGTERM)  # an impatient second one does not disturb it
             assert process.wait(60) == 0, said()
         finally:
