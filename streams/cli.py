@@ -100,9 +100,9 @@ def cli() -> None:
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the generated customers and trades.")
 @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on stdout; progress goes to stderr.")
 def demo(seconds: float | None, accounts: int, seed: int, as_json: bool) -> None:
-    """Play ticks through the whole chain on embedded Kafka and Valkey, with a live view.
+    """Play ticks through the whole chain, with a live view.
 
-    Needs nothing but this program. Everything that it starts ends with it.
+    On embedded Kafka and Valkey: it needs nothing but this program, and everything that it starts ends with it.
     """
     from streams import demo as show
 
@@ -117,7 +117,10 @@ def demo(seconds: float | None, accounts: int, seed: int, as_json: bool) -> None
     *("metrics_host", "sequencer_metrics_port", "snapshots", "mock_kafka"),
 )
 def sequencer(settings: Settings) -> None:
-    """Read the input topics, write margin.log; one is active, more stand by. SIGTERM drains and ends it."""
+    """Read the input topics and write margin.log.
+
+    One is active, more stand by. SIGTERM drains and ends it.
+    """
     from streams import sequencer as process
 
     _log_to_stderr()
@@ -130,7 +133,10 @@ def sequencer(settings: Settings) -> None:
     *("watchdog_seconds", "figures_per_second", "mock_kafka"),
 )
 def worker(settings: Settings) -> None:
-    """Keep the margin of some shards: margin.log in, flags out to Redis, /metrics and margin.alerts. SIGTERM ends it."""
+    """Keep the margin of some shards of the log.
+
+    margin.log in, flags out to Redis, /metrics and margin.alerts. SIGTERM writes snapshots and ends it.
+    """
     from streams import worker as process
 
     _log_to_stderr()
@@ -187,9 +193,9 @@ def feed(
 @json_flag
 @with_settings()
 def replay(settings: Settings, files: tuple[Path, ...], count: int, as_json: bool, **options: Any) -> None:
-    """Run files through the same engine in process, as fast as possible.
+    """Run files through the engine as fast as possible.
 
-    The same inputs give the same digest, however they are framed or sharded.
+    In process. The same inputs give the same digest, however they are framed or sharded.
     """
     from streams import replay as replaying
 
@@ -205,7 +211,7 @@ def replay(settings: Settings, files: tuple[Path, ...], count: int, as_json: boo
 @json_flag
 @with_settings(*REDIS)
 def status(settings: Settings, account: str | None, as_json: bool) -> None:
-    """Show all accounts at a glance, or one account's figures, from Redis."""
+    """Show all accounts, or one, from Redis."""
     from streams.status import show
 
     shown = show(settings, account)
@@ -223,7 +229,10 @@ def status(settings: Settings, account: str | None, as_json: bool) -> None:
 @json_flag
 @with_settings(*KAFKA)
 def rejects(settings: Settings, reason: str | None, limit: int | None, resubmit: bool, as_json: bool) -> None:
-    """List what was not applied: reason, origin and the event's own bytes."""
+    """List the events not applied, or send them again.
+
+    With reason, origin and the event's own bytes.
+    """
     from streams import rejects as rejected
 
     found = rejected.read_rejects(settings, reason, limit)
@@ -245,7 +254,10 @@ def rejects(settings: Settings, reason: str | None, limit: int | None, resubmit:
 @json_flag
 @with_settings(*KAFKA, "shards", "snapshots")
 def rebuild(settings: Settings, shard: int, as_json: bool) -> None:
-    """With workers stopped: reset a shard to the start of its log, or to the newest snapshot inside what is left of it."""
+    """Reset a shard to the start of its log; workers stopped.
+
+    Where the log was cut, to the newest snapshot still inside it, else it refuses.
+    """
     from streams.rebuild import rebuild as reset
 
     line = reset(settings, shard)
@@ -259,7 +271,10 @@ def rebuild(settings: Settings, shard: int, as_json: bool) -> None:
 @json_flag
 @with_settings(*sources.DESCRIPTIONS)
 def check_config(settings: Settings, as_json: bool) -> None:
-    """Show the merged settings, where each comes from, and what it means; secrets are masked."""
+    """Show the merged settings and where each comes from.
+
+    Secrets are masked. A wrong setting ends in one line and exit status 2.
+    """
     origins = click.get_current_context().meta[ORIGINS]
     shown = sources.masked(settings)
     if as_json:
@@ -271,7 +286,7 @@ def check_config(settings: Settings, as_json: bool) -> None:
 
 @cli.command()
 def schema() -> None:
-    """Print the JSON Schema of every event of every input topic."""
+    """Print the JSON Schema of every event."""
     from streams.schema import json_schema
 
     click.echo(msgspec.json.format(msgspec.json.encode(json_schema()), indent=2))
@@ -281,7 +296,10 @@ def schema() -> None:
 @json_flag
 @with_settings(*KAFKA, *REDIS, "shards", "snapshots", "metrics_host", "metrics_port", "sequencer_metrics_port")
 def doctor(settings: Settings, as_json: bool) -> None:
-    """Tell what is reachable and what is missing; exit status 1 where a sequencer or worker could not run."""
+    """Tell what is reachable and what is missing.
+
+    Exit status 1 where a sequencer or worker could not run.
+    """
     from streams.doctor import examine
 
     findings = list(examine(settings))
@@ -296,7 +314,10 @@ def doctor(settings: Settings, as_json: bool) -> None:
 @cli.command(context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[NAME] [OPTION]...")
 def bench(arguments: tuple[str, ...]) -> None:
-    """Run the benchmarks of a source checkout (tests/bench): all, or the one named; figures as JSON."""
+    """Run the benchmarks of a source checkout.
+
+    All of tests/bench, or those named; --json prints the figures with machine, versions and commit.
+    """
     if not (ROOT / "tests" / "bench" / "__main__.py").is_file():
         raise UserError(f"no benchmarks under {ROOT}: they come with a source checkout (tests/bench), not with the package")
     done = subprocess.run([sys.executable, "-m", "tests.bench", *arguments], cwd=ROOT, check=False)

@@ -121,7 +121,7 @@ def _rate(state: State, asset: Asset) -> None:
         quality = instrument.mark_quality
         if instrument.mark is None:
             return
-        one *= Fraction(instrument.mark * instrument.tick * instrument.multiplier, 1000 * E9 * E9)
+        one *= Fraction(instrument.mark * instrument.tick, 1000 * E9) * instrument.multiplier
     rate = round(one)
     if base is not asset:
         quality = max(quality, base.quality)
@@ -172,9 +172,8 @@ def _build(state: State, instrument: Instrument, now: int) -> None:
     if rule is None:
         return
     p = rule.parameters
-    lot_money = Fraction(instrument.lot * 10 ** (instrument.decimals + 6), 10**8)  # micros per lot of 1 per unit
     if rule.model == "flat":
-        built.initial, built.maintenance = ceil(Fraction(p.initial) * lot_money), ceil(Fraction(p.maintenance) * lot_money)
+        built.initial, built.maintenance = (ceil(Fraction(x) * instrument.lot_money) for x in (p.initial, p.maintenance))
     elif rule.model == "tiered":
         built.notional = abs(instrument.held)
         minor = 10**instrument.decimals
@@ -186,7 +185,7 @@ def _build(state: State, instrument: Instrument, now: int) -> None:
         assert held is not None
         base = abs(instrument.dv01 if held[1] else instrument.held)
         factor = _factor(rule, basis_points=held[1])
-        floor = ceil(Fraction(p.floor or 0) * lot_money)
+        floor = ceil(Fraction(p.floor or 0) * instrument.lot_money)
         built.maintenance = max(floor, ceil(Fraction(ceil(Fraction(base * held[0], E9)) * factor, E9)))
         built.initial = ceil(Fraction(built.maintenance * int(Fraction(p.initial_ratio or 1) * E9), E9))
 

@@ -33,6 +33,8 @@ def define(state: State, body: bytes) -> Code:
         _take(state, document)
     except Refused as refused:
         return refused.code
+    except (ValueError, ArithmeticError):  # a number that is not finite, a time that is none
+        return Code.REFUSED_DEFINITION
     return Code.OK
 
 

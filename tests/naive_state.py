@@ -30,9 +30,9 @@ def half_even(numerator: int, denominator: int) -> int:
 
 
 def exact(value: object, one: int) -> int:
-    """value x one, which must be whole: a definition with finer numbers is refused."""
+    """value x one, which must be whole and fit 64 bits: a definition with other numbers is refused."""
     scaled = Fraction(value) * one  # type: ignore[arg-type]
-    if scaled.denominator != 1:
+    if scaled.denominator != 1 or abs(scaled) >= 2**63:
         raise Refused(Code.REFUSED_DEFINITION)
     return scaled.numerator
 
@@ -69,7 +69,6 @@ class Instrument:
     decimals: int
     lot: int = 0
     tick: int = 0
-    multiplier: int = 0
     low: int = 0
     high: int = 0
     mark: int | None = None
@@ -88,26 +87,24 @@ class Instrument:
 
     def read(self, document: InstrumentDocument) -> None:
         """Takes the numbers of a definition; Refused when they contradict themselves, and then nothing is changed."""
-        lot, tick, multiplier = (
-            exact(document.lot, 10**8), exact(document.tick, E9), exact(document.multiplier, E9)
-        )  # fmt: skip
+        lot, tick = exact(document.lot, 10**8), exact(document.tick, E9)
         low, high = (exact(price, E9) for price in document.band)
-        if document.dv01 is not None:
-            exact(document.dv01, E9)
-        if lot <= 0 or tick <= 0 or multiplier <= 0 or low > high or (document.dv01 is None) != (document.bucket is None):
+        if lot <= 0 or tick <= 0 or low > high or (document.dv01 is None) != (document.bucket is None):
             raise Refused(Code.REFUSED_DEFINITION)
-        old = self.document, self.lot, self.tick, self.multiplier, self.low, self.high
-        self.document = document
-        self.lot, self.tick, self.multiplier, self.low, self.high = lot, tick, multiplier, low, high
-        if not self._sound():
-            self.document, self.lot, self.tick, self.multiplier, self.low, self.high = old
+        old = self.document, self.lot, self.tick, self.low, self.high
+        self.document, self.lot, self.tick, self.low, self.high = document, lot, tick, low, high
+        if self.multiplier <= 0 or not self._sound():
+            self.document, self.lot, self.tick, self.low, self.high = old
             raise Refused(Code.REFUSED_DEFINITION)
 
     def _sound(self) -> bool:
         if self.mark is not None and not self.low <= Fraction(self.mark * self.tick, 1000) <= self.high:
             return False
         if self.document.inverse:
-            if self.tick % 1000 or self.multiplier * self.lot % 10**8 or self.low <= 0 or self.high >= 9 * 10**15:
+            contract = self.multiplier * self.lot * 10
+            if self.tick % 1000 or contract.denominator != 1 or self.low <= 0 or self.high >= 2**53:
+                return False
+            if self.milliticks(self.low) == 0:
                 return False
         elif self.tick_value.denominator != 1 or self.tick_value < 1:
             return False
@@ -116,9 +113,19 @@ class Instrument:
         return self._largest_value() < 2**61 and abs(self.sensitivity) < 2**63
 
     @property
+    def multiplier(self) -> Fraction:
+        """What one point of one unit is worth; the size of one unit of an inverse contract."""
+        return Fraction(self.document.multiplier)
+
+    @property
+    def lot_money(self) -> Fraction:
+        """Micros per lot of one unit of currency per unit of quantity."""
+        return Fraction(self.lot * 10 ** (self.decimals + 6), 10**8)
+
+    @property
     def tick_value(self) -> Fraction:
         """Micros that one lot gains on one tick."""
-        return Fraction(self.lot * self.tick * self.multiplier * 10 ** (self.decimals + 6), 10**26)
+        return self.lot_money * self.multiplier * self.tick / E9
 
     def milliticks(self, price: int) -> int:
         """The mark nearest to a price."""
@@ -163,8 +170,7 @@ class Instrument:
     @property
     def dv01(self) -> int:
         """What one lot loses on one basis point, micros; 0 without a stated DV01."""
-        dv01 = exact(self.document.dv01 or 0, E9)
-        return half_even(dv01 * self.lot * self.multiplier * 10 ** (self.decimals + 6), 10**26)
+        return round(Fraction(self.document.dv01 or 0) * self.multiplier * self.lot_money)
 
     @property
     def sensitivity(self) -> int:
@@ -173,7 +179,7 @@ class Instrument:
             return self.dv01
         if self.document.inverse:
             return half_even(-self.held * 10**10, 10 ** (self.decimals + 6))
-        return half_even(self.lot * self.multiplier, 10**7)
+        return round(self.lot * 100 * self.multiplier)
 
     def lot_value(self, mark: int) -> int:
         """Micros of one lot at a mark in milliticks."""
@@ -184,7 +190,7 @@ class Instrument:
     def value_at_price(self, price: Fraction | int) -> int:
         """Micros of one lot at a price in 1e-9 points."""
         if self.document.inverse:
-            return -round(self.multiplier * self.lot * 10 ** (self.decimals + 6) / (10**8 * Fraction(price)))
+            return -round(self.multiplier * self.lot_money * E9 / price)
         return round(Fraction(price) * self.tick_value / self.tick)
 
 

@@ -5,44 +5,40 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from confluent_kafka import Producer, TopicPartition
 
 from engine.core import MarginEngine
-from engine.frames import decode_frame
+from engine.events import RECORD, Kind
+from engine.frames import Frame, FrameKind, Genesis, encode_frame
+from engine.limits import Limits
 from streams import kafka
-from streams.embedded import LOOPBACK, RedisServer, free_port
+from streams.embedded import LOOPBACK, RedisServer, embedded_redis, free_port
 from streams.processes import Child, ready
 from streams.rebuild import rebuild
 from streams.settings import Settings, UserError, environment
 from streams.snapshots import Snapshot, SnapshotStore
 from streams.topics import ALERTS, LOG
 from tests.integration import chain
-from tests.services import wait_until
+from tests.services import delete_topics, require_redis, wait_until
 
 pytestmark = pytest.mark.services
 START_SECONDS = 90.0  # kernels may have to be compiled
 
 
-@pytest.fixture
-def settings(fresh_kafka: str, valkey: RedisServer, tmp_path: Path) -> Settings:
-    return Settings(
-        kafka=fresh_kafka,
-        redis_url=valkey.url,
-        shards=2,
-        input_partitions=2,
-        snapshots=str(tmp_path / "snapshots"),
-        snapshot_seconds=0.5,
-        watchdog_seconds=5,
-        metrics_port=free_port(),
-        sequencer_metrics_port=free_port(),
-    )
+@pytest.fixture(scope="module")
+def redis_server() -> Iterator[RedisServer]:
+    """One that may be killed and started again."""
+    require_redis()
+    with embedded_redis(keep_data=True) as server:
+        yield server
 
 
 def run_worker(settings: Settings, seconds: float = START_SECONDS) -> tuple[int, str]:
@@ -81,165 +77,123 @@ def snapshots(settings: Settings) -> list[MarginEngine]:
     return [MarginEngine.from_bytes(snapshot.body) for snapshot in kept if snapshot is not None]
 
 
+def in_good_order(worker: Child) -> bool:
+    return worker.stop() == 0
+
+
 @dataclass
-class Running:
-    """A sequencer that was ended after some events, and a worker that is at the log's end."""
+class Log:
+    """A log that a sequencer wrote and ended, what went into it, and what a replay makes of it."""
 
     settings: Settings
     desk: chain.Desk
-    worker: Child
-    start: Callable[[], Child]
-
-    def await_end(self) -> None:
-        ends = log_ends(self.settings)
-        wait_until(lambda: chain.redis_offsets(self.settings) == ends, START_SECONDS, "the log's end in Redis")
-
-    def restart(self) -> None:
-        """End the worker in good order and start another."""
-        assert self.worker.stop() == 0
-        self.worker = self.start()
+    replayed: chain.Replayed
 
 
-@pytest.fixture
-def running(settings: Settings, tmp_path: Path) -> Iterator[Running]:
-    with ExitStack() as stack:
-        sequencer = stack.enter_context(Child("sequencer", settings, tmp_path))
-
-        def start() -> Child:
-            return stack.enter_context(Child("worker", settings, tmp_path))
-
-        worker = start()
+@pytest.fixture(scope="module")
+def log(kafka: str, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Log:
+    delete_topics(kafka)
+    settings = make_settings(kafka, redis_server, tmp_path_factory.mktemp("log"))
+    with Child("sequencer", settings, tmp_path_factory.mktemp("sequencer")) as sequencer:
         wait_until(lambda: not ready(LOOPBACK, settings.sequencer_metrics_port), 60, "the sequencer")
         desk = chain.Desk(settings, seed=7)
         desk.define()
-        wait_until(lambda: not ready(LOOPBACK, settings.metrics_port), START_SECONDS, "the worker")
         for _ in range(40):
             desk.events(50)
             desk.flush()
         wait_until(lambda: chain.inputs_are_read(settings), 30, "the end of the inputs")
-        assert sequencer.stop() == 0
-        running = Running(settings, desk, worker, start)
-        running.await_end()
-        yield running
+        assert in_good_order(sequencer)
+    return Log(settings, desk, chain.replay(settings))
 
 
-def test_it_shows_how_it_is_and_ends_in_good_order(running: Running) -> None:
-    settings = running.settings
-    assert get(settings, "/healthz") == (200, "ok\n")
-    assert get(settings, "/readyz") == (200, "ready\n")
-    assert get(settings, "/")[0] == 404
-    status, text = get(settings, "/metrics")
-    assert status == 200
+def make_settings(kafka_address: str, redis_server: RedisServer, folder: Path) -> Settings:
+    return Settings(
+        kafka=kafka_address,
+        redis_url=redis_server.url,
+        redis_prefix=f"{uuid.uuid4().hex}:",
+        shards=2,
+        input_partitions=2,
+        snapshots=str(folder / "snapshots"),
+        snapshot_seconds=0.5,
+        watchdog_seconds=5,
+        metrics_port=free_port(),
+        sequencer_metrics_port=free_port(),
+    )
+
+
+@pytest.fixture
+def settings(log: Log, redis_server: RedisServer, tmp_path: Path) -> Settings:
+    """Of a worker that sees the log for the first time."""
+    start_again(log.settings)
+    return make_settings(log.settings.kafka, redis_server, tmp_path)
+
+
+def start_again(settings: Settings) -> None:
+    """Set the workers' offsets to the log's start, as soon as no worker is left."""
+    genesis = kafka.read_genesis(settings)
+    assert genesis is not None
+    group = kafka.worker_group(genesis.log_id)
+    wait_until(lambda: not kafka.group_members(settings, group), 20, "the end of all workers")
+    kafka.commit(settings, group, LOG, dict.fromkeys(range(settings.shards), 0))
+
+
+def await_end(settings: Settings) -> None:
+    """Wait for a worker that is ready and has shown everything."""
+    wait_until(lambda: not ready(LOOPBACK, settings.metrics_port), START_SECONDS, "the worker")
+    wait_until(lambda: chain.redis_offsets(settings) == log_ends(settings), 30, "the log's end in Redis")
+
+
+def test_it_shows_how_it_is_and_ends_in_good_order(log: Log, settings: Settings, tmp_path: Path) -> None:
+    with Child("worker", settings, tmp_path) as worker:
+        await_end(settings)
+        wait_until(lambda: 'log_lag_records{shard="0"} 0.0' in get(settings, "/metrics")[1], 10, "the log's end")
+        assert get(settings, "/healthz") == (200, "ok\n")
+        assert get(settings, "/readyz") == (200, "ready\n")
+        assert get(settings, "/")[0] == 404
+        text = get(settings, "/metrics")[1]
+        assert in_good_order(worker)
     shown = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-    replayed = chain.replay(settings)
-    for kind in ("trade", "price", "collateral", "reference", "position"):
-        counted = replayed.applied[next(k for k in replayed.applied if k.name.lower() == kind)]
-        assert float(shown[f'crossmargin_events_total{{kind="{kind}"}}']) == counted
-    assert float(shown['crossmargin_rejects_total{reason="duplicate"}']) == running.desk.expected.rejects["duplicate"]
+    for kind, count in log.replayed.applied.items():
+        assert float(shown[f'crossmargin_events_total{{kind="{kind.name.lower()}"}}']) == count
+    assert float(shown['crossmargin_rejects_total{reason="duplicate"}']) == len(log.replayed.rejects) > 0
     assert shown['crossmargin_sink_connected{sink="redis"}'] == "1.0"
-    assert float(shown['crossmargin_snapshot_age_seconds{shard="1"}']) < 60
-    wait_until(lambda: 'log_lag_records{shard="0"} 0.0' in get(settings, "/metrics")[1], 10, "no lag")
+    assert [e.shard_digest() for e in snapshots(settings)] == [e.shard_digest() for e in log.replayed.engines]
+    chain.check_inputs_applied_once(log.replayed, log.desk.expected)
+    chain.check_verdicts(settings, log.replayed, log.desk.expected)
+    chain.check_redis(settings, log.replayed)
+    repeats = chain.check_alerts(settings, log.replayed)
 
-    assert running.worker.stop() == 0
-    assert [e.shard_digest() for e in snapshots(settings)] == [e.shard_digest() for e in replayed.engines]
-    chain.check_inputs_applied_once(replayed, running.desk.expected)
-    chain.check_verdicts(settings, replayed, running.desk.expected)
-    assert chain.check_alerts(settings, replayed) == 0
-    chain.check_redis(settings, replayed)
-
-
-def test_it_goes_on_from_its_snapshot(running: Running) -> None:
-    running.restart()
-    wait_until(lambda: not ready(LOOPBACK, running.settings.metrics_port), START_SECONDS, "the worker")
-    wait_until(lambda: "recovered in" in running.worker.log.read_text().rpartition("joining")[2], 20, "recovery")
-    shown = get(running.settings, "/metrics")[1]
-    assert 'crossmargin_events_total{kind="trade"} 0.0' in shown, "frames below the snapshot are skipped"
-    assert chain.check_alerts(running.settings, chain.replay(running.settings)) == 0
+    with Child("worker", settings, tmp_path) as worker:
+        wait_until(lambda: worker.log.read_text().count("recovered in") == 2, START_SECONDS, "the second worker")
+        text = get(settings, "/metrics")[1]
+        assert 'crossmargin_events_total{kind="trade"} 0.0' in text, "frames below the snapshot are skipped"
+        assert in_good_order(worker)
+    assert chain.check_alerts(settings, log.replayed) == repeats
 
 
-def test_it_goes_on_without_redis(running: Running, valkey: RedisServer) -> None:
-    valkey.kill()
-    wait_until(lambda: 'sink_connected{sink="redis"} 0.0' in get(running.settings, "/metrics")[1], 20, "the loss of Redis")
-    assert get(running.settings, "/readyz") == (200, "ready\n")
-    valkey.start()
-    wait_until(lambda: 'sink_connected{sink="redis"} 1.0' in get(running.settings, "/metrics")[1], 20, "Redis")
-    running.await_end()
-    chain.check_redis(running.settings, chain.replay(running.settings))
-
-
-def test_rebuild_replays_the_log(running: Running) -> None:
-    settings = running.settings
-    with pytest.raises(UserError, match="the group of workers has 1 members: stop all workers first"):
-        rebuild(settings, 1)
-    assert running.worker.stop() == 0
+def test_rebuild_replays_the_log(log: Log, settings: Settings, tmp_path: Path) -> None:
+    store, end = SnapshotStore(settings.snapshots), log_ends(settings)[1]
+    with Child("worker", settings, tmp_path) as worker:
+        await_end(settings)
+        with pytest.raises(UserError, match="the group of workers has 1 members: stop all workers first"):
+            rebuild(settings, 1)
+        assert in_good_order(worker)
+    assert store.offsets(1)[-1] == end
     with pytest.raises(UserError, match="--shard: found 2; the log has shards 0 to 1"):
         rebuild(settings, 2)
-    end = log_ends(settings)[1]
     assert rebuild(settings, 1) == f"shard 1 starts again at the beginning of its log, {end} frames to replay"
-    store = SnapshotStore(settings.snapshots)
     assert store.offsets(1) == []
-    running.worker = running.start()
-    running.await_end()
-    wait_until(lambda: store.offsets(1)[-1:] == [end], 20, "a snapshot")
-    replayed = chain.replay(settings)
-    chain.check_alerts(settings, replayed)
-    chain.check_redis(settings, replayed)
-    assert snapshots(settings)[1].shard_digest() == replayed.engines[1].shard_digest()
+    with Child("worker", settings, tmp_path) as worker:
+        wait_until(lambda: store.offsets(1)[-1:] == [end], START_SECONDS, "a snapshot at the log's end")
+        await_end(settings)
+        assert in_good_order(worker)
+    chain.check_alerts(settings, log.replayed)
+    chain.check_redis(settings, log.replayed)
+    assert snapshots(settings)[1].shard_digest() == log.replayed.engines[1].shard_digest()
 
 
-def test_rebuild_of_a_cut_log_starts_from_a_snapshot_inside_it(running: Running) -> None:
-    settings = running.settings
-    assert running.worker.stop() == 0
-    store, end = SnapshotStore(settings.snapshots), log_ends(settings)[1]
-    before = chain.replay(settings)
-    cut(settings, 1, end - 1)
-    said = f"the log of shard 1 was cut at offset {end - 1}: it starts again from its snapshot at offset {end}, 0 frames"
-    assert rebuild(settings, 1).startswith(said)
-    assert store.offsets(1) == [end]
-    assert kafka.read_genesis(settings) is not None
-    running.worker = running.start()
-    running.await_end()
-    assert running.worker.stop() == 0
-    assert snapshots(settings)[1].shard_digest() == before.engines[1].shard_digest()
-    store.delete(1)
-    with pytest.raises(UserError, match=r"cut at offset .* and no snapshot under .* is good: it cannot be rebuilt"):
-        rebuild(settings, 1)
-    status, line = run_worker(settings)
-    assert status == 1
-    assert f"the log goes on at offset {end - 1}, the state is at 0: frames are missing; crossmargin rebuild" in line
-
-
-def cut(settings: Settings, shard: int, offset: int) -> None:
-    """What an operator does to a log that is too long."""
-    answers = kafka.admin(settings)
-    for future in answers.delete_records([TopicPartition(LOG, shard, offset)]).values():
-        future.result()
-
-
-@pytest.mark.parametrize("bad", ["a hole", "no frame"])
-def test_a_bad_log_stops_the_worker(running: Running, bad: str) -> None:
-    settings = running.settings
-    end = log_ends(settings)[0]
-    last = next(iter(kafka.read_partition(settings, LOG, 0, end - 1)))
-    frame = last.value() or b""
-    number = decode_frame(frame).number
-    at = frame.index(number.to_bytes(8, "little"), 32)
-    hole = frame[:at] + (number + 2).to_bytes(8, "little") + frame[at + 8 :]
-    out = kafka.Delivery(Producer(kafka.producer_config(settings)))
-    out.send(LOG, 0, hole if bad == "a hole" else b"a stranger")
-    out.wait()
-    line = f"frame {number + 2} of writer" if bad == "a hole" else "not a margin.log frame"
-    wait_until(lambda: running.worker.stop(0.1) == 1, 20, "the worker's end")
-    assert line in running.worker.last_lines()[-1]
-    status, again = run_worker(settings)
-    assert (status, line in again) == (1, True)
-
-
-def test_snapshots_that_do_not_fit_stop_the_worker(running: Running) -> None:
-    settings = running.settings
-    assert running.worker.stop() == 0
-    store = SnapshotStore(settings.snapshots)
-    genesis = kafka.read_genesis(settings)
+def test_snapshots_that_do_not_fit_stop_it(settings: Settings) -> None:
+    store, genesis = SnapshotStore(settings.snapshots), kafka.read_genesis(settings)
     assert genesis is not None
     store.save(Snapshot(0, 10**6, genesis, b"an engine of another version"))
     status, line = run_worker(settings)
@@ -258,17 +212,15 @@ def test_without_kafka_it_says_so(tmp_path: Path) -> None:
     assert line.startswith(f"crossmargin: no Kafka at {where} (setting kafka, CROSSMARGIN_KAFKA): ")
 
 
-def test_without_redis_it_says_so(running: Running, valkey: RedisServer) -> None:
-    assert running.worker.stop() == 0
-    valkey.kill()
-    status, line = run_worker(running.settings)
+def test_without_redis_it_says_so(settings: Settings) -> None:
+    where = f"redis://{LOOPBACK}:{free_port()}/0"
+    status, line = run_worker(msgspec.structs.replace(settings, redis_url=where))
     assert status == 1
-    assert line.startswith(f"crossmargin: no Redis at {valkey.url} (setting redis_url, CROSSMARGIN_REDIS_URL)")
+    assert line.startswith(f"crossmargin: no Redis at {where} (setting redis_url, CROSSMARGIN_REDIS_URL)")
 
 
-def test_another_number_of_shards_is_refused(running: Running) -> None:
-    assert running.worker.stop() == 0
-    status, line = run_worker(msgspec.structs.replace(running.settings, shards=3))
+def test_another_number_of_shards_is_refused(settings: Settings) -> None:
+    status, line = run_worker(msgspec.structs.replace(settings, shards=3))
     assert status == 1
     assert line == (
         f"crossmargin: topic {LOG} has 2 partitions, the setting shards (CROSSMARGIN_SHARDS) says 3; the number of shards is"
@@ -276,22 +228,107 @@ def test_another_number_of_shards_is_refused(running: Running) -> None:
     )
 
 
-def test_an_occupied_port_is_named(settings: Settings, tmp_path: Path) -> None:
-    with Child("worker", settings, tmp_path) as first:
-        wait_until(lambda: get_or_none(settings) is not None, 30, "the first worker's port")
-        assert get(settings, "/readyz") == (503, "not ready: there is no log yet\n")
-        status, line = run_worker(settings)
+def test_it_goes_on_without_redis(settings: Settings, redis_server: RedisServer, tmp_path: Path) -> None:
+    with Child("sequencer", settings, tmp_path) as sequencer, Child("worker", settings, tmp_path) as worker:
+        wait_until(lambda: not ready(LOOPBACK, settings.metrics_port), START_SECONDS, "the worker")
+        redis_server.kill()
+        wait_until(lambda: 'sink_connected{sink="redis"} 0.0' in get(settings, "/metrics")[1], 20, "the loss of Redis")
+        before = snapshots(settings)[0].offset
+        wait_until(lambda: snapshots(settings)[0].offset > before, 20, "progress without Redis")
+        redis_server.start()
+        wait_until(lambda: 'sink_connected{sink="redis"} 1.0' in get(settings, "/metrics")[1], 20, "Redis")
+        assert in_good_order(sequencer)
+        await_end(settings)
+        assert in_good_order(worker)
+    chain.check_redis(settings, chain.replay(settings))
+
+
+# --- logs that are cut or broken, written by hand
+
+
+@pytest.fixture
+def short_log(fresh_kafka: str, redis_server: RedisServer, tmp_path: Path) -> Settings:
+    """A genesis and five clocks on both shards."""
+    settings = make_settings(fresh_kafka, redis_server, tmp_path)
+    kafka.ensure_topics(settings)
+    genesis = Genesis(log_id=uuid.uuid4().hex, shards=2, time_mode="wall", start_ns=time.time_ns(), limits=Limits())
+    for shard in range(2):
+        write(settings, shard, Frame(FrameKind.GENESIS, shard, 2, bytes.fromhex(genesis.log_id), 5, 0, genesis=genesis))
+        for number in range(1, 6):
+            write(settings, shard, clock_frame(genesis, shard, number))
+    return settings
+
+
+def clock_frame(genesis: Genesis, shard: int, number: int) -> Frame:
+    records = np.zeros(1, RECORD)
+    records["kind"], records["ts_ns"] = Kind.CLOCK, genesis.start_ns + number
+    return Frame(FrameKind.RECORDS, shard, 2, bytes.fromhex(genesis.log_id), 5, number, last=True, records=records)
+
+
+def write(settings: Settings, shard: int, frame: Frame | bytes) -> None:
+    out = kafka.Delivery(Producer(kafka.producer_config(settings)))
+    out.send(LOG, shard, frame if isinstance(frame, bytes) else encode_frame(frame))
+    out.wait()
+
+
+@pytest.mark.parametrize(("number", "line"), [(7, "frame 7 of writer 5, expected 6"), (0, "not a margin.log frame")])
+def test_a_bad_log_stops_it(short_log: Settings, number: int, line: str) -> None:
+    genesis = kafka.read_genesis(short_log)
+    assert genesis is not None
+    write(short_log, 0, clock_frame(genesis, 0, number) if number else b"a stranger")
+    status, said = run_worker(short_log)
+    assert (status, line in said, f"topic {LOG}, shard 0, offset 6: " in said) == (1, True, True), said
+
+
+def test_rebuild_of_a_cut_log_starts_from_a_snapshot_inside_it(short_log: Settings, tmp_path: Path) -> None:
+    settings, store = short_log, SnapshotStore(short_log.snapshots)
+    with Child("worker", settings, tmp_path) as worker:
+        await_end(settings)
+        assert in_good_order(worker)
+    for shard in range(2):
+        cut(settings, shard, 5)
+    genesis = kafka.read_genesis(settings)
+    assert genesis is not None, "the snapshots tell it"
+    said = "the log of shard 1 was cut at offset 5: it starts again from its snapshot at offset 6, 0 frames to replay"
+    assert rebuild(settings, 1) == said
+    assert store.offsets(1) == [6]
+    write(settings, 1, clock_frame(genesis, 1, 6))
+    with Child("worker", settings, tmp_path) as worker:
+        await_end(settings)
+        assert in_good_order(worker)
+    assert snapshots(settings)[1].clock_ns == genesis.start_ns + 6
+    store.delete(1)
+    with pytest.raises(UserError, match=r"cut at offset 5 and no snapshot under .* is good: it cannot be rebuilt"):
+        rebuild(settings, 1)
+    status, line = run_worker(settings)
+    assert status == 1
+    assert "shard 1: the log goes on at offset 5, the state is at 0: frames are missing; crossmargin rebuild" in line
+
+
+def cut(settings: Settings, shard: int, offset: int) -> None:
+    """What an operator does to a log that is too long."""
+    client = kafka.admin(settings)
+    for future in client.delete_records([TopicPartition(LOG, shard, offset)]).values():
+        future.result()
+
+
+# --- no log
+
+
+@pytest.fixture
+def no_log(fresh_kafka: str, redis_server: RedisServer, tmp_path: Path) -> Settings:
+    return make_settings(fresh_kafka, redis_server, tmp_path)
+
+
+def test_an_occupied_port_is_named(no_log: Settings, tmp_path: Path) -> None:
+    with Child("worker", no_log, tmp_path) as first:
+        wait_until(lambda: "waiting for the log" in first.log.read_text(), 30, "the first worker")
+        assert get(no_log, "/readyz") == (503, "not ready: there is no log yet\n")
+        status, line = run_worker(no_log)
         assert status == 1
-        where = f"{LOOPBACK}:{settings.metrics_port}"
+        where = f"{LOOPBACK}:{no_log.metrics_port}"
         assert line.startswith(f"crossmargin: setting metrics_port (CROSSMARGIN_METRICS_PORT): cannot listen on {where}: ")
-        assert first.stop() == 0, "a worker that waits for a log ends in good order too"
-
-
-def get_or_none(settings: Settings) -> tuple[int, str] | None:
-    try:
-        return get(settings, "/healthz")
-    except OSError:
-        return None
+        assert in_good_order(first), "a worker that waits for a log ends in good order too"
 
 
 STUCK = """
@@ -312,32 +349,32 @@ time.sleep(60)
         ("{}", "no shard was assigned to this worker for 1 s while some have no owner: ending"),
     ],
 )
-def test_the_watchdog_ends_a_worker_that_stands_still(settings: Settings, offsets: str, line: str) -> None:
-    kafka.ensure_topics(settings)
-    out = kafka.Delivery(Producer(kafka.producer_config(settings)))
+def test_the_watchdog_ends_a_worker_that_stands_still(no_log: Settings, offsets: str, line: str) -> None:
+    kafka.ensure_topics(no_log)
+    out = kafka.Delivery(Producer(kafka.producer_config(no_log)))
     for _ in range(3):
         out.send(LOG, 0, b"")
     out.wait()
-    quick = environment(msgspec.structs.replace(settings, watchdog_seconds=1))
+    quick = environment(msgspec.structs.replace(no_log, watchdog_seconds=1))
     done = subprocess.run([sys.executable, "-c", STUCK, offsets], env=quick, capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stderr.strip()) == (1, line)
 
 
-def test_a_working_or_idle_shard_is_left_alone(settings: Settings) -> None:
-    kafka.ensure_topics(settings)
-    quick = environment(msgspec.structs.replace(settings, watchdog_seconds=1))
+def test_a_working_or_idle_shard_is_left_alone(no_log: Settings) -> None:
+    kafka.ensure_topics(no_log)
+    quick = environment(msgspec.structs.replace(no_log, watchdog_seconds=1))
     with subprocess.Popen([sys.executable, "-c", STUCK, "{0: 0, 1: 0}"], env=quick) as process:
         time.sleep(4)
         assert process.poll() is None, "at the log's end there is nothing to do"
         process.kill()
 
 
-def test_alerts_are_read_from_the_end_of_their_topic(settings: Settings) -> None:
-    kafka.ensure_topics(settings)
-    out = kafka.Delivery(Producer(kafka.producer_config(settings)))
+def test_alerts_are_read_from_the_end_of_their_topic(no_log: Settings) -> None:
+    kafka.ensure_topics(no_log)
+    out = kafka.Delivery(Producer(kafka.producer_config(no_log)))
     for number in range(2500):
         out.send(ALERTS, 1, str(number).encode())
     out.wait()
-    found = [message.value() for message in kafka.read_partition(settings, ALERTS, 1, 1500)]
+    found = [message.value() for message in kafka.read_partition(no_log, ALERTS, 1, 1500)]
     assert found == [str(number).encode() for number in range(1500, 2500)]
-    assert list(kafka.read_partition(settings, ALERTS, 0)) == []
+    assert list(kafka.read_partition(no_log, ALERTS, 0)) == []
