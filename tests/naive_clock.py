@@ -14,6 +14,10 @@ Change = tuple[str, ChangeKind, int, int, int, int, int, int, int, int]
 # account, kind, before, after, change number, call, equity, initial, maintenance, ts_ns
 
 
+class OutOfRange(Exception):
+    """A figure cannot be held exactly: the account is UNPRICED."""
+
+
 def clock(state: State, ts_ns: int) -> list[Change]:
     """Moves time on, brings everything up to date, and gives the changes of status and quality in order."""
     before, now = state.clock_ns, max(state.clock_ns, ts_ns)
@@ -200,6 +204,8 @@ def _factor(rule: Rule, basis_points: bool) -> int:
 
 
 def _quality_of(state: State, account: Account) -> Quality:
+    if state.assets[account.document.currency].rate <= 0:
+        return Quality.UNPRICED
     qualities = [state.instruments[i].quality for i, p in account.positions.items() if p.lots]
     for asset_id, asset in state.assets.items():
         value, book = state.value(account, asset_id), state.book(account, asset_id)
@@ -216,11 +222,19 @@ def _evaluate(state: State, account: Account, before: int, now: int, changes: li
     window = state.genesis.limits.spread_ms * MS
     phase = account.key % window
     at_phase = (now - phase) // window > (before - phase) // window
+    is_due = account.positions_dirty or (account.due and at_phase)
     if quality is not Quality.UNPRICED:
-        if account.positions_dirty or (account.due and at_phase):
-            account.initial, account.maintenance = _margin(state, account)
-            account.positions_dirty = account.due = False
-        status = _figures(state, account)
+        try:
+            initial, maintenance = _margin(state, account) if is_due else (account.initial, account.maintenance)
+            equity, call, excess_usd = _money(state, account, initial, maintenance)
+        except OutOfRange:
+            quality = Quality.UNPRICED
+        else:
+            account.initial, account.maintenance, account.equity = initial, maintenance, equity
+            account.call, account.excess_usd = call, excess_usd
+            status = _classify(equity, initial, maintenance)
+            if is_due:
+                account.positions_dirty = account.due = False
     for kind, old, new in ((ChangeKind.STATUS, account.status, status), (ChangeKind.QUALITY, account.quality, quality)):
         if old != new:
             account.change += 1
@@ -229,56 +243,68 @@ def _evaluate(state: State, account: Account, before: int, now: int, changes: li
     account.status, account.quality = status, quality
 
 
+def _exact(amount: int) -> int:
+    """An amount, unless it is outside the range in which figures are exact."""
+    if abs(amount) >= 2**62:
+        raise OutOfRange
+    return amount
+
+
 def _margin(state: State, account: Account) -> tuple[int, int]:
+    """Initial and maintenance: positions summed per currency, then converted, each rounded up."""
     sums: dict[str, list[int]] = {}
     for instrument_id, position in account.positions.items():
         instrument = state.instruments[instrument_id]
         if position.lots and instrument.built is not None:
             needed = sums.setdefault(instrument.currency, [0, 0])
             for level, requirement in enumerate(_requirement(instrument.built, abs(position.lots))):
-                needed[level] += requirement
+                needed[level] = _exact(needed[level] + requirement)
     totals = [0, 0]
     for currency, needed in sums.items():
         for level in (0, 1):
-            totals[level] += -_convert(state, account, currency, -needed[level])
+            totals[level] = _exact(totals[level] - _convert(state, account, currency, -needed[level]))
     return totals[0], totals[1]
 
 
 def _requirement(built: Built, lots: int) -> tuple[int, int]:
     """Initial and maintenance of so many lots, minor units."""
     if built.tiers is None:
-        return ceil(Fraction(lots * built.initial, 10**6)), ceil(Fraction(lots * built.maintenance, 10**6))
-    notional = ceil(Fraction(lots * built.notional, 10**6))
+        initial, maintenance = (ceil(Fraction(lots * _exact(rate), 10**6)) for rate in (built.initial, built.maintenance))
+        return _exact(initial), _exact(maintenance)
+    notional = _exact(ceil(Fraction(lots * built.notional, 10**6)))
     ends = [tier[0] for tier in built.tiers[1:]] + [notional]
     totals = [0, 0]
     for (start, *rates), end in zip(built.tiers, ends, strict=True):
         part = max(min(notional, end) - start, 0)
         for level in (0, 1):
-            totals[level] += ceil(Fraction(part * rates[level], E9))
+            totals[level] = _exact(totals[level] + ceil(Fraction(part * rates[level], E9)))
     return totals[0], totals[1]
 
 
 def _convert(state: State, account: Account, currency: str, minor: int) -> int:
     """Minor units of `currency` in those of the account's, rounded down."""
     own = account.document.currency
-    if currency == own:
+    if currency == own or minor == 0:
         return minor
-    return minor * state.assets[currency].rate // state.assets[own].rate
+    return _exact(minor * state.assets[currency].rate // state.assets[own].rate)
 
 
-def _figures(state: State, account: Account) -> Status:
-    """Sets equity, call and excess; gives the status they mean."""
+def _money(state: State, account: Account, initial: int, maintenance: int) -> tuple[int, int, int]:
+    """Equity, call and excess in US cents."""
     equity = 0
     for asset_id, asset in state.assets.items():
         held = account.holdings.get(asset_id, 0)
         minor = held * (E9 - asset.haircut) // E9 if held > 0 else held
         minor += (state.value(account, asset_id) - state.book(account, asset_id)) // 10**6
-        equity += _convert(state, account, asset_id, minor)
-    account.equity = equity
-    account.call = account.initial - equity if equity < account.maintenance else 0
-    account.excess_usd = (equity - account.initial) * state.assets[account.document.currency].rate // E12
+        equity = _exact(equity + _convert(state, account, asset_id, minor))
+    call = initial - equity if equity < maintenance else 0
+    excess_usd = _exact(equity - initial) * state.assets[account.document.currency].rate // E12
+    return equity, call, _exact(excess_usd)
+
+
+def _classify(equity: int, initial: int, maintenance: int) -> Status:
     if equity < 0:
         return Status.DEBIT
-    if equity < account.maintenance:
+    if equity < maintenance:
         return Status.CALL
-    return Status.WATCH if equity < account.initial else Status.OK
+    return Status.WATCH if equity < initial else Status.OK

@@ -55,7 +55,7 @@ def run(sizes: Sizes, services: Services) -> tuple[Figures, list[str]]:
 
 
 def _ours(chain: Chain, universe: Universe, events: Events, per_message: int) -> tuple[Figures, Offsets]:
-    """Let the processes take the start of the day, stop the sequencer, preload, and let it go; figures, and the day's offsets."""
+    """Let the processes take the start of the day, stop the sequencer, preload, let it go; figures and the day's offsets."""
     say(f"end_to_end: start of the day, {universe.accounts:,} accounts")
     chain.produce(reference(universe))
     day = chain.produce(opening(universe, time.time_ns()))

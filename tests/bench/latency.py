@@ -29,16 +29,15 @@ LOTS: Final = 10
 WARM_SECONDS: Final = 3.0
 NAP_SECONDS: Final = 0.0005
 SETTLE_SECONDS: Final = 2.0
-LINGER_MS: Final = 1  # of the feeding producer, a part of what is measured
 NOTES: Final = [
     "one event a message, 80 % trades, 20 % prices; feeder, broker, sequencer, worker and Valkey share the machine",
     "probe_ms: from the moment the probe was due (not when a late feeder sent it) to Redis' own time of the alert, which is"
-    " in whole milliseconds and taken as its end, so up to 1 ms too long; it includes the feeder's queue and its linger of"
-    f" {LINGER_MS} ms, and leaves out who reads Redis",
+    " in whole milliseconds and taken as its end, so up to 1 ms too long; it includes the feeder's queue and its linger"
+    " (option linger_ms), and leaves out who reads Redis",
     "worker_ms: the worker's own histogram over the same time, from the broker's time of a batch's oldest event to Redis'"
     " acknowledgement of its flags; interpolated in buckets",
     "missed: probes whose flag did not come alone (two trades of an account within one clock, or lost)",
-    "feeder_late_ms: how late the feeder itself was with probes; where it is large, the machine is too small for all of them",
+    "feeder_late_ms: how late the feeder itself sent its probes; where it is large, the machine is too small for all this",
 ]
 
 
@@ -61,7 +60,7 @@ def run(sizes: Sizes, services: Services) -> tuple[Figures, list[str]]:
         sequencer, worker = chain.start("sequencer"), chain.start("worker")
         chain.await_sequenced(day, sequencer, worker)
         chain.await_flagged(worker)
-        feeder = Feeder(chain, universe, sizes.probes)
+        feeder = Feeder(chain, universe, sizes.probes, sizes.linger_ms)
         for rate in numbers(sizes.rates):
             say(f"latency: {rate:,} events/s for {sizes.seconds:.0f} s")
             figures[f"rate_{rate}"] = _at_rate(chain, feeder, rate, sizes.seconds, sequencer, worker)
@@ -131,8 +130,8 @@ def matched(feed: Feed, shown: dict[str, list[tuple[str, int]]]) -> tuple[list[f
 class Feeder:
     """Sends prepared events at a rate from this thread, every so often a probe instead."""
 
-    def __init__(self, chain: Chain, universe: Universe, probes_per_second: int) -> None:
-        self._producer = Producer(kafka.producer_config(chain.settings, **{"linger.ms": LINGER_MS}))
+    def __init__(self, chain: Chain, universe: Universe, probes_per_second: int, linger_ms: float) -> None:
+        self._producer = Producer(kafka.producer_config(chain.settings, **{"linger.ms": linger_ms}))
         self._universe, self._probes_per_second = universe, probes_per_second
         self._trades = 0  # probes sent so far
         self._batch = 0
@@ -193,8 +192,6 @@ def _probe_documents() -> Iterator[tuple[str, int, bytes]]:
 def _probe_cash() -> Iterator[tuple[str, int, bytes]]:
     """Half of what a probe's position requires, so that holding it is a call."""
     for partition in range(PARTITIONS):
-        events = [
-            {"id": "c", "ts": time.time_ns(), "account": probe_id(n), "asset": "USD", "qty": LOTS * INITIAL // 2, "source": "probe"}
-            for n in range(partition, PROBES, PARTITIONS)
-        ]  # fmt: skip
+        cash = {"id": "c", "ts": time.time_ns(), "asset": "USD", "qty": LOTS * INITIAL // 2, "source": "probe"}
+        events = [{**cash, "account": probe_id(number)} for number in range(partition, PROBES, PARTITIONS)]
         yield "collateral", partition, msgspec.json.encode(events)

@@ -29,9 +29,9 @@ class Sizes:
 
     repetitions: int = field(default=5, metadata={"help": "Kernels: repetitions, of which the median is shown."})
     kernel_accounts: int = field(default=100_000, metadata={"help": "Kernels: accounts."})
-    curve: str = field(default="1000,10000,100000,1000000", metadata={"help": "Kernels: accounts of the scaling curve."})
+    curve: str = field(default="1000,100000,1000000", metadata={"help": "Kernels: accounts of the scaling curve."})
     positions: int = field(default=20, metadata={"help": "Positions of each account."})
-    memory_accounts: str = field(default="1000,100000,1000000", metadata={"help": "Memory: numbers of accounts."})
+    memory_accounts: str = field(default="100000,1000000", metadata={"help": "Memory: numbers of accounts."})
     memory_shards: int = field(default=16, metadata={"help": "Memory: shards, all in one process."})
     accounts: int = field(default=10_000, metadata={"help": "Streams: accounts."})
     shards: int = field(default=4, metadata={"help": "Streams: shards."})
@@ -45,6 +45,7 @@ class Sizes:
     rates: str = field(default="20000,100000", metadata={"help": "Latency: JSON events a second."})
     seconds: float = field(default=10.0, metadata={"help": "Latency: how long each rate is fed and measured."})
     probes: int = field(default=200, metadata={"help": "Latency: measured events a second among the others."})
+    linger_ms: float = field(default=1.0, metadata={"help": "Latency: linger.ms of the feeding producer."})
     seed: int = field(default=1, metadata={"help": "Seed of everything that is generated."})
 
 
@@ -144,12 +145,7 @@ def _flat(figures: Figures, prefix: str = "") -> Iterable[tuple[str, str]]:
     for name, value in figures.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, float):
+            yield f"{prefix}{name}", f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
         else:
-            yield (
-                f"{prefix}{name}",
-                f"{value:,.3g}"
-                if isinstance(value, float) and abs(value) < 1000
-                else f"{value:,.0f}"
-                if (isinstance(value, int | float) and not isinstance(value, bool))
-                else str(value),
-            )
+            yield f"{prefix}{name}", f"{value:,}" if isinstance(value, int) else str(value)

@@ -30,9 +30,8 @@ class SmallLog:
     offsets: dict[Kind, int] = field(default_factory=lambda: defaultdict(int))
 
     def __post_init__(self) -> None:
-        genesis = Genesis(
-            log_id=LOG_ID.hex(), shards=1, time_mode="wall", start_ns=self.start_ns, limits=replace_limits(ROOMY, self.limits)
-        )  # fmt: skip
+        limits = replace_limits(ROOMY, self.limits)
+        genesis = Genesis(log_id=LOG_ID.hex(), shards=1, time_mode="wall", start_ns=self.start_ns, limits=limits)
         self.frame(kind=FrameKind.GENESIS, genesis=genesis)
 
     def frame(self, **content: Any) -> Report:
