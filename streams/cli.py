@@ -219,7 +219,8 @@ def status(settings: Settings, account: str | None, as_json: bool) -> None:
         _print_json(shown.data)
     else:
         for title, columns, rows in shown.tables:
-            _print_table(columns, rows, title)
+            if rows:
+                _print_table(columns, rows, title)
 
 
 @cli.command()
@@ -352,10 +353,12 @@ def _print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: s
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*columns, box=None, header_style="bold", pad_edge=False, title=title, title_justify="left")
+    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    console = Console()
+    console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 250
+    if title:
+        console.print(Text(f"\n{title}", style="bold"))
     console.print(table)

@@ -44,6 +44,7 @@ from streams.worker_watchdog import SLOW_SECONDS, Watchdog, exit_now
 
 POLL_SECONDS: Final = 0.02
 CLOSE_SECONDS: Final = 10.0
+STOP_SECONDS: Final = 25.0
 SCRAPE_SECONDS: Final = 5.0
 LINGER_MS: Final = 5  # of alerts and rejects: nobody waits for them but the next snapshot
 _WARM_UP: Final = (
@@ -124,7 +125,7 @@ class Worker:
             observe=self.counters.event_to_flag_seconds.observe,
             figures_per_second=settings.figures_per_second,
         )
-        self.shards = Shards(settings, genesis, self.outputs, self.sink, self.fail)
+        self.shards = Shards(settings, genesis, self.outputs, self.sink, ended, self.fail)
         group = kafka.worker_group(genesis.log_id)
         self.watchdog = Watchdog(settings, group, genesis.shards, self.shards.offsets)
         self.collector = WorkerCollector(
@@ -198,13 +199,12 @@ class Worker:
         try:
             await self.app.start()
             self.watchdog.start()
-            tasks = [self._tend(), self.shards.keep_snapshots(self._commit, self.ended)]
+            tasks = [self._tend(), self.shards.keep_snapshots(self._commit)]
             await asyncio.wait([asyncio.create_task(task) for task in tasks])
             self._stopping = True
             if self._failure is None:
                 logger.info("stopping: writing snapshots")
-                await self.shards.save_all(self._commit)
-                await self.sink.drain(CLOSE_SECONDS)
+                await self._leave_in_order()
         finally:
             self._stopping = True
             self.shards.drop()
@@ -212,6 +212,17 @@ class Worker:
                 await asyncio.wait_for(self.app.stop(), CLOSE_SECONDS)
             except TimeoutError:
                 logger.warning("Kafka's consumer did not stop in %.0f s", CLOSE_SECONDS)
+
+    async def _leave_in_order(self) -> None:
+        """Write last snapshots, commit them, and show what is left to show; UserError when that takes too long."""
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await self.shards.save_all(self._commit)
+                await self.sink.drain(CLOSE_SECONDS)
+        except TimeoutError as error:
+            raise UserError(
+                f"no good end in {STOP_SECONDS:.0f} s: the next start replays from the last snapshots"
+            ) from error
 
     async def _tend(self) -> None:
         """Take delivery reports and look after Faust until `ended`."""

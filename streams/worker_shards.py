@@ -1,6 +1,7 @@
 """The shards a worker holds: loaded when they are assigned, snapshotted in turn, dropped when they are revoked."""
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -16,6 +17,7 @@ from streams.snapshots import Snapshot, SnapshotStore
 
 LOOK_SECONDS: Final = 0.1
 ACKNOWLEDGE_SECONDS: Final = 0.005
+LAST_SECONDS: Final = 10.0
 logger: Final = logging.getLogger("crossmargin.worker")
 Commit = Callable[[int, int], Awaitable[None]]
 
@@ -35,14 +37,21 @@ class Shard:
 
 
 class Shards:
-    """All shards of this worker, by number. fail: called with what went wrong in the background."""
+    """All shards of this worker. ended: the process is to end. fail: called with what went wrong in the background."""
 
     def __init__(
-        self, settings: Settings, genesis: Genesis, outputs: Delivery, sink: RedisSink, fail: Callable[[BaseException], None]
+        self,
+        settings: Settings,
+        genesis: Genesis,
+        outputs: Delivery,
+        sink: RedisSink,
+        ended: asyncio.Event,
+        fail: Callable[[BaseException], None],
     ) -> None:
         self._store = SnapshotStore(settings.snapshots)
         self._period = settings.snapshot_seconds
-        self._log_id, self._outputs, self._sink, self._fail = genesis.log_id, outputs, sink, fail
+        self._log_id, self._outputs, self._sink = genesis.log_id, outputs, sink
+        self._ended, self._fail = ended, fail
         self._held: dict[int, Shard] = {}
         self._assigned = asyncio.Event()
         self._loading: asyncio.Task[None] | None = None
@@ -99,6 +108,7 @@ class Shards:
         if self._loading is not None:
             self._loading.cancel()
         held, self._held = self._held, {}
+        gc.unfreeze()
         if held:
             logger.info("revoked: shard %s", ", ".join(map(str, held)))
         for shard in held.values():
@@ -116,6 +126,8 @@ class Shards:
                     self.attach(shard)
                 shard.loaded = True
                 shard.free.set()
+            gc.collect()  # what a shard holds stays: do not look through it again and again
+            gc.freeze()
         except Exception as error:
             self._fail(error)
 
@@ -139,10 +151,10 @@ class Shards:
         shard.attached = True
         self._sink.attach(shard.number, shard.engine)
 
-    async def keep_snapshots(self, commit: Commit, ended: asyncio.Event) -> None:
-        """Write a snapshot of each shard once a period, the shards in turn, until `ended`."""
+    async def keep_snapshots(self, commit: Commit) -> None:
+        """Write a snapshot of each shard once a period, the shards in turn, until the process is to end."""
         try:
-            while not ended.is_set():
+            while not self._ended.is_set():
                 await asyncio.sleep(LOOK_SECONDS)
                 for shard in list(self._held.values()):
                     if shard.free.is_set() and shard.snapshot_due <= time.monotonic():
@@ -168,8 +180,7 @@ class Shards:
             body = await asyncio.to_thread(engine.to_bytes)
         finally:
             shard.free.set()
-        while not self._outputs.arrived(outputs):
-            await asyncio.sleep(ACKNOWLEDGE_SECONDS)
+        await self._acknowledged(outputs)
         if self._held.get(shard.number) is not shard:
             return
         snapshot = Snapshot(shard.number, offset, engine.genesis, body)
@@ -177,3 +188,12 @@ class Shards:
         shard.snapshot_at, shard.snapshot_offset = time.monotonic(), offset
         if older is not None and self._held.get(shard.number) is shard:
             await commit(shard.number, older)
+
+    async def _acknowledged(self, outputs: dict[tuple[str, int], int]) -> None:
+        """Wait for the outputs: for ever, but only so long once the process is to end (UserError)."""
+        waited_seconds = 0.0
+        while not self._outputs.arrived(outputs):
+            await asyncio.sleep(ACKNOWLEDGE_SECONDS)
+            waited_seconds += ACKNOWLEDGE_SECONDS if self._ended.is_set() else 0.0
+            if waited_seconds > LAST_SECONDS:
+                raise UserError(f"Kafka acknowledged nothing for {LAST_SECONDS:.0f} s: ended without a last snapshot")

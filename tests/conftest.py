@@ -1,11 +1,17 @@
 """Fixtures of every test: real services, started once for the session when the first test asks for one."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from streams.embedded import RedisServer, embedded_kafka, embedded_redis
 from tests import services
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A SIGTERM ends the session as Ctrl-C does, so that the services it started end too."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,7 @@ class Stream:
     seed: int
     limits: Limits
     start_ns: int
-    items: list[Item]
+    items: list[Item] = field(repr=False)
 
     def genesis(self, shards: int) -> Genesis:
         """The first frame's content for so many shards."""

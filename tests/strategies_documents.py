@@ -166,7 +166,7 @@ WRONG: list[Document] = [
     {"kind": "pool", "id": "no", "regime": "x", "currency": "XXX"},
     {"kind": "customer"},
     {"kind": "secret", "id": "x"},
-    {"kind": "account", "id": "a0", "customer": "c1", "pool": "futures", "currency": "USD"},
+    {"kind": "account", "id": "a0", "customer": "c0", "pool": "futures", "currency": "USDC"},
     {"kind": "account", "id": "stable", "customer": "c0", "pool": "futures", "currency": "USDT"},
     {"kind": "asset", "id": "USD", "type": "currency", "currency": "USD", "decimals": 3},
     {"kind": "asset", "id": "GBP", "type": "currency", "currency": "GBP"},

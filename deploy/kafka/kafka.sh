@@ -22,7 +22,7 @@ listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 broker() {
   local pid
   pid=$(cat "$dir/kafka.pid" 2>/dev/null) || return 0
-  case "$(ps -p "$pid" -o args= 2>/dev/null)" in *"kafka.Kafka $dir/"*) echo "$pid" ;; esac
+  case "$(ps -ww -p "$pid" -o args= 2>/dev/null)" in *"kafka.Kafka $dir/"*) echo "$pid" ;; esac
 }
 
 need_java() {

@@ -166,7 +166,7 @@ def torment(
 
 
 def settle(
-    sequencer: Supervised, workers: list[Supervised], desk: chain.Desk, settings: Settings, url: str, log_id: str
+    sequencer: Supervised, workers: list[Supervised], desk: chain.Desk, settings: Settings
 ) -> None:
     """Let everything be read, then end the sequencer, let the workers come to the log's end, and end them."""
 
@@ -177,7 +177,7 @@ def settle(
 
     desk.events(EVENTS_A_TURN)
     desk.flush()
-    wait_until(lambda: done(chain.inputs_are_read(settings, log_id)), 60, "the end of the inputs")
+    wait_until(lambda: done(chain.inputs_are_read(settings)), 60, "the end of the inputs")
     assert sequencer.child.stop() == 0
     ends = [stop for _, stop in kafka.log_range(settings, LOG).values()]
     wait_until(lambda: chain.redis_offsets(settings) == ends, 60, "the log's end in Redis")

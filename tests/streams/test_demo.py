@@ -166,7 +166,7 @@ def test_a_demo_whose_worker_dies_says_so_and_leaves_nothing(demo: list[str], ho
         try:
             wait_until(lambda: "the worker is ready" in said() or process.poll() is not None, 200, "the worker")
             listed = subprocess.run(
-                ["ps", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True, check=True
+                ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True, check=True
             ).stdout
             (worker,) = [line.split()[0] for line in listed.splitlines() if line.endswith("streams worker")]
             os.kill(int(worker), signal.SIGKILL)

@@ -1,0 +1,59 @@
+"""The engine and its slow twin agree bit for bit after every frame, on random streams of all kinds, however they are cut."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine.codes import Code
+from engine.events import Kind
+from engine.report import ChangeKind, Quality, Status
+from tests.engine.compare import Pair
+from tests.strategies import Cut, Stream, cuts, frames, stream, streams
+
+SEEDS = 48
+PRODUCED = {Status.OK, Status.WATCH, Status.CALL, Status.DEBIT}  # the others come with margin calls that have a life
+
+
+def run(source: Stream, shards: int, cut: Cut) -> tuple[Counter[Code], set[int], set[int], Counter[Kind]]:
+    """Compares every frame on every shard; gives the codes, statuses, qualities and applied kinds that occurred."""
+    codes: Counter[Code] = Counter()
+    reached: dict[int, set[int]] = {ChangeKind.STATUS: set(), ChangeKind.QUALITY: set()}
+    applied: Counter[Kind] = Counter()
+    for shard, log in enumerate(frames(source, shards, cut)):
+        pair = Pair(shard)
+        for frame in log:
+            _, report = pair.step(frame)
+            codes.update(reject[0] for reject in report.rejects)
+            applied.update({Kind(k): n for k, n in enumerate(report.applied)})
+            for change in report.changes:
+                reached[change[1]].add(change[3])
+    return codes, reached[ChangeKind.STATUS], reached[ChangeKind.QUALITY], applied
+
+
+def test_fixed_seeds_agree_and_reach_every_code_status_and_quality() -> None:
+    codes: Counter[Code] = Counter()
+    statuses, qualities, applied = set(), set(), Counter()
+    for seed in range(SEEDS):
+        more, status, quality, kinds = run(stream(seed), 1, Cut(frame=25, batch=100, takeovers=2, seed=seed))
+        codes += more
+        applied += kinds
+        statuses |= status
+        qualities |= quality
+    assert {code for code in Code if code >= Code.DUPLICATE} <= set(codes)
+    assert statuses == PRODUCED
+    assert qualities == set(Quality)
+    assert all(applied[kind] for kind in Kind)
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_shards_agree_with_their_twins(shards: int) -> None:
+    for seed in range(100, 106):
+        run(stream(seed), shards, Cut(frame=7, batch=20, seed=seed))
+
+
+@settings(max_examples=50, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+@given(streams(longest=300), cuts(takeovers=3), st.sampled_from((1, 2)))
+def test_any_stream_agrees(source: Stream, cut: Cut, shards: int) -> None:
+    run(source, shards, cut)
