@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from engine.numbers import time_ns
 
-Id = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[\x20-\x7e]+$")]
+Id = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^(?![\x20-\x7e]*\n)[\x20-\x7e]+$")]
 Name = Annotated[str, Meta(max_length=256)]
 Text = Annotated[str, Meta(max_length=1024)]
 Time = int | str

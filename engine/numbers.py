@@ -2,7 +2,8 @@
 
 import re
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import Decimal
+from fractions import Fraction
 from typing import Final
 
 INT64_MAX: Final = 2**63 - 1
@@ -37,13 +38,10 @@ def _scaled_decimal(value: int | float | str | Decimal, one: int) -> int:
         raise ValueError(f"{value!r} is not finite")
     if exact.adjusted() > 25:
         raise ValueError(f"{value!r} is outside the range of +-{INT64_MAX / one:.10g}")
-    try:
-        numerator, denominator = (exact * one).as_integer_ratio()
-    except InvalidOperation as error:
-        raise ValueError(f"{value!r} is not a number") from error
-    if denominator != 1 or exact * one != Decimal(numerator):
+    result = Fraction(exact) * one if exact.adjusted() > -25 or not exact else Fraction(1, 2)
+    if result.denominator != 1:
         raise ValueError(f"{value!r} has more than {len(str(one)) - 1} decimals")
-    return numerator
+    return result.numerator
 
 
 def time_ns(value: int | str) -> int:
@@ -79,8 +77,3 @@ def decimal_text(value: int, decimals: int) -> str:
         return str(value)
     sign, digits = "-" if value < 0 else "", str(abs(value)).rjust(decimals + 1, "0")
     return f"{sign}{digits[:-decimals]}.{digits[-decimals:]}"
-
-
-def rounded(value: Decimal, one: int) -> int:
-    """value x one, rounded half to even: for derived parameters, never for inputs."""
-    return int((value * one).to_integral_value(ROUND_HALF_EVEN))

@@ -263,7 +263,7 @@ def read_partition(
         consumer.assign([TopicPartition(topic, partition, start)])
         position = start
         while position < stop:
-            for message in consumer.consume(1000, 1.0):
+            for message in consumer.consume(min(1000, stop - position), 1.0):
                 error = message.error()
                 if error is None:
                     position = (message.offset() or 0) + 1

@@ -14,7 +14,7 @@ from streams import kafka
 from streams.settings import Settings
 from streams.topics import LOG
 
-LOOK_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 0.5
 SLOW_SECONDS: Final = 5.0
 EXIT: Final = 1
 logger: Final = logging.getLogger("crossmargin.worker")
@@ -57,10 +57,10 @@ class Watchdog:
         self._stopped.set()
 
     def lag(self) -> dict[int, int]:
-        """Messages of the log not yet done, by shard held, as of the last look."""
+        """Messages of the log not yet done, by shard held whose end was looked up, as of the last look."""
         with self._lock:
             ends = dict(self._ends)
-        return {shard: max(0, ends.get(shard, offset) - offset) for shard, offset in self._offsets().items()}
+        return {shard: max(0, ends[shard] - offset) for shard, offset in self._offsets().items() if shard in ends}
 
     def has_caught_up(self, since: float) -> bool:
         """Whether every shard held has reached an end of its log that was looked up after `since`, monotonic seconds."""

@@ -89,7 +89,7 @@ class Instrument:
         """Takes the numbers of a definition; Refused when they contradict themselves, and then nothing is changed."""
         lot, tick = exact(document.lot, 10**8), exact(document.tick, E9)
         low, high = (exact(price, E9) for price in document.band)
-        if lot <= 0 or tick <= 0 or low > high or (document.dv01 is None) != (document.bucket is None):
+        if lot <= 0 or not 0 < tick < 2**53 or low > high or (document.dv01 is None) != (document.bucket is None):
             raise Refused(Code.REFUSED_DEFINITION)
         old = self.document, self.lot, self.tick, self.low, self.high
         self.document, self.lot, self.tick, self.low, self.high = document, lot, tick, low, high
@@ -98,6 +98,8 @@ class Instrument:
             raise Refused(Code.REFUSED_DEFINITION)
 
     def _sound(self) -> bool:
+        if self.expiry_ns is not None and self.expiry_ns <= 0:
+            return False
         if self.mark is not None and not self.low <= Fraction(self.mark * self.tick, 1000) <= self.high:
             return False
         if self.document.inverse:

@@ -29,7 +29,7 @@ class Filled:
 
     def __init__(self, universe: Universe) -> None:
         accounts = universe.accounts
-        limits = Limits(accounts=accounts, positions=accounts * universe.positions + INSTRUMENTS, ids=1 << 21)
+        limits = Limits(accounts=accounts, positions=accounts * universe.positions + INSTRUMENTS)
         self.universe = universe
         self.engine = MarginEngine(0)
         self.keys = universe.account_keys()

@@ -41,7 +41,7 @@ class SmallLog:
         self.number += 1
         return report
 
-    def document(self, kind: str, name: str, topic: Kind = Kind.REFERENCE, **fields: Any) -> Report:
+    def document(self, kind: str, name: str, topic: Kind = Kind.REFERENCE, /, **fields: Any) -> Report:
         """A reference document (or, of topic ACTION, an action)."""
         named = {"id": name} | ({"kind": kind} if topic is Kind.REFERENCE else {}) | fields
         return self.raw(msgspec.json.encode(named), topic)
@@ -103,7 +103,7 @@ class SmallLog:
         """An account."""
         return self.document("account", name, customer=customer, pool="p", currency=currency)
 
-    def instrument(self, name: str, **fields: Any) -> Report:
+    def instrument(self, name: str, /, **fields: Any) -> Report:
         """An instrument; without fields a fund in USD, tick 0.01, band 0 to 100,000."""
         return self.document(
             "instrument", name, **({"type": "fund", "currency": "USD", "tick": "0.01", "band": ["0", "100000"]} | fields)

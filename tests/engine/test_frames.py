@@ -6,9 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.events import (
-    BROADCAST, KIND_OF, MAX_FRAME_RECORDS, RECORD, TOPIC_OF, Kind, id_key, key64, shard_of,
-)  # fmt: skip
+from engine.events import BROADCAST, KIND_OF, MAX_FRAME_RECORDS, RECORD, TOPIC_OF, Kind, id_key, key64, shard_of
 from engine.frames import MAX_FRAME_BYTES, RANGE, BadFrame, Entry, Frame, FrameKind, Genesis, decode_frame, encode_frame
 from engine.limits import Limits
 from tests.strategies import LOG_ID, Cut, frames, stream
@@ -16,7 +14,8 @@ from tests.strategies import LOG_ID, Cut, frames, stream
 U64 = st.integers(0, 2**64 - 1)
 HEADERS = st.fixed_dictionaries(
     {
-        "shard": st.integers(0, 2**16 - 1), "shards": st.integers(0, 2**16 - 1), "log_id": st.binary(min_size=16, max_size=16),
+        "shard": st.integers(0, 2**16 - 1), "shards": st.integers(0, 2**16 - 1),
+        "log_id": st.binary(min_size=16, max_size=16),
         "writer": U64, "number": U64, "last": st.booleans(), "oldest_ns": st.integers(-(2**63), 2**63 - 1),
     }
 )  # fmt: skip
@@ -54,10 +53,10 @@ def test_records_come_back(header: dict, ranges: np.ndarray, records: np.ndarray
     assert (back.ranges == ranges).all()
 
 
-@given(
-    HEADERS,
-    st.lists(st.tuples(st.integers(0, 8), st.integers(0, 9), st.integers(0, 2**53), st.integers(0, 4095), st.text())),
-)
+PLACES = st.tuples(st.integers(0, 8), st.integers(0, 9), st.integers(0, 2**53), st.integers(0, 4095), st.text())
+
+
+@given(HEADERS, st.lists(PLACES))
 def test_documents_come_back(header: dict, rows: list) -> None:
     documents = [Entry(*place, msgspec.Raw(msgspec.json.encode({"id": text}))) for *place, text in rows]
     back = decode_frame(encode_frame(Frame(FrameKind.DOCUMENTS, documents=documents, **header)))
@@ -95,10 +94,9 @@ def test_flipped_bits_give_a_frame_or_bad_frame(data: bytes, flips: list) -> Non
         damaged[int(part * len(data))] ^= 1 << bit
     try:
         frame = decode_frame(bytes(damaged))
-    except BadFrame as error:
-        assert str(error)
-    else:
-        assert isinstance(frame.kind, FrameKind)
+    except BadFrame:
+        return
+    assert isinstance(frame.kind, FrameKind)
 
 
 def test_another_format_version_is_named() -> None:

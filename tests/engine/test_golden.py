@@ -103,11 +103,9 @@ def test_profit_of_an_inverse_contract() -> None:
 @pytest.mark.parametrize(("notional", "maintenance"), PERPETUALS["tiers"]["cases"])
 def test_tiers_of_a_perpetual_venue(notional: int, maintenance: int) -> None:
     tiers = [
-        {"from": lower, "initial": str(Fraction(1, leverage) + 0), "maintenance": str(1 / (2 * leverage))}
+        {"from": lower, "initial": str(1 / leverage), "maintenance": str(1 / (2 * leverage))}
         for lower, _, leverage in PERPETUALS["tiers"]["tiers"]
     ]
-    for tier, (_, _, leverage) in zip(tiers, PERPETUALS["tiers"]["tiers"], strict=True):
-        tier["initial"] = str(1 / leverage)
     log = SmallLog()
     log.money()
     log.rule("tiers", "tiered", tiers=tiers)

@@ -1,7 +1,7 @@
 """Exact numbers against decimal and fractions."""
 
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from decimal import Decimal, localcontext
 from fractions import Fraction
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.numbers import INT64_MAX, MAX_TIME_NS, decimal_text, divide_half_even, divide_up, rounded, scaled, time_ns
+from engine.numbers import INT64_MAX, MAX_TIME_NS, decimal_text, divide_half_even, divide_up, scaled, time_ns
 
 ONES = st.sampled_from((1, 100, 10**8, 10**9))
 INTEGERS = st.integers(-(10**22), 10**22)
@@ -87,11 +87,6 @@ def test_decimal_text_is_exact(value: int, decimals: int) -> None:
 
 def test_decimal_text_keeps_zeros() -> None:
     assert [decimal_text(v, 2) for v in (-123450, -5, 0, 100)] == ["-1234.50", "-0.05", "0.00", "1.00"]
-
-
-@given(st.decimals(-1000, 1000, places=12))
-def test_rounded_is_half_even(value: Decimal) -> None:
-    assert rounded(value, 10**9) == int((value * 10**9).quantize(Decimal(1), ROUND_HALF_EVEN))
 
 
 @given(st.datetimes(datetime(1970, 1, 1), datetime(2099, 12, 31)), st.integers(0, 999), st.integers(-14 * 60, 14 * 60))  # noqa: DTZ001

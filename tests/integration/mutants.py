@@ -42,7 +42,9 @@ NAMES = {
     '"A\\u0000"': "bad_field", '"\\ud800"': "not_json", '"': "not_json",
 }  # fmt: skip
 TOKENS = (*NUMBERS, *TIMES, *NAMES, "0", "-1", "1e-8", "92233720368", "-92233720368", '"USD"', '"USDT"', "[]", '["0","1e9"]')
-EXTREMES = b"1e17 999999999999999999 1e-18 -1 0 1000000000 92233720368 1e18 1e300 NaN Infinity 0.000000001 5e-324 1e9".split()
+EXTREMES = (
+    b"1e17 999999999999999999 1e-18 -1 0 1000000000 92233720368 1e18 1e300 NaN Infinity 0.000000001 5e-324 1e9".split()
+)
 FIGURE = re.compile(rb'(?<=[:\[ ])"?-?[0-9][0-9.]*"?(?=[,\]}])')
 SPACE = " \t\r\n"
 Tokens = dict[str, str]
@@ -306,7 +308,10 @@ class Storm:
         r = self._random
         document = r.choice(rogue_documents())
         if document["kind"] == '"instrument"' and r.random() < 0.7:
-            document |= {"id": f'"rogue-instrument-{r.randrange(ROGUES, 2 * ROGUES)}"', "rule": f'"rogue-rule-{r.randrange(3)}"'}
+            document |= {
+                "id": f'"rogue-instrument-{r.randrange(ROGUES, 2 * ROGUES)}"',
+                "rule": f'"rogue-rule-{r.randrange(3)}"',
+            }
         elif document["kind"] == '"rule"':
             document["effective"] = str(self._now_ns - r.randrange(DAY_NS))
         return compose(document)
@@ -370,7 +375,9 @@ class Storm:
             (b"[" * (5 << 20), "too_large"),
         ]
         made = [Sent("trades", 1, value, elements(value), verdict) for value, verdict in within]
-        return made + [Sent(topic, 0, value, (value,), verdict) for topic in ("trades", REFERENCE) for value, verdict in beyond]
+        return made + [
+            Sent(topic, 0, value, (value,), verdict) for topic in ("trades", REFERENCE) for value, verdict in beyond
+        ]
 
 
 def rogue_documents() -> list[Tokens]:

@@ -29,6 +29,7 @@ from streams.processes import Child, ready
 from streams.rejects import raw_bytes
 from streams.sequence import Message, SequencerCore
 from streams.settings import Settings, environment
+from streams.topics import LOG
 from tests.integration import chain
 from tests.integration.mutants import PARTITIONS, Plan, Sent, Storm
 from tests.services import wait_until
@@ -36,7 +37,11 @@ from tests.services import wait_until
 MUTANTS = 10_000
 SEED = int(os.environ.get("CROSSMARGIN_TEST_SEED", "0")) or 20_240_809
 BATCH = 1000
-PRODUCER = {"compression.type": "gzip", "message.max.bytes": 16 << 20, "linger.ms": 5}  # gzip carries large ones past the broker
+PRODUCER = {
+    "compression.type": "gzip",
+    "message.max.bytes": 16 << 20,
+    "linger.ms": 5,
+}  # gzip carries large ones past the broker
 LIMITS = Limits(accounts=1 << 12, positions=1 << 14, ids=1 << 16, rebuild_ms=1, spread_ms=1)  # margin is of the last marks
 Figures = Counter[tuple[str, str]]
 """Samples of /metrics by name and label value."""
@@ -61,22 +66,20 @@ def test_ten_thousand_mutants_each_get_a_verdict(fresh_kafka: str, redis_url: st
         sent = plan.opening + plan.storm
         wait_until(lambda: alive(sequencer) and not ready(LOOPBACK, settings.sequencer_metrics_port), 60, "the sequencer")
         send(settings, plan.opening)
-        expected = count(plan.opening)
-        wait_until(lambda: alive(sequencer) and judged(settings)[0].total() == expected.total(), 60, "the opening in the log")
+        opening, expected = count(plan.opening).total(), count(sent)
+        wait_until(lambda: alive(sequencer) and sequenced(settings) == opening, 60, "the opening in the log")
         wait_until(lambda: alive(worker) and not ready(LOOPBACK, settings.metrics_port), 90, "the worker")
         begun = time.monotonic()
         send(settings, plan.storm)
-        expected = count(sent)
         wait_until(
-            lambda: alive(sequencer, worker) and [c.total() for c in judged(settings)] == [expected.total()] * 2,
-            60,
-            f"{expected.total()} verdicts",
+            lambda: alive(sequencer, worker) and decided(settings) == expected.total(), 60, "a verdict for each event"
         )
         seconds = time.monotonic() - begun
         metrics = [scrape(port) for port in (settings.sequencer_metrics_port, settings.metrics_port)]
         rejects = shown(settings)
         assert sequencer.stop() == 0
-        chain.wait_for_log_end(settings, redis_url)
+        ends = [stop for _, stop in kafka.log_range(settings, LOG).values()]
+        wait_until(lambda: alive(worker) and chain.redis_offsets(settings) == ends, 60, "the log's end in Redis")
         assert worker.stop(30) == 0
     for child in (sequencer, worker):
         assert "Traceback" not in child.log.read_text()
@@ -86,7 +89,9 @@ def test_ten_thousand_mutants_each_get_a_verdict(fresh_kafka: str, redis_url: st
     check_the_good(settings, redis_url, plan, replayed)
     chain.check_alerts(settings, replayed)
     reasons = Counter(reject.reason for reject in rejects)
-    print(f"{MUTANTS} mutants in {len(sent)} messages, {expected.total()} events: {seconds:.1f} s; {dict(reasons.most_common())}")
+    print(
+        f"{MUTANTS} mutants in {len(sent)} messages, {expected.total()} events: {seconds:.1f} s; {dict(reasons.most_common())}"
+    )
 
 
 def alive(*children: Child) -> bool:
@@ -127,17 +132,20 @@ def by_kind(figures: Figures, *names: str) -> Counter[str]:
 
 
 def by_reason(figures: Figures) -> Counter[str]:
-    return Counter({reason: n for (name, *reason_), n in figures.items() if name == "crossmargin_rejects_total" for reason in reason_})
+    return Counter({labels[0]: count for (name, *labels), count in figures.items() if name == "crossmargin_rejects_total"})
 
 
-def judged(settings: Settings) -> tuple[Counter[str], Counter[str]]:
-    """How many events the sequencer has given a verdict or put into the log, and how many of all have their last verdict."""
-    first, last = scrape(settings.sequencer_metrics_port), Counter()
-    if not ready(LOOPBACK, settings.metrics_port):
-        last = scrape(settings.metrics_port)
-    refused = by_reason(first)
-    done = by_kind(last, "crossmargin_events_total", "crossmargin_superseded_total") + by_reason(last) if last else Counter()
-    return by_kind(first, "crossmargin_sequencer_events_total") + refused, done + refused
+def sequenced(settings: Settings) -> int:
+    """Events that are in the log or rejected by the sequencer."""
+    figures = scrape(settings.sequencer_metrics_port)
+    return by_kind(figures, "crossmargin_sequencer_events_total").total() + by_reason(figures).total()
+
+
+def decided(settings: Settings) -> int:
+    """Events that have their last verdict."""
+    sequencer, worker = scrape(settings.sequencer_metrics_port), scrape(settings.metrics_port)
+    taken = by_kind(worker, "crossmargin_events_total", "crossmargin_superseded_total")
+    return taken.total() + by_reason(worker).total() + by_reason(sequencer).total()
 
 
 def shown(settings: Settings) -> list[RejectMessage]:

@@ -102,7 +102,7 @@ def test_twenty_kills_leave_no_trace(fresh_kafka: str, valkey: RedisServer, tmp_
         for one in settings:
             wait_until(lambda one=one: ready(LOOPBACK, one.metrics_port) in ("", "no shard is assigned"), 90, "the workers")
         torn = torment(chance, desk, everyone, workers, valkey, tmp_path / "snapshots")
-        settle(sequencer, workers, desk, settings[0], valkey.url, genesis.log_id)
+        settle(sequencer, workers, desk, settings[0])
     finally:
         for one in everyone:
             one.child.kill()
@@ -165,9 +165,7 @@ def torment(
     return torn
 
 
-def settle(
-    sequencer: Supervised, workers: list[Supervised], desk: chain.Desk, settings: Settings
-) -> None:
+def settle(sequencer: Supervised, workers: list[Supervised], desk: chain.Desk, settings: Settings) -> None:
     """Let everything be read, then end the sequencer, let the workers come to the log's end, and end them."""
 
     def done(condition: bool) -> bool:
