@@ -189,8 +189,10 @@ class MarginEngine:
         """Whether this shard counts the document: its own customers, accounts and actions; shard 0 what all shards see."""
         if self.shard == 0 or entry.kind == Kind.ACTION:
             return True
-        tag = msgspec.json.decode(entry.body, type=_Tag)
-        return tag.kind in ("customer", "account")
+        try:
+            return msgspec.json.decode(entry.body, type=_Tag).kind in ("customer", "account")
+        except msgspec.MsgspecError:
+            return False
 
     def _action(self, body: msgspec.Raw) -> tuple[Code, int]:
         """An action is remembered by its id; margin calls with a life act on it."""

@@ -19,7 +19,13 @@ from engine.limits import Limits
 FILE_NAME: Final = "crossmargin.toml"
 ENVIRONMENT: Final = "CROSSMARGIN_"
 CONFIG_VARIABLE: Final = "CROSSMARGIN_CONFIG"  # names the settings file, as the flag --config does
-OTHER_VARIABLES: Final = ("CROSSMARGIN_TEST_", "CROSSMARGIN_REQUIRE", "CROSSMARGIN_BENCH_", "CROSSMARGIN_SIMULATION_", CONFIG_VARIABLE)
+OTHER_VARIABLES: Final = (
+    "CROSSMARGIN_TEST_",
+    "CROSSMARGIN_REQUIRE",
+    "CROSSMARGIN_BENCH_",
+    "CROSSMARGIN_SIMULATION_",
+    CONFIG_VARIABLE,
+)
 MASK: Final = "********"
 DEFAULT_REDIS: Final = "redis://127.0.0.1:6379/0"
 OURS: Final = frozenset(  # librdkafka properties that the protocol of the log depends on

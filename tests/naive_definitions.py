@@ -123,7 +123,7 @@ def _is_sound(rule: Rule) -> bool:
     given = {name for names in NEEDS.values() for name in names if getattr(p, name) is not None}
     if given != set(NEEDS[rule.model]):
         return False
-    if any(not 0 <= getattr(p, name) <= E9 for name in given - {"tiers"}):
+    if any(not 0 <= getattr(p, name) <= E9 for name in given - {"tiers"}) or (p.stale_after or 0) * E9 >= 2**63:
         return False
     if rule.model == "flat":
         return p.initial >= p.maintenance

@@ -98,13 +98,15 @@ class Instrument:
             raise Refused(Code.REFUSED_DEFINITION)
 
     def _sound(self) -> bool:
-        if self.expiry_ns is not None and self.expiry_ns <= 0:
+        if (self.expiry_ns is not None and self.expiry_ns <= 0) or (self.document.stale_after or 0) * E9 >= 2**63:
             return False
         if self.mark is not None and not self.low <= Fraction(self.mark * self.tick, 1000) <= self.high:
             return False
         if self.document.inverse:
             contract = self.multiplier * self.lot * 10
-            if self.tick % 1000 or contract.denominator != 1 or self.low <= 0 or self.high >= 2**53:
+            if self.tick % 1000 or contract.denominator != 1 or contract >= 2**63:
+                return False
+            if self.low <= 0 or self.high >= 2**53:
                 return False
             if self.milliticks(self.low) == 0:
                 return False

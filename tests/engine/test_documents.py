@@ -204,8 +204,8 @@ def test_no_document_stops_the_engine(data: st.DataObject) -> None:
     sample |= {"currency": "USD"} if "currency" in sample else {}
     for reference in ("underlying", "rule", "calendar", "instrument"):
         sample.pop(reference, None)
-    fields = [f for f in (*sample, *sample.get("parameters", {}), "dv01", "expiry", "decimals", "haircut") if f not in ("kind", "parameters")]
-    sample = changed(sample, data.draw(st.sampled_from(fields)), data.draw(WEIRD))
+    fields = {*sample, *sample.get("parameters", {}), "dv01", "expiry", "decimals", "haircut"} - {"kind", "parameters"}
+    sample = changed(sample, data.draw(st.sampled_from(sorted(fields))), data.draw(WEIRD))
     log.raw(msgspec.json.encode(sample))
     log.instrument("AFTER", rule=sample["id"] if sample["kind"] == "rule" else "r")
     log.clock()

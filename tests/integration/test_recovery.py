@@ -141,7 +141,7 @@ def torment(
     faults.insert(14, "wipe redis")
     torn, redis_at = 0, 0.0
     for fault in faults:
-        until = time.monotonic() + chance.uniform(0.5, 6.5)
+        until = time.monotonic() + chance.uniform(0.3, 5.0)
         while time.monotonic() < until:
             desk.events(EVENTS_A_TURN)
             for one in everyone:
