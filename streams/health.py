@@ -1,11 +1,13 @@
 """The small HTTP server of a long-running process: /metrics, /healthz and /readyz, answered in threads of its own."""
 
 import logging
+import sys
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -14,6 +16,14 @@ from streams.settings import UserError
 
 logger: Final = logging.getLogger("crossmargin.health")
 TEXT: Final = "text/plain; charset=utf-8"
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away, or a failed collector, is one line, no traceback on the terminal."""
+        logger.warning("a request was not answered: %r", sys.exc_info()[1])
 
 
 class HealthServer:
@@ -28,13 +38,12 @@ class HealthServer:
     ) -> None:
         self._registry, self._not_ready = registry, not_ready
         try:
-            self._server = ThreadingHTTPServer((host, port), self._handler())
+            self._server = _Server((host, port), self._handler())
         except OSError as error:
             name = f"setting {setting} (CROSSMARGIN_{setting.upper()})"
             raise UserError(
                 f"{name}: cannot listen on {host}:{port}: {error.strerror or error}; take another port"
             ) from error
-        self._server.daemon_threads = True
         self._thread = Thread(target=self._server.serve_forever, args=(0.2,), name="health", daemon=True)
 
     def __enter__(self) -> Self:
@@ -52,7 +61,7 @@ class HealthServer:
             encode, content_type = choose_encoder(accept)
             try:
                 return 200, content_type, encode(self._registry)
-            except TimeoutError:
+            except (TimeoutError, CancelledError):
                 return 503, TEXT, b"the process is too busy to tell\n"
         if path == "/healthz":
             return 200, TEXT, b"ok\n"

@@ -6,6 +6,8 @@ they are missing (they expire, and go with a deleted topic), the ranges in the l
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
+from threading import Thread
 from typing import Final
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
@@ -47,6 +49,7 @@ class Inputs:
         self._shards = genesis.shards
         self._log_covers: dict[Origin, int] | None = None
         self._commit_error: KafkaError | None = None
+        self._is_stuck = False  # a commit never answered; its consumer cannot be closed
         with kafka.reader(settings, self._group) as consumer:
             for topic in INPUTS:
                 self._find(consumer, topic, genesis)
@@ -151,13 +154,28 @@ class Inputs:
         if not wait:
             self._events.commit(offsets=offsets)
             return
-        try:
-            answers = self._events.commit(offsets=offsets, asynchronous=False)
-        except KafkaException as failure:
-            raise UserError(f"Kafka did not take the inputs' offsets: {failure.args[0].str()}") from failure
-        for answer in answers:
+        for answer in self._answers(offsets):
             if answer.error is not None:
                 raise UserError(f"Kafka did not take the offset of topic {answer.topic}: {answer.error.str()}")
+
+    def _answers(self, offsets: list[TopicPartition]) -> list[TopicPartition]:
+        """Commit and wait for the answers; without a broker the call never returns, so a thread makes it."""
+        answer: Future[list[TopicPartition]] = Future()
+
+        def commit() -> None:
+            try:
+                answer.set_result(self._events.commit(offsets=offsets, asynchronous=False))
+            except KafkaException as failure:
+                answer.set_exception(failure)
+
+        Thread(target=commit, daemon=True).start()
+        try:
+            return answer.result(kafka.REQUEST_SECONDS)
+        except TimeoutError as late:
+            self._is_stuck = True
+            raise UserError(f"Kafka did not take the inputs' offsets in {kafka.REQUEST_SECONDS:.0f} s") from late
+        except KafkaException as failure:
+            raise UserError(f"Kafka did not take the inputs' offsets: {failure.args[0].str()}") from failure
 
     def _committed(self, error: KafkaError | None, _: list[TopicPartition]) -> None:
         """Note that a commit failed for good; one that fails in passing is made up for by the next."""
@@ -176,6 +194,8 @@ class Inputs:
 
     def close(self) -> None:
         """Close the consumers; what is not committed is read again at the next start."""
+        if self._is_stuck:
+            return
         self._events.close()
         self._reference.close()
 

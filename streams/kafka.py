@@ -26,6 +26,7 @@ from streams.topics import ALERTS, FOUR_MIB, LOG, TOPICS, Topic
 
 REQUEST_SECONDS: Final = 10.0
 FIRST_ANSWER_SECONDS: Final = 5.0
+FETCH_WAIT_MS: Final = 5  # the mock broker does not wake a waiting fetch; a real one answers other requests after it
 _UNREACHABLE: Final = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN)
 _MOVING: Final = (
     KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -56,7 +57,7 @@ def consumer_config(settings: Settings, group: str | None = None, **extra: Any) 
         "enable.auto.offset.store": False,
         "auto.offset.reset": "error" if group is None else "earliest",
         "fetch.queue.backoff.ms": 5,
-        "fetch.wait.max.ms": 5 if settings.mock_kafka else 100,
+        "fetch.wait.max.ms": FETCH_WAIT_MS,
         "queued.min.messages": 200_000,
         **_common(settings),
         **extra,

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from platform import python_version
-from threading import Thread
+from threading import Thread, Timer
 from typing import Any, Final, cast
 
 import faust
@@ -208,10 +208,10 @@ class Worker:
         finally:
             self._stopping = True
             self.shards.drop()
-            try:
-                await asyncio.wait_for(self.app.stop(), CLOSE_SECONDS)
-            except TimeoutError:
-                logger.warning("Kafka's consumer did not stop in %.0f s", CLOSE_SECONDS)
+            stopping = asyncio.create_task(self.app.stop())
+            _, late = await asyncio.wait({stopping}, timeout=CLOSE_SECONDS)
+            if late:  # it waits for a broker that is gone, and swallows a cancel
+                exit_now(f"{self._failure or 'stopped'}; Kafka's consumer did not stop in {CLOSE_SECONDS:.0f} s")
 
     async def _leave_in_order(self) -> None:
         """Write last snapshots, commit them, and show what is left to show; UserError when that takes too long."""
@@ -237,6 +237,10 @@ class Worker:
             if since is not None and self.watchdog.has_caught_up(since):
                 self.counters.recovery_seconds, self._recovering_since = time.monotonic() - since, None
                 logger.info("recovered in %.1f s", self.counters.recovery_seconds)
+        # Faust and aiokafka wait for a broker that is gone, and swallow a cancel: a thread sees to it that there is an end.
+        late = Timer(STOP_SECONDS + 2 * CLOSE_SECONDS, exit_now, ["no end in good order: Kafka does not answer"])
+        late.daemon = True
+        late.start()
 
     def _read_alerts(self, shard: int, limit: int) -> Sequence[bytes]:
         """The newest messages of margin.alerts of a shard, at most limit, oldest first."""

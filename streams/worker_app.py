@@ -61,6 +61,11 @@ def credentials(properties: dict[str, str]) -> SASLCredentials | SSLCredentials 
             allowed = ", ".join(sorted(_UNDERSTOOD))
             raise ConfigError(f"setting kafka_config (CROSSMARGIN_KAFKA_CONFIG): found {name}; a worker takes {allowed}")
     protocol = properties.get("security.protocol", "plaintext").upper()
+    if protocol not in ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"):
+        raise ConfigError(
+            f"setting kafka_config (CROSSMARGIN_KAFKA_CONFIG): found security.protocol {protocol.lower()};"
+            " a worker takes plaintext, ssl, sasl_plaintext or sasl_ssl"
+        )
     context = _ssl_context(properties) if protocol in ("SSL", "SASL_SSL") else None
     if protocol in ("SASL_PLAINTEXT", "SASL_SSL"):
         mechanism = properties.get("sasl.mechanism", properties.get("sasl.mechanisms", "PLAIN"))

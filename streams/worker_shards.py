@@ -18,6 +18,7 @@ from streams.snapshots import Snapshot, SnapshotStore
 LOOK_SECONDS: Final = 0.1
 ACKNOWLEDGE_SECONDS: Final = 0.005
 LAST_SECONDS: Final = 10.0
+SPARE: Final = 10  # large snapshots are written less often: at most this part of the time goes into one shard's
 logger: Final = logging.getLogger("crossmargin.worker")
 Commit = Callable[[int, int], Awaitable[None]]
 
@@ -157,9 +158,11 @@ class Shards:
             while not self._ended.is_set():
                 await asyncio.sleep(LOOK_SECONDS)
                 for shard in list(self._held.values()):
-                    if shard.free.is_set() and shard.snapshot_due <= time.monotonic():
-                        shard.snapshot_due = time.monotonic() + self._period
+                    begun = time.monotonic()
+                    if shard.free.is_set() and shard.snapshot_due <= begun:
                         await self._save(shard, commit)
+                        took_seconds = time.monotonic() - begun
+                        shard.snapshot_due = begun + max(self._period, SPARE * took_seconds)
         except Exception as error:
             self._fail(error)
 

@@ -126,11 +126,11 @@ def _rate(state: State, asset: Asset) -> None:
         if instrument.mark is None:
             return
         one *= Fraction(instrument.mark * instrument.tick, 1000 * E9) * instrument.multiplier
-    rate = round(one)
+    own = rate = round(one)
     if base is not asset:
         quality = max(quality, base.quality)
-        rate = half_even(rate * base.rate, E12)
-    if quality is not Quality.UNPRICED:
+        rate = half_even(own * base.rate, E12)
+    if quality is not Quality.UNPRICED and max(abs(own), abs(rate)) < 2**62:
         asset.rate, asset.quality = rate, quality
 
 

@@ -51,10 +51,9 @@ class Item:
 class Stream:
     """A script with the log's parameters."""
 
-    seed: int
     limits: Limits
     start_ns: int
-    items: list[Item] = field(repr=False)
+    items: list[Item]
 
     def genesis(self, shards: int) -> Genesis:
         """The first frame's content for so many shards."""
@@ -121,7 +120,7 @@ def stream(seed: int, length: int = 400, profile: str = "mixed") -> Stream:
         if event.body is None:
             record = (*event.numbers, offset, partition, index, int(event.kind), int(event.flags))
         items.append(Item(event.kind, event.customer, partition, offset, index, record, event.body))
-    return Stream(seed, limits, rng.choice((0, START_NS)), items)
+    return Stream(limits, rng.choice((0, START_NS)), items)
 
 
 def replace_limits(limits: Limits, changes: dict[str, int]) -> Limits:
@@ -228,11 +227,6 @@ class _Run:
 
 def _position(items: Sequence[Item], kind: int, partition: int) -> int:
     return max((i.offset + 1 for i in items if i.origin == (kind, partition)), default=0)
-
-
-def streams(profile: str = "mixed", longest: int = 400) -> st.SearchStrategy[Stream]:
-    """Hypothesis: streams by seed and length; a failure shrinks to the shortest prefix."""
-    return st.builds(stream, st.integers(0, 2**32 - 1), st.integers(60, longest), st.just(profile))
 
 
 def cuts(takeovers: int = 0) -> st.SearchStrategy[Cut]:

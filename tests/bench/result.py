@@ -121,9 +121,16 @@ def document(name: str, figures: Figures, notes: Iterable[str], seconds: float, 
         "commit": commit(),
         "settings": settings,
         "seconds": round(seconds, 1),
-        "figures": figures,
+        "figures": _rounded(figures),
         "notes": list(notes),
     }
+
+
+def _rounded(value: Any) -> Any:
+    """Figures with floats to five digits."""
+    if isinstance(value, dict):
+        return {name: _rounded(one) for name, one in value.items()}
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def as_json(result: Figures) -> str:

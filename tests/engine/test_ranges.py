@@ -20,7 +20,7 @@ def funded(currency: str = "USD") -> SmallLog:
 
 
 @pytest.mark.parametrize("decimals", [0, 1, 2, 3, 5, 8])
-@pytest.mark.parametrize("price", ["0.01", "61234.57", "899999.99"])
+@pytest.mark.parametrize("price", ["1.01", "61234.57", "899999.99"])
 def test_an_account_in_a_dear_currency_of_few_decimals(decimals: int, price: str) -> None:
     log = SmallLog()
     log.money()
@@ -31,7 +31,19 @@ def test_an_account_in_a_dear_currency_of_few_decimals(decimals: int, price: str
     for amount in ("12345678901.34", "0.01", "-0.02", "-34567890123.45"):
         log.collateral("a", "USD", amount)
         log.clock()
-        assert log.figures("a")["quality"] == "FRESH"
+        is_exact = decimals > 1 or float(price) < 46_116 * 10**decimals
+        assert log.figures("a")["quality"] == ("FRESH" if is_exact else "UNPRICED")
+
+
+@pytest.mark.parametrize("decimals", [0, 2])
+def test_an_asset_whose_smallest_unit_is_too_dear_is_unpriced(decimals: int) -> None:
+    log = funded()
+    log.instrument("BRK", type="spot", band=["0", "1000000"])
+    log.document("asset", "BRK", type="security", currency="USD", instrument="BRK", decimals=decimals)
+    log.price("BRK", 750_000)
+    log.collateral("a", "BRK", 3)
+    log.clock()
+    assert log.figures("a")["quality"] == ("UNPRICED" if decimals == 0 else "FRESH")
 
 
 @pytest.mark.parametrize("price", ["0", "-1", "0.00000001"])
