@@ -143,31 +143,35 @@ class Tally:
 
     def __init__(self, config: StockConfig, book: Book) -> None:
         self.config, self.book = config, book
-        self.events = self.flags = 0
+        self.events = self.flags = self.open = 0  # open: messages whose flags are on their way
         self.begun = self.begun_processor = 0.0
         self.offsets: dict[str, dict[int, int]] = {topic: {} for topic in config.first}
 
-    def begin(self, message: Any) -> bool:
-        """Whether the message is one to take."""
+    def begin(self, message: Any, count: int) -> bool:
+        """Whether the message is one to take; if so its events are counted."""
         if message.offset < self.config.first[message.topic].get(message.partition, 0):
             return False
         if not self.begun:
             self.begun, self.begun_processor = time.perf_counter(), time.process_time()
-        return self.events < self.config.stop_after
-
-    def end(self, message: Any, count: int) -> None:
-        """Count the events of a message, whose flags are in Redis."""
+        if self.events >= self.config.stop_after:
+            return False
         self.offsets[message.topic][message.partition] = message.offset
         self.events += count
-        if self.events >= self.config.stop_after:
-            seconds, processor = time.perf_counter() - self.begun, time.process_time() - self.begun_processor
-            figures = [self.book.evaluate(account_id(number)) for number in range(self.config.accounts)]
-            result = StockResult(
-                self.events, seconds, processor, self.flags, self.offsets, [f[0] for f in figures], [f[1] for f in figures]
-            )
-            partial = Path(f"{self.config.result}.part")
-            partial.write_bytes(msgspec.json.encode(result))
-            partial.replace(self.config.result)
+        self.open += 1
+        return True
+
+    def end(self) -> None:
+        """A message's flags are in Redis; after the last one the result is written."""
+        self.open -= 1
+        if self.events < self.config.stop_after or self.open:
+            return
+        seconds, processor = time.perf_counter() - self.begun, time.process_time() - self.begun_processor
+        figures = [self.book.evaluate(account_id(number)) for number in range(self.config.accounts)]
+        equities, requirements = [f[0] for f in figures], [f[1] for f in figures]
+        result = StockResult(self.events, seconds, processor, self.flags, self.offsets, equities, requirements)
+        partial = Path(f"{self.config.result}.part")
+        partial.write_bytes(msgspec.json.encode(result))
+        partial.replace(self.config.result)
 
 
 def make_app(config: StockConfig) -> faust.App:
@@ -194,24 +198,24 @@ def make_app(config: StockConfig) -> faust.App:
 
     async def trades(stream: Any) -> None:
         async for event in stream.events():
-            if not tally.begin(event.message):
-                continue
             values = event.value if isinstance(event.value, list) else [event.value]
+            if not tally.begin(event.message, len(values)):
+                continue
             for value in values:
                 status = book.trade(value)
                 if status is not None:
                     await show(value["account"], status)
-            tally.end(event.message, len(values))
+            tally.end()
 
     async def prices(stream: Any) -> None:
         async for event in stream.events():
-            if not tally.begin(event.message):
-                continue
             values = event.value if isinstance(event.value, list) else [event.value]
+            if not tally.begin(event.message, len(values)):
+                continue
             for value in values:
                 for account, status in book.price(value):
                     await show(account, status)
-            tally.end(event.message, len(values))
+            tally.end()
 
     app.agent(app.topic("trades"), name="trades")(trades)
     app.agent(app.topic("prices"), name="prices")(prices)
