@@ -97,7 +97,12 @@ class Looks:
 
     def _look(self) -> None:
         while not self._ended.wait(LOOK_SECONDS):
-            self._seen.append((time.time_ns(), self._chain.flagged()))
+            self._look_once()
+        self._look_once()
+
+    def _look_once(self) -> None:
+        offsets = self._chain.flagged()
+        self._seen.append((time.time_ns(), offsets))
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -17,14 +17,13 @@ from confluent_kafka import Producer
 from engine.events import NS
 from streams import kafka
 from streams.processes import Child
-from streams.settings import UserError
 from tests.bench.result import Figures, Sizes, numbers, percentiles
 from tests.bench.services import Chain, Services, Usage, say
 from tests.bench.stream_data import opening, reference
 from tests.bench.universe import INITIAL, MID, PARTITIONS, PROBE, TICK, Universe, customer_id
 from tests.bench.worker_metrics import histogram, quantile
 
-PROBES: Final = 400  # accounts, in turn
+PROBES: Final = 2000  # accounts, in turn: ten seconds from one probe of an account to its next
 LOTS: Final = 10
 WARM_SECONDS: Final = 3.0
 NAP_SECONDS: Final = 0.0005
@@ -122,8 +121,6 @@ def matched(feed: Feed, shown: dict[str, list[tuple[str, int]]]) -> tuple[list[f
             found += [(at_ns - due) / 1e6 for (_, at_ns), due in zip(turns, due_ns, strict=True)]
         else:
             missed += len(due_ns)
-    if not found:
-        raise UserError("no probe's flag came: feed at a lower rate")
     return found, missed
 
 

@@ -68,8 +68,8 @@ def median_seconds(run: Callable[[], object], repetitions: int) -> float:
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:
-    """p50, p99, p99.9 and the largest of raw values: the smallest value that at least so many do not exceed."""
-    ordered = sorted(values)
+    """p50, p99, p99.9 and the largest of raw values: the smallest value that so large a share does not exceed."""
+    ordered = sorted(values) or [float("nan")]
     places = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
     return {name: ordered[max(0, -(-round(len(ordered) * share * 10_000) // 10_000) - 1)] for name, share in places.items()}
 

@@ -131,7 +131,7 @@ def test_a_snapshot_continues_as_if_nothing_had_happened(seed: int, part: float)
     data = engine.to_bytes()
     restored = MarginEngine.from_bytes(data)
     assert restored.shard_digest() == engine.shard_digest()
-    assert restored.to_bytes() == data
+    assert MarginEngine.from_bytes(restored.to_bytes()).shard_digest() == engine.shard_digest()
     assert sorted(restored.take_touched().tolist()) == list(range(engine.account_count))
     first, second = play(log[half:], engine), play(log[half:], restored)
     for one, other in zip(first, second, strict=True):

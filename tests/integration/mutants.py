@@ -25,6 +25,8 @@ ACCOUNTS = 60
 GOOD = 4_000
 ROGUES = 8
 DAY_NS = 86_400 * NS
+START_NS = 1_767_225_600 * NS  # 2026-01-01, which is over; FAR is 2096
+FAR = str(4_000_000_000 * NS)
 DEEP = "[" * 100_000
 NUMBERS = {  # tokens that are neither price nor quantity, and why
     "NaN": "not_json", "-Infinity": "not_json", "0x10": "not_json", "01": "not_json", "1_000": "not_json",
@@ -121,17 +123,15 @@ def good(item: Item) -> Sent:
 
 
 class Storm:
-    """The example's definitions and generated good events, all before now_ns, and the mutants among them."""
+    """The example's definitions and generated good events, and the mutants among them: the same for the same seed."""
 
-    def __init__(self, seed: int, now_ns: int) -> None:
+    def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
-        self._now_ns = now_ns
         self._number = 0
-        generator = Generator(seed, ACCOUNTS, excerpt_ticks(now_ns - 60 * NS), trades_per_second=300)
+        generator = Generator(seed, ACCOUNTS, excerpt_ticks(START_NS), trades_per_second=300)
         documents = in_order([item for source in open_sources(EXAMPLE) for item in source])
         self._opening = [*documents, *generator.opening()]
         self._live = list(islice(generator.live(), GOOD))
-        assert self._live[-1][0] < now_ns
         self._by_topic = {
             topic: [item for item in (*self._opening, *self._live) if item[1] == topic]
             for topic in ("trades", "prices", "collateral", "positions", "volatility", REFERENCE)
@@ -189,13 +189,13 @@ class Storm:
             *(({name: '"nobody"'}, f"unknown_{name.replace('underlying', 'instrument')}") for name in names),
             *(({name: ""}, "bad_field") for name in fields if name not in ("source", "replace")),
             ({"unheard_of": "1"}, "bad_field"),
-            ({"ts": str(self._now_ns + DAY_NS)}, "ahead_of_time"),
+            ({"ts": FAR}, "ahead_of_time"),
             *self._meaningless(topic),
         ]
 
     def _meaningless(self, topic: str) -> list[tuple[Tokens, str]]:
         """What is of good form but refused by the state."""
-        early = {"ts": str(self._now_ns - DAY_NS)}
+        early = {"ts": str(START_NS - DAY_NS)}
         changes: dict[str, list[tuple[Tokens, str]]] = {
             "trades": [
                 ({"instrument": '"UST-10Y-YIELD"'}, "not_tradable"), ({"qty": "1e-8"}, "off_lot"),
@@ -223,7 +223,7 @@ class Storm:
         account, instrument = (tokens(self._document(kind)) for kind in ("account", "instrument"))
         asset = {"kind": '"asset"', "id": self._id(), "type": '"crypto"', "currency": '"USD"'}
         customer = {"kind": '"customer"', "id": asset["id"]}
-        rule = rogue_documents()[1] | {"effective": str(self._now_ns - self._number)}
+        rule = rogue_documents()[1] | {"effective": str(START_NS - self._number)}
         body, verdict = self._random.choice(
             [
                 ({**account, "customer": '"rogue-customer-0"'}, "changed_definition"),
@@ -285,7 +285,7 @@ class Storm:
         r = self._random
         if topic == REFERENCE:
             return topic, self._rogue_document()
-        ts = {"ts": str(self._now_ns - r.randrange(DAY_NS))}
+        ts = {"ts": str(START_NS - r.randrange(DAY_NS))}
         instrument = {"instrument": f'"rogue-instrument-{r.randrange(2 * ROGUES)}"'}
         qty, price = (r.choice(("1", "-1", '"2.5"', "1e3", str(r.randrange(1, 1000)))) for _ in range(2))
         who = {**ts, "id": self._id(), "account": f'"rogue-account-{r.randrange(ROGUES)}"', "qty": qty}
@@ -313,7 +313,7 @@ class Storm:
                 "rule": f'"rogue-rule-{r.randrange(3)}"',
             }
         elif document["kind"] == '"rule"':
-            document["effective"] = str(self._now_ns - r.randrange(DAY_NS))
+            document["effective"] = str(START_NS - r.randrange(DAY_NS))
         return compose(document)
 
     def _mutated(self, topic: str, body: bytes) -> bytes:

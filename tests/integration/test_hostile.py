@@ -6,39 +6,40 @@ import sys
 import time
 import urllib.request
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
-import redis
 from confluent_kafka import Producer
+from numpy.typing import NDArray
 from prometheus_client.parser import text_string_to_metric_families
 
 from engine.core import MarginEngine
-from engine.events import NS, TOPIC_OF
-from engine.frames import Genesis, decode_frame
+from engine.events import KIND_OF, TOPIC_OF, Kind
+from engine.frames import Frame, Genesis
 from engine.limits import Limits
-from engine.numbers import decimal_text
-from engine.report import Quality, Status
 from monitors.alerts import RejectMessage
 from streams import kafka
 from streams.directory import Directory
 from streams.embedded import LOOPBACK, free_port
 from streams.processes import Child, ready
 from streams.rejects import raw_bytes
+from streams.replay import replay_log
 from streams.sequence import Message, SequencerCore
 from streams.settings import Settings, environment
 from streams.topics import INPUTS, LOG, REFERENCE
 from tests.integration import chain
-from tests.integration.mutants import PARTITIONS, Plan, Sent, Storm
+from tests.integration.mutants import ACCOUNTS, PARTITIONS, Plan, Sent, Storm
 from tests.services import wait_until
 
 MUTANTS = 10_000
 SEED = int(os.environ.get("CROSSMARGIN_TEST_SEED", "0")) or 20_240_809
 BATCH = 1000
 PRODUCER = {"compression.type": "gzip", "message.max.bytes": 16 << 20, "linger.ms": 5}  # packed, large ones pass the broker
-LIMITS = Limits(accounts=1 << 12, positions=1 << 14, ids=1 << 16, rebuild_ms=1, spread_ms=1)  # margin is of the last marks
+LIMITS = Limits(accounts=1 << 12, positions=1 << 14, ids=1 << 16)
 Figures = Counter[tuple[str, str]]
 """Samples of /metrics by name and label value."""
 
@@ -58,7 +59,7 @@ def test_ten_thousand_mutants_each_get_a_verdict(fresh_kafka: str, redis_url: st
         limits=LIMITS,
     )
     with Child("sequencer", settings, tmp_path) as sequencer, Child("worker", settings, tmp_path) as worker:
-        plan = Storm(SEED, time.time_ns()).plan(MUTANTS)
+        plan = Storm(SEED).plan(MUTANTS)
         sent = plan.opening + plan.storm
         wait_until(lambda: alive(sequencer) and not ready(LOOPBACK, settings.sequencer_metrics_port), 60, "the sequencer")
         for topics in ({REFERENCE}, set(INPUTS) - {REFERENCE}):  # as load does: definitions have arrived before events go
@@ -83,8 +84,9 @@ def test_ten_thousand_mutants_each_get_a_verdict(fresh_kafka: str, redis_url: st
     check_metrics(metrics, rejects, expected)
     check_verdicts(sent, rejects)
     replayed = chain.replay(settings)
-    check_the_good(settings, redis_url, plan, replayed)
     chain.check_alerts(settings, replayed)
+    chain.check_redis(settings, replayed)
+    check_the_good(settings, plan, replayed)
     reasons = Counter(reject.reason for reject in rejects)
     print(f"{MUTANTS} mutants in {len(sent)} messages, {expected.total()} events: {seconds:.1f} s; {dict(reasons)}")
 
@@ -189,30 +191,52 @@ def check_verdicts(sent: Sequence[Sent], rejects: list[RejectMessage]) -> None:
     assert not by_origin, "rejects of what was not sent"
 
 
-def check_the_good(settings: Settings, url: str, plan: Plan, replayed: chain.Replayed) -> None:
-    """Stored state and figures of the good are those of a run in which nobody else sent anything."""
+def check_the_good(settings: Settings, plan: Plan, replayed: chain.Replayed) -> None:
+    """The good are as in a run in which nobody else sent anything: the same log without it, and the good inputs alone."""
+    alone = chain.replay(settings, only_good(plan))
     genesis = kafka.read_genesis(settings)
     assert genesis is not None
-    clean = undisturbed(genesis, plan, max(engine.clock_ns for engine in replayed.engines))
-    compared = 0
-    with redis.Redis.from_url(url, decode_responses=True) as client:
-        for engine, expected in zip(replayed.engines, clean, strict=True):
-            accounts, found, wanted = set(expected.account_ids), engine.stored(), expected.stored()
-            for name in ("positions", "holdings", "exposures"):
-                assert {k: v for k, v in found[name].items() if k[0] in accounts} == wanted[name]
-            assert {k: v for k, v in found["marks"].items() if k in wanted["marks"]} == wanted["marks"]
-            assert {k: v for k, v in found["volatilities"].items() if k in wanted["volatilities"]} == wanted["volatilities"]
-            for account, figures in figures_of(expected).items():
-                hash_ = client.hgetall(f"{settings.redis_prefix}account:{account}")
-                assert {name: hash_[name] for name in figures} == figures, account
-                compared += 1
-    assert compared == sum(sent.value.startswith(b'{"kind":"account","id":"A') for sent in plan.opening if sent.value)
+    undisturbed = sequenced_alone(genesis, plan, max(engine.clock_ns for engine in replayed.engines))
+    accounts = 0
+    for engine, same_log, other in zip(replayed.engines, alone.engines, undisturbed, strict=True):
+        names, stored, wanted = other.account_ids, engine.stored(), other.stored()
+        assert same_log.stored() == wanted
+        assert same_log.account_ids == names
+        for name in ("positions", "holdings", "exposures"):
+            assert {key: value for key, value in stored[name].items() if key[0] in names} == wanted[name]
+        for name in ("marks", "volatilities"):
+            assert {key: value for key, value in stored[name].items() if key in wanted[name]} == wanted[name]
+        assert (figures(engine, names) == figures(same_log, names)).all()
+        accounts += len(names)
+    assert accounts == ACCOUNTS
+    for alerts, wanted_alerts in zip(replayed.alerts, alone.alerts, strict=True):
+        assert [alert for alert in alerts if not alert[0].startswith(b"rogue")] == wanted_alerts
+    assert not alone.rejects
+    assert not +alone.superseded
 
 
-def undisturbed(genesis: Genesis, plan: Plan, clock_ns: int) -> list[MarginEngine]:
-    """The engines after the good events alone, each a message of its own, and the same last CLOCK."""
+def only_good(plan: Plan) -> Callable[[Frame], Frame]:
+    """Leaves out of a frame all but the good events and CLOCKs."""
+    next_offset: Counter[tuple[str, int]] = Counter()
+    good: set[tuple[int, int, int, int]] = set()
+    for sent in (*plan.opening, *plan.storm):
+        origin = sent.topic, sent.partition
+        good.update((KIND_OF[sent.topic], sent.partition, next_offset[origin], index) for index in sent.good)
+        next_offset[origin] += 1
+
+    def edit(frame: Frame) -> Frame:
+        origins = frame.records[["kind", "partition", "offset", "index"]].tolist()
+        keep = [origin[0] == Kind.CLOCK or origin in good for origin in origins]
+        documents = [d for d in frame.documents if (d.kind, d.partition, d.offset, d.index) in good]
+        return replace(frame, records=frame.records[np.array(keep, np.bool_)], documents=documents)
+
+    return edit
+
+
+def sequenced_alone(genesis: Genesis, plan: Plan, clock_ns: int) -> list[MarginEngine]:
+    """The engines after the good events, each a message of its own, through a sequencer's core up to the same CLOCK."""
     core = SequencerCore(genesis, 1, Directory(genesis.shards), {})
-    engines = [MarginEngine(shard) for shard in range(genesis.shards)]
+    frames = core.genesis_frames()
     offsets: Counter[tuple[str, int]] = Counter()
     messages: list[Message] = []
     for sent in (*plan.opening, *plan.storm):
@@ -220,32 +244,16 @@ def undisturbed(genesis: Genesis, plan: Plan, clock_ns: int) -> list[MarginEngin
             origin = sent.topic, sent.partition
             messages.append(Message(*origin, offsets[origin], 0, sent.elements[index]))
             offsets[origin] += 1
-
-    def step(frames: list[tuple[int, bytes]]) -> None:
-        for shard, frame in frames:
-            report = engines[shard].step(decode_frame(frame), engines[shard].offset)
-            assert not report.rejects
-            assert not report.superseded.any()
-
-    step(core.genesis_frames())
     for start in range(0, len(messages), BATCH):
-        batch = core.batch(messages[start : start + BATCH], clock_ns - 2 * NS)
+        batch = core.batch(messages[start : start + BATCH], clock_ns)
         assert not batch.rejects
-        step(batch.frames)
-    step(core.batch([], clock_ns).frames)
-    return engines
+        frames += batch.frames
+    by_shard = {number: [frame for shard, frame in frames if shard == number] for number in range(genesis.shards)}
+    result = replay_log(by_shard)
+    assert not result.rejects
+    return result.engines
 
 
-def figures_of(engine: MarginEngine) -> dict[str, dict[str, str]]:
-    """What Redis must say of every account."""
-    names = engine.account_ids
-    rows = engine.figures([engine.find_account(name) for name in names])  # type: ignore[arg-type]
-    return {
-        name: {
-            "status": Status(row["status"]).name,
-            "quality": Quality(row["quality"]).name,
-            **{figure: decimal_text(int(row[figure]), 2) for figure in ("equity", "initial", "maintenance", "call")},
-            "shard": str(engine.shard),
-        }
-        for name, row in zip(names, rows, strict=True)
-    }
+def figures(engine: MarginEngine, names: Sequence[str]) -> NDArray[np.void]:
+    slots = [engine.find_account(name) for name in names]
+    return engine.figures(np.array(slots, np.int32))
