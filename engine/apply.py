@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.arithmetic import INT64_MAX, half_even_product, kernel, part
-from engine.book import fill, find_position, inverse_value, position_hash, replace, trade_value
+from engine.book import fill, find_position, inverse_value, is_full, position_hash, replace, trade_value
 from engine.codes import Code
 from engine.events import Flag, Kind
 from engine.prefetch import prefetch
@@ -43,6 +43,7 @@ _ALREADY_INCLUDED = int(Code.ALREADY_INCLUDED)
 _AS_OF_CONFLICT = int(Code.AS_OF_CONFLICT)
 _POSITION_RANGE = int(Code.POSITION_RANGE)
 _NEGATIVE_HOLDING = int(Code.NEGATIVE_HOLDING)
+_FULL_POSITIONS = int(Code.FULL_POSITIONS)
 _FULL_VOLATILITIES = int(Code.FULL_VOLATILITIES)
 _FULL_ORIGINS = int(Code.FULL_ORIGINS)
 
@@ -169,8 +170,8 @@ def _position(state: State, record: Any) -> int:
         held = state.book.position[slot]
         if record.ts_ns < held.last_trade_ns or record.ts_ns < held.as_of_ns:
             return _AS_OF_CONFLICT
-    if abs(lots) > row.max_lots:
-        return _POSITION_RANGE
+    if abs(lots) > row.max_lots:  # its cost would leave int64
+        return _FULL_POSITIONS if slot == NONE and is_full(state) else _POSITION_RANGE
     if row.inverse:
         cost = lots * inverse_value(row, record.price)
     else:

@@ -33,6 +33,8 @@ INT64_MAX: Final = 2**63 - 1
 E6: Final = 10**6
 E9: Final = 10**9
 E12: Final = 10**12
+LIMIT: Final = 1 << 62  # figures are exact below it
+SURELY_FITS: Final = 9.2e18  # what is estimated below this is below 2^63
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1: Final = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2: Final = np.uint64(0x94D049BB133111EB)
@@ -102,3 +104,23 @@ else:
         if twice > divisor or (twice == divisor and quotient & 1 == 1):
             quotient += 1
         return quotient
+
+
+@part
+def fits(a: int, b: int, divisor: int) -> bool:
+    """Whether a * b / divisor (> 0) surely is an int64."""
+    return abs(float(a) * float(b) / float(divisor)) < SURELY_FITS
+
+
+@part
+def mul_div_up(a: int, b: int, divisor: int) -> int:
+    """a * b / divisor, none of them negative, rounded up, exactly; LIMIT where it is not below that."""
+    if not fits(a, b, divisor):
+        return LIMIT
+    return min(-mul_div_floor(-a, b, divisor), LIMIT)
+
+
+@part
+def add_up(a: int, b: int) -> int:
+    """The sum of two amounts from 0 to LIMIT; LIMIT where it is not below that."""
+    return LIMIT if a >= LIMIT - b else a + b

@@ -5,14 +5,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.arithmetic import INT64_MAX, half_even_product, mix, mul_div_floor, part
+from engine.arithmetic import INT64_MAX, SURELY_FITS, half_even_product, mix, mul_div_floor, part
 from engine.codes import Code
 from engine.report import Quality
 from engine.state import CHUNK, NONE, POSITIONS_DIRTY, VALUE_DIRTY, State
 
 MAX_REALIZED = 1 << 61
 MAX_SUM = 1 << 62
-SURELY_FITS = 9.2e18  # a product estimated below this is below 2^63
 _OK = int(Code.OK)
 _POSITION_RANGE = int(Code.POSITION_RANGE)
 _FULL_POSITIONS = int(Code.FULL_POSITIONS)
@@ -80,6 +79,12 @@ def index_position(index: NDArray[Any], account: int, instrument: int, slot: int
         at = (at + np.uint64(1)) & mask
     index[at].key = key
     index[at].slot = slot
+
+
+@part
+def is_full(state: State) -> bool:
+    """Whether there is no room for another position."""
+    return bool(state.now[0].positions >= state.now[0].max_positions)
 
 
 @part
@@ -162,12 +167,14 @@ def fill(state: State, account: int, instrument: int, slot: int, lots: int, valu
     that cost less realized profit is always exact.
     """
     book, row = state.book, state.instruments[instrument]
+    if slot == NONE and is_full(state):
+        return _FULL_POSITIONS
     held, cost, realized = 0, 0, 0
     if slot != NONE:
         position = book.position[slot]
         held, cost, realized = book.lots[slot], position.cost, position.realized
     after = held + lots
-    if abs(after) > row.max_lots or abs(lots) > 2 * row.max_lots:
+    if abs(after) > row.max_lots or abs(lots) > max(row.max_lots, abs(held)) + row.max_lots:
         return _POSITION_RANGE
     if held == 0 or (held > 0) == (lots > 0):
         cost += lots * value
@@ -185,8 +192,6 @@ def fill(state: State, account: int, instrument: int, slot: int, lots: int, valu
     ):
         return _POSITION_RANGE
     if slot == NONE:
-        if state.now[0].positions >= state.now[0].max_positions:
-            return _FULL_POSITIONS
         slot = open_position(state, account, instrument)
     entry = book.position[slot]
     entry.cost, entry.realized = cost, realized
@@ -201,6 +206,8 @@ def fill(state: State, account: int, instrument: int, slot: int, lots: int, valu
 def replace(state: State, account: int, instrument: int, slot: int, lots: int, cost: int, ts_ns: int) -> int:
     """A start-of-day position: these lots at this cost and no realized profit, whatever was held before."""
     book, row = state.book, state.instruments[instrument]
+    if slot == NONE and is_full(state):
+        return _FULL_POSITIONS
     held, net = 0, 0
     if slot != NONE:
         held, net = book.lots[slot], book.position[slot].cost - book.position[slot].realized
@@ -210,8 +217,6 @@ def replace(state: State, account: int, instrument: int, slot: int, lots: int, c
     if abs(total) >= MAX_SUM or exposures_leave(state, account, row, lots - held):
         return _POSITION_RANGE
     if slot == NONE:
-        if state.now[0].positions >= state.now[0].max_positions:
-            return _FULL_POSITIONS
         slot = open_position(state, account, instrument)
     entry = book.position[slot]
     entry.cost, entry.realized, entry.as_of_ns = cost, 0, ts_ns

@@ -99,8 +99,11 @@ class MarginEngine:
         last = self._writers.get(frame.writer)
         expected = 0 if last is None else last + 1
         if self._log is None:
-            if frame.kind is not FrameKind.GENESIS:
+            genesis = frame.genesis
+            if genesis is None:
                 raise LogMismatch(f"shard {self.shard}: the log does not begin with its genesis")
+            if (genesis.log_id, genesis.shards) != (frame.log_id.hex(), frame.shards):
+                raise LogMismatch(f"shard {self.shard}: the genesis is of log {genesis.log_id}, its frame of another")
         elif frame.log_id.hex() != self.genesis.log_id or frame.shards != self.genesis.shards:
             raise LogMismatch(
                 f"shard {self.shard}: frame of log {frame.log_id.hex()} with {frame.shards} shards, "
@@ -108,6 +111,8 @@ class MarginEngine:
             )
         if frame.number != expected:
             raise Hole(f"shard {self.shard}: frame {frame.number} of writer {frame.writer:x}, expected {expected}")
+        if len(frame.records) and (frame.records["kind"] >= KINDS).any():
+            raise LogMismatch(f"shard {self.shard}: a record of a kind that this program does not know")
         if frame.last and self._log is not None:
             self._check_ranges(frame)
 

@@ -61,7 +61,12 @@ def _refuse_unless(holds: bool, why: str) -> None:
 
 def changes_what_is_fixed(old: AnyDocument, new: AnyDocument) -> str | None:
     """The field of a redefinition that may never change, or None."""
-    return next((name for name in _FIXED.get(type(new), ()) if getattr(old, name) != getattr(new, name)), None)
+    return next((name for name in _FIXED.get(type(new), ()) if _said(old, name) != _said(new, name)), None)
+
+
+def _said(document: AnyDocument, name: str) -> Any:
+    value = getattr(document, name)
+    return time_ns(value) if name in ("expiry", "effective") and value is not None else value
 
 
 @dataclass(slots=True)
@@ -98,12 +103,12 @@ class Definitions:
         name = document.id
         if isinstance(document, Rule):
             name = f"{document.id}:{self._effective(document)}"
-        old = self.documents.get((document.kind, name))
-        if old == document:
-            return
-        if old is not None and (changed := changes_what_is_fixed(old, document)):
-            raise Refused(Code.CHANGED_DEFINITION, f"{changed} of {document.kind} {name} may not change")
-        self._fill(document, old)
+        try:
+            if not self._differs(self.documents.get((document.kind, name)), document):
+                return
+            self._fill(document, self.documents.get((document.kind, name)))
+        except (ValueError, ArithmeticError) as error:  # ArithmeticError: NaN and Infinity among decimals
+            raise Refused(Code.REFUSED_DEFINITION, str(error)) from error
         self.documents[document.kind, name] = document
         self.applied.append(bytes(body))
         if not isinstance(document, Customer | Account):
@@ -116,22 +121,28 @@ class Definitions:
         except ValueError as error:
             raise Refused(Code.REFUSED_DEFINITION, f"effective: {error}") from error
 
+    @staticmethod
+    def _differs(old: AnyDocument | None, document: AnyDocument) -> bool:
+        """Whether a document says anything new; Refused when it changes what may not change."""
+        if old is None or old == document:
+            return old is None
+        if changed := changes_what_is_fixed(old, document):
+            raise Refused(Code.CHANGED_DEFINITION, f"{changed} of {document.kind} {document.id} may not change")
+        return True
+
     def _fill(self, document: AnyDocument, old: Any) -> None:
-        try:
-            if isinstance(document, Account):
-                self._account(document, old)
-            elif isinstance(document, Instrument):
-                self._instrument(document, old)
-            elif isinstance(document, Asset):
-                self._asset(document, old)
-            elif isinstance(document, Calendar):
-                self._calendar(document)
-            elif isinstance(document, Pool) and old is None:
-                self.pool_ids.append(document.id)
-            elif isinstance(document, Rule):
-                self._rule(document)
-        except ValueError as error:
-            raise Refused(Code.REFUSED_DEFINITION, str(error)) from error
+        if isinstance(document, Account) and old is None:
+            self._account(document)
+        elif isinstance(document, Instrument):
+            self._instrument(document, old)
+        elif isinstance(document, Asset):
+            self._asset(document, old)
+        elif isinstance(document, Calendar):
+            self._calendar(document)
+        elif isinstance(document, Pool) and old is None:
+            self.pool_ids.append(document.id)
+        elif isinstance(document, Rule) and old is None:
+            self._rule(document)
 
     def asset_slot(self, asset_id: str) -> int:
         """The slot of a defined asset."""
@@ -153,9 +164,7 @@ class Definitions:
             raise Refused(full)
         return key
 
-    def _account(self, document: Account, old: Account | None) -> None:
-        if old is not None:
-            return
+    def _account(self, document: Account) -> None:
         now, accounts = self.state.now[0], self.state.accounts
         slot = len(self.account_ids)
         key = self._new_key(self.state.account_keys, document.id, slot, self.limits.accounts, Code.FULL_ACCOUNTS)
@@ -175,6 +184,9 @@ class Definitions:
         self.account_pools.append(self.pool_ids.index(document.pool))
 
     def _asset(self, document: Asset, old: Asset | None) -> None:
+        slot = len(self.asset_ids)
+        if old is None:
+            key = self._new_key(self.state.asset_keys, document.id, slot, self.limits.assets, Code.FULL_ASSETS)
         haircut = scaled(document.haircut, NS)
         _refuse_unless(0 <= haircut <= NS, f"haircut {document.haircut} is not between 0 and 1")
         if old is not None:
@@ -183,8 +195,6 @@ class Definitions:
             held = self.state.accounts.holding[slot] != 0
             self.state.accounts.flags[held] |= VALUE_DIRTY
             return
-        slot = len(self.asset_ids)
-        key = self._new_key(self.state.asset_keys, document.id, slot, self.limits.assets, Code.FULL_ASSETS)
         own = document.currency == document.id
         _refuse_unless(own == (document.id == BASE), f"{BASE} and only {BASE} is an asset of its own currency")
         row = self.state.assets[slot]
@@ -221,10 +231,11 @@ class Definitions:
         return value.numerator, value.denominator
 
     def _calendar(self, document: Calendar) -> None:
+        is_new = document.id not in self.calendar_ids
+        if is_new and len(self.calendar_ids) >= self.limits.calendars:
+            raise Refused(Code.FULL_CALENDARS)
         rows = _week(document)
-        if document.id not in self.calendar_ids:
-            if len(self.calendar_ids) >= self.limits.calendars:
-                raise Refused(Code.FULL_CALENDARS)
+        if is_new:
             self.calendar_ids.append(document.id)
         table = self.state.sessions[self.calendar_ids.index(document.id)]
         table[:] = 0
@@ -276,8 +287,6 @@ class Definitions:
         if name in self.factor_names:
             return self.factor_names.index(name)
         slot = len(self.factor_names)
-        if slot >= self.limits.factors:
-            raise Refused(Code.FULL_FACTORS)
         self.factor_names.append(name)
         self.state.factor_keys[slot] = key64(name)
         self.state.now[0]["factors"] = slot + 1
@@ -288,8 +297,6 @@ class Definitions:
         if row["currency_slot"] != NONE:
             return int(row["currency_slot"])
         slot = int(self.state.now[0]["currencies"])
-        if slot >= self.limits.currencies:
-            raise Refused(Code.FULL_CURRENCIES)
         row["currency_slot"] = slot
         self.state.currencies[slot] = asset
         self.state.now[0]["currencies"] = slot + 1
@@ -310,42 +317,44 @@ class Definitions:
                 row["switched"] = 1
         else:
             slot = len(self.instrument_ids)
-            terms = self._terms(document)
             key = self._new_key(
                 self.state.instrument_keys, document.id, slot, self.limits.instruments, Code.FULL_INSTRUMENTS
             )
+            factor = self._room(document)
+            terms = self._terms(document)
             row = self.state.instruments[slot]
-            self._open(document, slot, key, terms)
+            self._open(document, slot, key, terms, factor)
         for name in ("low", "high", "max_lots", "stale_ns", "calendar", "dv01"):
             row[name] = terms[name]
         self.unbound = True
 
-    def _open(self, document: Instrument, slot: int, key: int, terms: dict[str, int]) -> None:
-        """Fill the row of a new instrument."""
+    def _room(self, document: Instrument) -> str | None:
+        """The name of a new instrument's risk factor, if it has one; Refused when factors or currencies are full."""
+        factor = None
+        own = document.underlying or (document.id if document.type == "spot" else None)
+        if document.tradable and document.dv01 is not None:
+            _refuse_unless(document.bucket is not None, "dv01 and bucket go together")
+            factor = f"dv01:{document.currency}:{document.bucket}"
+        elif document.tradable and own is not None:
+            factor = f"delta:{own}"
+        if factor is not None and factor not in self.factor_names and len(self.factor_names) >= self.limits.factors:
+            raise Refused(Code.FULL_FACTORS)
+        currency = self.state.assets[self.asset_slot(document.currency)]
+        if currency["currency_slot"] == NONE and int(self.state.now[0]["currencies"]) >= self.limits.currencies:
+            raise Refused(Code.FULL_CURRENCIES)
+        return factor
+
+    def _open(self, document: Instrument, slot: int, key: int, terms: dict[str, int], factor: str | None) -> None:
+        """Fill the row of a new instrument, for which there is room."""
         asset, row = self.asset_slot(document.currency), self.state.instruments[slot]
         own = document.underlying or (document.id if document.type == "spot" else None)
-        factors = len(self.factor_names)
-        currency_known = self.state.assets[asset]["currency_slot"] != NONE
-        if document.tradable:
-            wanted = []
-            if document.dv01 is not None:
-                wanted = [f"dv01:{document.currency}:{document.bucket}"]
-            elif own is not None:
-                wanted = [f"delta:{own}"]
-            new = [name for name in wanted if name not in self.factor_names]
-            if factors + len(new) > self.limits.factors:
-                raise Refused(Code.FULL_FACTORS)
-        else:
-            wanted = []
-        if not currency_known and int(self.state.now[0]["currencies"]) >= self.limits.currencies:
-            raise Refused(Code.FULL_CURRENCIES)
         for name, value in terms.items():
             row[name] = value
         row["key"], row["asset"], row["currency"] = key, asset, self._currency(asset)
         row["inverse"], row["tradable"] = document.inverse, document.tradable
         row["dv01_factor"] = row["delta_factor"] = NONE
-        for name in wanted:
-            row["dv01_factor" if name.startswith("dv01") else "delta_factor"] = self._factor(name)
+        if factor is not None:
+            row["dv01_factor" if factor.startswith("dv01") else "delta_factor"] = self._factor(factor)
         row["first_chunk"] = row["last_chunk"] = row["volatilities"] = NONE
         row["quality"] = row["mark_quality"] = Quality.UNPRICED
         row["tiers"] = slot
@@ -371,6 +380,7 @@ class Definitions:
         if document.inverse:
             _refuse_unless(low > 0 and high < EXACT, f"the band of an inverse contract lies between 0 and {EXACT // NS}")
             _refuse_unless(tick % 1000 == 0, "the tick of an inverse contract is a multiple of 0.000001")
+            _refuse_unless(divide_half_even(low * 1000, tick) > 0, "the band's low end is below a thousandth of a tick")
             terms["contract"] = _whole(per_lot * NS, "lot x multiplier")
             terms["scale"] = micros
         else:
@@ -378,6 +388,7 @@ class Definitions:
                 per_lot * Fraction(document.tick) * micros, "lot x tick x multiplier in 1e-6 minor units"
             )
         terms["stale_ns"] = round((document.stale_after or 0) * NS)
+        _refuse_unless(terms["stale_ns"] <= INT64_MAX, f"stale_after {document.stale_after} is over 9e9 seconds")
         terms["calendar"] = NONE if document.calendar is None else self.calendar_ids.index(document.calendar)
         terms["expiry_ns"] = 0 if document.expiry is None else time_ns(document.expiry)
         _refuse_unless(document.expiry is None or terms["expiry_ns"] > 0, "expiry is at 1970")
@@ -438,6 +449,7 @@ def _week(document: Calendar) -> list[tuple[int, int]]:
 def _moment(text: str) -> int:
     day, _, clock = text.partition(" ")
     hours, _, minutes = clock.partition(":")
-    if day not in _DAYS or not (hours.isdigit() and minutes.isdigit() and int(hours) <= 24 and int(minutes) < 60):
+    is_clock = hours.isdigit() and minutes.isdigit() and int(minutes) < 60 and int(hours) * 60 + int(minutes) <= 1440
+    if day not in _DAYS or not is_clock:
         raise ValueError(f"{text!r} is not a moment of the week such as 'Sun 23:00'")
     return (_DAYS.index(day) * 1440 + int(hours) * 60 + int(minutes)) * 60 * NS

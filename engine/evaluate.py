@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from engine.arithmetic import E6, E9, E12, kernel, mul_div_floor, part
+from engine.arithmetic import E6, E9, E12, LIMIT, fits, kernel, mul_div_floor, part
 from engine.book import MAX_SUM
-from engine.margin import margin_account, rebuild_rates
+from engine.margin import account_requirement, rebuild_rates
 from engine.report import ChangeKind, Quality, Status
 from engine.revalue import revalue_assets, revalue_instruments
 from engine.state import MARGIN_DUE, POSITIONS_DIRTY, VALUE_DIRTY, State
@@ -18,7 +18,7 @@ _STATUS, _QUALITY = int(ChangeKind.STATUS), int(ChangeKind.QUALITY)
 def account_quality(state: State, account: int) -> int:
     """The worst quality among the inputs of an account: instruments it holds, assets it holds or owes, its own currency."""
     accounts, own = state.accounts, state.accounts.asset[account]
-    if accounts.unpriced[account] > 0:
+    if accounts.unpriced[account] > 0 or state.assets[own].rate <= 0:
         return _UNPRICED
     quality = _STALE if accounts.stale[account] > 0 else _FRESH
     for j in range(state.now[0].assets):
@@ -36,7 +36,10 @@ def account_quality(state: State, account: int) -> int:
 
 @part
 def account_equity(state: State, account: int) -> int:
-    """Net liquidating value and haircut collateral in minor units of the account's currency, each asset rounded down."""
+    """Net liquidating value and haircut collateral in minor units of the account's currency, each asset rounded down.
+
+    LIMIT where it, or what it consists of, is not below that.
+    """
     accounts, into = state.accounts, state.accounts.asset[account]
     total = 0
     for j in range(state.now[0].assets):
@@ -48,7 +51,10 @@ def account_equity(state: State, account: int) -> int:
             amount += (accounts.value[row.currency_slot, account] - accounts.book[row.currency_slot, account]) // E6
         if amount != 0:
             if j != into:
-                amount = mul_div_floor(amount, row.rate, state.assets[into].rate)
+                rate = state.assets[into].rate
+                amount = mul_div_floor(amount, row.rate, rate) if fits(amount, row.rate, rate) else LIMIT
+            if abs(amount) >= LIMIT or abs(total + amount) >= LIMIT:
+                return LIMIT
             total += amount
     return total
 
@@ -76,22 +82,40 @@ def _change(state: State, changes: Any, at: int, account: int, kind: int, before
 
 
 @part
-def _evaluate(state: State, account: int, quality: int, changes: Any, at: int) -> int:
-    """Figures and status of one account; while it is UNPRICED both stay as they were. Returns where the next change goes."""
+def _figures(state: State, account: int, margins: bool) -> bool:
+    """Requirement (if it is due) and equity with what follows from them; False, and nothing changed, where not exact."""
     accounts = state.accounts
-    before = int(accounts.status[account])
-    if quality != _UNPRICED:
-        equity = account_equity(state, account)
-        initial, maintenance = accounts.initial[account], accounts.maintenance[account]
-        accounts.equity[account] = equity
-        accounts.call[account] = initial - equity if equity < maintenance else 0
-        rate = state.assets[accounts.asset[account]].rate
-        accounts.excess_usd[account] = mul_div_floor(equity - initial, rate, E12)
-        status = classify(equity, initial, maintenance)
+    initial, maintenance = accounts.initial[account], accounts.maintenance[account]
+    if margins:
+        initial, maintenance = account_requirement(state, account)
+    equity, rate = account_equity(state, account), state.assets[accounts.asset[account]].rate
+    if max(initial, maintenance, abs(equity)) >= LIMIT or not fits(equity - initial, rate, E12):
+        return False
+    excess_usd = mul_div_floor(equity - initial, rate, E12)
+    if abs(excess_usd) >= LIMIT or abs(equity - initial) >= LIMIT:
+        return False
+    accounts.initial[account], accounts.maintenance[account], accounts.equity[account] = initial, maintenance, equity
+    accounts.call[account] = initial - equity if equity < maintenance else 0
+    accounts.excess_usd[account] = excess_usd
+    return True
+
+
+@part
+def _evaluate(state: State, account: int, margins: bool, changes: Any, at: int) -> int:
+    """Figures, status and quality of one account; while UNPRICED the first two stay. Returns the next change's place."""
+    accounts = state.accounts
+    before, held = int(accounts.status[account]), int(accounts.quality[account])
+    quality = account_quality(state, account)
+    if quality != _UNPRICED and not _figures(state, account, margins):
+        quality = _UNPRICED
+    if quality == _UNPRICED:
+        accounts.flags[account] &= POSITIONS_DIRTY | MARGIN_DUE
+    else:
+        accounts.flags[account] &= 0 if margins else MARGIN_DUE
+        status = classify(accounts.equity[account], accounts.initial[account], accounts.maintenance[account])
         if status != before:
             accounts.status[account] = status
             at = _change(state, changes, at, account, _STATUS, before, status)
-    held = int(accounts.quality[account])
     if quality != held:
         accounts.quality[account] = quality
         at = _change(state, changes, at, account, _QUALITY, held, quality)
@@ -120,16 +144,7 @@ def evaluate_accounts(state: State, passed_ns: int, changes: Any) -> int:
         margins = flags & POSITIONS_DIRTY != 0 or (flags & MARGIN_DUE != 0 and since < passed_ns)
         if not margins and flags & VALUE_DIRTY == 0:
             continue
-        quality = account_quality(state, account)
-        if quality == _UNPRICED:
-            flags &= POSITIONS_DIRTY | MARGIN_DUE
-        elif margins:
-            margin_account(state, account)
-            flags = 0
-        else:
-            flags &= MARGIN_DUE
-        accounts.flags[account] = flags
-        at = _evaluate(state, account, quality, changes, at)
+        at = _evaluate(state, account, margins, changes, at)
     return at
 
 

@@ -3,18 +3,12 @@
 from typing import Any
 
 from engine.apply import find_volatility
-from engine.arithmetic import E6, E9, kernel, mul_div_floor, part
+from engine.arithmetic import E6, E9, LIMIT, add_up, kernel, mul_div_up, part
 from engine.report import Quality
 from engine.state import CHUNK, FLAT, MARGIN_DUE, MAX_TIERS, NO_RULE, NONE, TIERED, VOLATILITY, State
 
 BPS = 10_000
 _UNPRICED = int(Quality.UNPRICED)
-
-
-@part
-def mul_div_up(a: int, b: int, divisor: int) -> int:
-    """a x b / divisor, rounded up, exactly."""
-    return -mul_div_floor(-a, b, divisor)
 
 
 @part
@@ -40,7 +34,7 @@ def _build(row: Any, volatility: int, basis_points: int, clock_ns: int) -> None:
         row.maintenance_rate = max(row.floor, mul_div_up(base, factor, E9))
         row.initial_rate = mul_div_up(row.maintenance_rate, row.initial_ratio, E9)
     row.built_value = abs(row.lot_value)
-    row.built_mark, row.built_volatility, row.built_ns = row.mark, volatility, clock_ns
+    row.built_mark, row.built_volatility, row.built_unit, row.built_ns = row.mark, volatility, basis_points, clock_ns
     row.built, row.switched = 1, 0
 
 
@@ -70,7 +64,7 @@ def rebuild_rates(state: State) -> None:
         if row.model == VOLATILITY:
             at = find_volatility(state, row.underlying, row.tenor)
             volatility, basis_points = state.volatilities[at].value, state.volatilities[at].basis_points
-        differs = row.mark != row.built_mark or volatility != row.built_volatility
+        differs = row.mark != row.built_mark or volatility != row.built_volatility or basis_points != row.built_unit
         if (
             not row.built
             or row.switched
@@ -95,7 +89,7 @@ def _tiered(tiers: Any, notional: int, initial: bool) -> int:
             upper = min(notional, tiers[t + 1].above)
         if upper > above:
             rate = tiers[t].initial if initial else tiers[t].maintenance
-            total += mul_div_up(upper - above, rate, E9)
+            total = add_up(total, mul_div_up(upper - above, rate, E9))
     return total
 
 
@@ -105,8 +99,10 @@ def position_requirement(state: State, row: Any, lots: int, initial: bool) -> in
     if row.model == NO_RULE:
         return 0
     if row.model == TIERED:
-        return _tiered(state.tiers[row.tiers], mul_div_up(abs(lots), row.built_value, E6), initial)
-    return mul_div_up(abs(lots), row.initial_rate if initial else row.maintenance_rate, E6)
+        notional = mul_div_up(abs(lots), row.built_value, E6)
+        return LIMIT if notional >= LIMIT else _tiered(state.tiers[row.tiers], notional, initial)
+    rate = row.initial_rate if initial else row.maintenance_rate
+    return LIMIT if rate >= LIMIT else mul_div_up(abs(lots), rate, E6)
 
 
 @part
@@ -118,8 +114,8 @@ def convert_up(state: State, amount: int, asset: int, into: int) -> int:
 
 
 @part
-def margin_account(state: State, account: int) -> None:
-    """The requirement of an account: positions summed per currency, then converted."""
+def account_requirement(state: State, account: int) -> tuple[int, int]:
+    """Initial and maintenance of an account: positions summed per currency, then converted; LIMIT where not below that."""
     book, accounts, sums = state.book, state.accounts, state.sums
     for c in range(state.now[0].currencies):
         sums[0, c] = sums[1, c] = 0
@@ -128,14 +124,13 @@ def margin_account(state: State, account: int) -> None:
         lots = book.lots[slot]
         if lots != 0:
             row = state.instruments[book.chunk_instrument[slot // CHUNK]]
-            sums[0, row.currency] += position_requirement(state, row, lots, True)
-            sums[1, row.currency] += position_requirement(state, row, lots, False)
+            sums[0, row.currency] = add_up(sums[0, row.currency], position_requirement(state, row, lots, True))
+            sums[1, row.currency] = add_up(sums[1, row.currency], position_requirement(state, row, lots, False))
         slot = book.position[slot].next
     initial, maintenance, into = 0, 0, accounts.asset[account]
     for c in range(state.now[0].currencies):
         if sums[0, c] != 0:
-            initial += convert_up(state, sums[0, c], state.currencies[c], into)
+            initial = add_up(initial, convert_up(state, sums[0, c], state.currencies[c], into))
         if sums[1, c] != 0:
-            maintenance += convert_up(state, sums[1, c], state.currencies[c], into)
-    accounts.initial[account] = initial
-    accounts.maintenance[account] = maintenance
+            maintenance = add_up(maintenance, convert_up(state, sums[1, c], state.currencies[c], into))
+    return initial, maintenance

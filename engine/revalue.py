@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.apply import find_volatility
-from engine.arithmetic import E12, half_even_product, kernel, part
+from engine.arithmetic import E12, LIMIT, fits, half_even_product, kernel, part
 from engine.book import count_quality, delta_per_lot, lot_value
 from engine.report import Quality
 from engine.state import CHUNK, MAX_SESSIONS, NONE, POSITIONS_DIRTY, VALUE_DIRTY, VOLATILITY, State
@@ -181,14 +181,21 @@ def revalue_instruments(state: State) -> None:
 
 @part
 def asset_rate(state: State, asset: int) -> int:
-    """US cents x 1e12 of one minor unit: the mark as value in the asset's currency, times that currency's rate."""
+    """US cents x 1e12 of one minor unit: the mark as value in the asset's currency, times that currency's rate.
+
+    LIMIT where it is not below that.
+    """
     row = state.assets[asset]
     price = row.numerator
     if row.instrument != NONE:
-        price = half_even_product(state.instruments[row.instrument].mark, row.numerator, row.denominator)
-    if row.currency == asset:
+        mark = state.instruments[row.instrument].mark
+        if not fits(mark, row.numerator, row.denominator):
+            return LIMIT
+        price = half_even_product(mark, row.numerator, row.denominator)
+    if row.currency == asset or abs(price) >= LIMIT:
         return int(price)
-    return half_even_product(price, state.assets[row.currency].rate, E12)
+    rate = state.assets[row.currency].rate
+    return half_even_product(price, rate, E12) if fits(price, rate, E12) else LIMIT
 
 
 @kernel
@@ -201,6 +208,8 @@ def revalue_assets(state: State) -> None:
         if row.instrument != NONE:
             quality = max(quality, int(state.instruments[row.instrument].mark_quality))
         rate = 0 if quality == _UNPRICED else asset_rate(state, j)
+        if abs(rate) >= LIMIT:
+            rate, quality = 0, _UNPRICED
         if rate == row.rate and quality == row.quality:
             continue
         row.rate, row.quality = rate, quality

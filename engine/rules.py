@@ -5,9 +5,10 @@ from decimal import Decimal
 from fractions import Fraction
 from math import isqrt
 
+from engine.arithmetic import LIMIT
 from engine.documents import Rule
 from engine.events import NS, QUANTITY_ONE, key64
-from engine.numbers import divide_half_even, divide_up, scaled
+from engine.numbers import INT64_MAX, divide_half_even, divide_up, scaled
 from engine.state import FLAT, NO_RULE, TIERED, VOLATILITY, State
 
 MODELS = {"flat": FLAT, "tiered": TIERED, "volatility": VOLATILITY}
@@ -26,9 +27,9 @@ class Binding:
     lot: Fraction
 
     def micros_per_lot(self, amount: Decimal) -> int:
-        """Money per unit of quantity as micros per lot, rounded up."""
+        """Money per unit of quantity as micros per lot, rounded up; LIMIT, which makes accounts UNPRICED, from there on."""
         value = Fraction(amount) * self.lot * 10 ** (self.decimals + 6)
-        return divide_up(value.numerator, value.denominator)
+        return min(divide_up(value.numerator, value.denominator), LIMIT)
 
 
 def check_rule(rule: Rule) -> None:
@@ -46,6 +47,8 @@ def check_rule(rule: Rule) -> None:
         if name != "tiers" and not 0 <= value <= 10**9:
             raise ValueError(f"rule {rule.id}: {name} {value} is not between 0 and 1e9")
     parameters = rule.parameters
+    if round((parameters.stale_after or 0) * NS) > INT64_MAX:
+        raise ValueError(f"rule {rule.id}: stale_after {parameters.stale_after} is over 9e9 seconds")
     if rule.model == "flat" and given["initial"] < given["maintenance"]:
         raise ValueError(f"rule {rule.id}: initial {given['initial']} is below maintenance {given['maintenance']}")
     if rule.model == "volatility":
@@ -74,7 +77,7 @@ def _factors(rule: Rule) -> tuple[int, int]:
     assert p.multiple is not None
     assert p.days is not None
     square = Fraction(p.multiple) ** 2 * Fraction(p.days)
-    return _root(square / Fraction(p.days_per_year)), _root(square)
+    return min(_root(square / Fraction(p.days_per_year)), LIMIT), min(_root(square), LIMIT)
 
 
 def version_key(rule: Rule | None) -> int:
@@ -103,4 +106,4 @@ def bind(state: State, slot: int, rule: Rule | None, binding: Binding) -> None:
     state.tiers[slot] = (0, 0, 0)
     for i, tier in enumerate(p.tiers or []):
         above = divide_up(*(Fraction(tier.above) * 10**binding.decimals).as_integer_ratio())
-        state.tiers[slot, i] = above, scaled(tier.initial, NS), scaled(tier.maintenance, NS)
+        state.tiers[slot, i] = min(above, LIMIT), scaled(tier.initial, NS), scaled(tier.maintenance, NS)

@@ -45,7 +45,7 @@ INSTRUMENT: Final = np.dtype(
         ("flat_initial", "<i8"), ("flat_maintenance", "<i8"), ("floor", "<i8"), ("factor", "<i8"), ("factor_bp", "<i8"),
         ("initial_ratio", "<i8"), ("tenor", "<i8"), ("volatility_stale_ns", "<i8"), ("tiers", "<i4"),
         ("initial_rate", "<i8"), ("maintenance_rate", "<i8"), ("built_value", "<i8"), ("built_mark", "<i8"),
-        ("built_volatility", "<i8"), ("built_ns", "<i8"),
+        ("built_volatility", "<i8"), ("built_unit", "<i8"), ("built_ns", "<i8"),
     ],
     align=True,
 )  # fmt: skip

@@ -25,7 +25,7 @@ NOTES: Final = [
     "stock: a Faust worker as the manual writes it, from its first event to its last; its equities and requirements are"
     " compared with the same sums",
     "stock_flags_on_trades evaluates the traded account only, prices are just stored (less than crossmargin does); the ratio"
-    " is to this one. stock_flags_on_prices evaluates every holder at each price",
+    " is to this one. stock_flags_on_prices evaluates every holder at each price, as plainly, position by position",
     "ratio_to_stock_one_a_message: many events a message here, one a message there",
 ]
 

@@ -41,7 +41,7 @@ class Sizes:
     frame_events: int = field(default=4_000_000, metadata={"help": "Worker: events preloaded as frames."})
     stock_events: int = field(default=80_000, metadata={"help": "Stock Faust: events it is timed on, one a message."})
     stock_array_events: int = field(default=500_000, metadata={"help": "Stock Faust: events, many a message."})
-    stock_full_events: int = field(default=10_000, metadata={"help": "Stock Faust: events when prices flag every holder."})
+    stock_full_events: int = field(default=2_000, metadata={"help": "Stock Faust: events when prices flag every holder."})
     rates: str = field(default="20000,100000", metadata={"help": "Latency: JSON events a second."})
     seconds: float = field(default=10.0, metadata={"help": "Latency: how long each rate is fed and measured."})
     probes: int = field(default=200, metadata={"help": "Latency: measured events a second among the others."})

@@ -126,37 +126,17 @@ def test_a_rule_too_large_for_an_instrument_stops_nothing(case: str) -> None:
     log.clock()
 
 
-def test_values_of_many_positions_do_not_wrap() -> None:
-    log = funded()
-    for i in range(8):
-        log.instrument(f"F{i}", tick="1", band=["0", "1000000"])
-        log.trade("a", f"F{i}", 20_000, 1)
-        log.price(f"F{i}", 1)
-    log.clock()
-    before = log.figures("a")
-    for i in range(8):
-        log.price(f"F{i}", 1_000_000)
-    log.clock()
-    after = log.figures("a")
-    assert after["quality"] == "UNPRICED"
-    assert after["equity"] == before["equity"]
-    for i in range(8):
-        log.price(f"F{i}", 2)
-    log.clock()
-    assert log.figures("a")["quality"] == "FRESH"
-
-
-def test_a_wider_band_cannot_make_a_held_position_inexact() -> None:
+def test_a_position_that_a_narrower_band_made_too_large_can_still_be_closed() -> None:
     log = funded()
     log.instrument("F", tick="1", band=["0", "1000"])
-    log.trade("a", "F", 20_000_000, 1000)
-    log.price("F", 1000)
-    log.clock()
-    assert codes(log.instrument("F", tick="1", band=["0", "1000000"])) == [Code.REFUSED_DEFINITION]
-    assert codes(log.instrument("F", tick="1", band=["0", "1001"])) == []
-    log.trade("a", "F", -20_000_000, 1000)
+    log.trade("a", "F", 20_000_000, 1)
+    log.price("F", 1)
     log.clock()
     assert codes(log.instrument("F", tick="1", band=["0", "1000000"])) == []
+    assert codes(log.trade("a", "F", 1, 1)) == [Code.POSITION_RANGE]
+    assert codes(log.trade("a", "F", -20_000_000, 1)) == []
+    log.clock()
+    assert log.figures("a")["quality"] == "FRESH"
 
 
 def test_the_largest_positions_are_exact() -> None:

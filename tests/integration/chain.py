@@ -19,6 +19,7 @@ from engine.numbers import decimal_text
 from engine.report import Quality, Status
 from monitors.alerts import encode_alerts, encode_rejects
 from streams import kafka
+from streams.processes import Child
 from streams.settings import Settings
 from streams.topics import ALERTS, INPUTS, LOG, REJECTS
 
@@ -173,6 +174,13 @@ def lot_value(name: str, ticks: int) -> int:
         return ticks * PER_TICK[name]
     whole, rest = divmod(INVERSE, ticks)
     return -(whole + (2 * rest > ticks or (2 * rest == ticks and whole % 2)))
+
+
+def alive(*children: Child) -> bool:
+    """True; raises ChildEnded when one has ended by itself."""
+    for child in children:
+        child.check()
+    return True
 
 
 def inputs_are_read(settings: Settings) -> bool:

@@ -40,7 +40,7 @@ SEED = int(os.environ.get("CROSSMARGIN_TEST_SEED", "0")) or 20_240_809
 BATCH = 1000
 PRODUCER = {"compression.type": "gzip", "message.max.bytes": 16 << 20, "linger.ms": 5}  # packed, large ones pass the broker
 LIMITS = Limits(accounts=1 << 12, positions=1 << 14, ids=1 << 16)
-Figures = Counter[tuple[str, str]]
+Figures = Counter[tuple[str, ...]]
 """Samples of /metrics by name and label value."""
 
 
@@ -61,26 +61,28 @@ def test_ten_thousand_mutants_each_get_a_verdict(fresh_kafka: str, redis_url: st
     with Child("sequencer", settings, tmp_path) as sequencer, Child("worker", settings, tmp_path) as worker:
         plan = Storm(SEED).plan(MUTANTS)
         sent = plan.opening + plan.storm
-        wait_until(lambda: alive(sequencer) and not ready(LOOPBACK, settings.sequencer_metrics_port), 60, "the sequencer")
+        wait_until(
+            lambda: chain.alive(sequencer) and not ready(LOOPBACK, settings.sequencer_metrics_port), 60, "the sequencer"
+        )
         for topics in ({REFERENCE}, set(INPUTS) - {REFERENCE}):  # as load does: definitions have arrived before events go
             send(settings, [message for message in plan.opening if message.topic in topics])
         opening, expected = count(plan.opening).total(), count(sent)
-        wait_until(lambda: alive(sequencer) and sequenced(settings) == opening, 60, "the opening in the log")
-        wait_until(lambda: alive(worker) and not ready(LOOPBACK, settings.metrics_port), 180, "the worker")
+        wait_until(lambda: chain.alive(sequencer) and sequenced(settings) == opening, 60, "the opening in the log")
+        wait_until(lambda: chain.alive(worker) and not ready(LOOPBACK, settings.metrics_port), 180, "the worker")
         begun = time.monotonic()
         send(settings, plan.storm)
         wait_until(
-            lambda: alive(sequencer, worker) and decided(settings) == expected.total(), 60, "a verdict for each event"
+            lambda: chain.alive(sequencer, worker) and decided(settings) == expected.total(), 60, "a verdict for each event"
         )
         seconds = time.monotonic() - begun
         metrics = [scrape(port) for port in (settings.sequencer_metrics_port, settings.metrics_port)]
-        rejects = shown(settings)
         assert sequencer.stop() == 0
         ends = [stop for _, stop in kafka.log_range(settings, LOG).values()]
-        wait_until(lambda: alive(worker) and chain.redis_offsets(settings) == ends, 60, "the log's end in Redis")
+        wait_until(lambda: chain.alive(worker) and chain.redis_offsets(settings) == ends, 60, "the log's end in Redis")
         assert worker.stop(30) == 0
     for child in (sequencer, worker):
         assert "Traceback" not in child.log.read_text()
+    rejects = shown(settings)
     check_metrics(metrics, rejects, expected)
     check_verdicts(sent, rejects)
     replayed = chain.replay(settings)
@@ -91,16 +93,10 @@ def test_ten_thousand_mutants_each_get_a_verdict(fresh_kafka: str, redis_url: st
     print(f"{MUTANTS} mutants in {len(sent)} messages, {expected.total()} events: {seconds:.1f} s; {dict(reasons)}")
 
 
-def alive(*children: Child) -> bool:
-    for child in children:
-        child.check()
-    return True
-
-
 def send(settings: Settings, messages: Sequence[Sent]) -> None:
     delivery = kafka.Delivery(Producer(kafka.producer_config(settings, **PRODUCER)))
     for message in messages:
-        delivery.send(message.topic, message.partition, message.value)  # type: ignore[arg-type]  # null is hostile too
+        delivery.send(message.topic, message.partition, message.value)
     assert delivery.wait(60)
 
 
@@ -119,7 +115,7 @@ def scrape(port: int) -> Figures:
     with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/metrics", timeout=10) as answer:
         families = text_string_to_metric_families(answer.read().decode())
         samples = [sample for family in families for sample in family.samples]
-    return Counter({(s.name, *s.labels.values()): int(s.value) for s in samples if s.name.endswith("_total")})  # type: ignore[misc]
+    return Counter({(s.name, *s.labels.values()): int(s.value) for s in samples if s.name.endswith("_total")})
 
 
 def by_kind(figures: Figures, *names: str) -> Counter[str]:

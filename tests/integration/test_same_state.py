@@ -51,18 +51,20 @@ def test_the_chain_and_the_file_replay_store_the_same(fresh_kafka: str, redis_ur
         live = list(generator.live())
         assert sum(source.messages for source in recordings) == RECORDED
         assert sum((source.ignored for source in recordings), Counter()).total() == IGNORED
-        wait_until(lambda: alive(sequencer) and not ready(LOOPBACK, settings.sequencer_metrics_port), 60, "the sequencer")
-        wait_until(lambda: alive(worker) and not ready(LOOPBACK, settings.metrics_port), 180, "the worker")
+        wait_until(
+            lambda: chain.alive(sequencer) and not ready(LOOPBACK, settings.sequencer_metrics_port), 60, "the sequencer"
+        )
+        wait_until(lambda: chain.alive(worker) and not ready(LOOPBACK, settings.metrics_port), 180, "the worker")
         begun = time.monotonic()
         publisher = Publisher(settings)
         publish(publisher, opening)
-        wait_until(lambda: alive(sequencer) and chain.inputs_are_read(settings), 60, "the opening in the log")
+        wait_until(lambda: chain.alive(sequencer) and chain.inputs_are_read(settings), 60, "the opening in the log")
         play(publisher, live, speed=0, as_recorded=True)
         assert publisher.counts.total() == len(opening) + len(live)
-        wait_until(lambda: alive(sequencer, worker) and chain.inputs_are_read(settings), 60, "the end of the inputs")
+        wait_until(lambda: chain.alive(sequencer, worker) and chain.inputs_are_read(settings), 60, "the end of the inputs")
         assert sequencer.stop() == 0
         ends = [stop for _, stop in kafka.log_range(settings, LOG).values()]
-        wait_until(lambda: alive(worker) and chain.redis_offsets(settings) == ends, 60, "the log's end in Redis")
+        wait_until(lambda: chain.alive(worker) and chain.redis_offsets(settings) == ends, 60, "the log's end in Redis")
         seconds = time.monotonic() - begun
         assert worker.stop(30) == 0
 
@@ -82,12 +84,6 @@ def test_the_chain_and_the_file_replay_store_the_same(fresh_kafka: str, redis_ur
     print(
         f"{len(opening) + len(live)} events in {seconds:.1f} s, digest {by_log.digest()}, equal: {held}, {len(ends)} shards"
     )
-
-
-def alive(*children: Child) -> bool:
-    for child in children:
-        child.check()
-    return True
 
 
 def snapshots(settings: Settings) -> list[MarginEngine]:
