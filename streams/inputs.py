@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from threading import Thread
-from typing import Final
+from typing import Any, Final
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
@@ -53,15 +53,15 @@ class Inputs:
         with kafka.reader(settings, self._group) as consumer:
             for topic in INPUTS:
                 self._find(consumer, topic, genesis)
-        self._events, self._reference = self._consumer(), self._consumer()
+        self._events, self._reference = self._consumer(), self._consumer(**{"fetch.wait.max.ms": 5})  # an unknown name waits
         places = [TopicPartition(*origin, offset) for origin, offset in self.positions.items()]
         self._places = [place for place in places if place.topic != REFERENCE]
         self._events.assign(self._places)
         self._reference.assign([place for place in places if place.topic == REFERENCE])
         self._reference_position = self.positions[REFERENCE, 0]
 
-    def _consumer(self) -> Consumer:
-        extra = {"auto.offset.reset": "error", "on_commit": self._committed}
+    def _consumer(self, **properties: Any) -> Consumer:
+        extra = {"auto.offset.reset": "error", "on_commit": self._committed, **properties}
         return Consumer(kafka.consumer_config(self._settings, self._group, **extra))
 
     def _find(self, consumer: Consumer, topic: str, genesis: Genesis) -> None:

@@ -37,6 +37,9 @@ from streams.sequence import Batch, Message, SequencerCore, rebuilt
 from streams.settings import Settings, UserError
 from streams.topics import LOG, REFERENCE, REJECTS
 
+FRAME_SECONDS: Final = (
+    0.0004  # a batch writes a frame a shard, and a worker takes a quarter of a millisecond for a small one
+)
 GROUP: Final = "crossmargin-sequencer"  # elects the active one
 SESSION_MS: Final = 6000
 MAX_PENDING: Final = 8  # batches sent but not acknowledged
@@ -263,6 +266,7 @@ class LogWriter:
         self._is_committed = True
         self._committed_at = self._batch_at = self._waiting_since = time.monotonic()
         self._is_wall = core.genesis.time_mode == "wall"
+        self._batch_seconds = max(settings.batch_ms / 1000, FRAME_SECONDS * core.genesis.shards)
 
     def begin(self, missing: Sequence[int]) -> None:
         """Write the genesis where it is missing, and commit where the inputs begin."""
@@ -276,7 +280,7 @@ class LogWriter:
 
     def turn(self) -> None:
         """Read what is there, write it, commit what was acknowledged."""
-        for part in self._inputs.read(self._settings.batch_events, self._settings.batch_ms / 1000):
+        for part in self._inputs.read(self._settings.batch_events, self._batch_seconds):
             self._write(part)
         idle_seconds = time.monotonic() - self._batch_at
         if self._is_wall:
