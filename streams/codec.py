@@ -4,6 +4,7 @@ Form is judged from the message alone; columns.py judges numbers and names, and 
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
@@ -133,7 +134,8 @@ def _fields(kind: Kind, raw: bytes | msgspec.Raw) -> str:
     if kind is Kind.ACTION:
         event = Action
     elif event is None:
-        event = DOCUMENTS.get(_tag(raw).kind)
+        with suppress(*_FORM_ERRORS):  # what follows the first error may be anything
+            event = DOCUMENTS.get(_tag(raw).kind)
     return ", ".join(event.__struct_fields__) if event else f"kind, one of {', '.join(DOCUMENTS)}"
 
 

@@ -5,7 +5,8 @@ The sequencer's rejects carry the bytes; for the engine's they are read from the
 
 import base64
 import time
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -22,6 +23,7 @@ from streams.topics import INPUTS, REJECTS
 
 MAX_RAW_BYTES: Final = 3 << 20  # as it stands in the message; what is larger is read from the input
 READ_SECONDS: Final = 10.0
+NEAR: Final = 100_000  # messages that are read over faster than a fetch begins anew
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(RejectMessage).decode
 REASONS: Final = tuple(code.reason for code in Code if code)
@@ -77,52 +79,56 @@ def _messages(settings: Settings) -> Iterator[RejectMessage]:
 
 
 def _with_raw(settings: Settings, rejects: list[RejectMessage]) -> list[RejectMessage]:
-    """The same, with the bytes of those that came without."""
-    if all(raw_bytes(reject) is not None for reject in rejects):
+    """The same, with the bytes of those that came without, where the inputs still hold them."""
+    wanted: dict[tuple[str, int], set[int]] = {}
+    for reject in rejects:
+        if raw_bytes(reject) is None:
+            wanted.setdefault((reject.origin.topic, reject.origin.partition), set()).add(reject.origin.offset)
+    if not wanted:
         return rejects
+    values: dict[tuple[str, int, int], bytes] = {}
     with kafka.reader(settings) as consumer:
-        inputs = _InputReader(consumer)
-        return [reject if raw_bytes(reject) is not None else inputs.fill(reject) for reject in rejects]
+        for (topic, partition), offsets in wanted.items():
+            for offset, value in _read(consumer, topic, partition, sorted(offsets)):
+                values[topic, partition, offset] = value
+    return [_filled(reject, values) if raw_bytes(reject) is None else reject for reject in rejects]
 
 
-class _InputReader:
-    """Reads single messages of the inputs; keeps the last one, for the other elements of an array."""
+def _filled(reject: RejectMessage, values: Mapping[tuple[str, int, int], bytes]) -> RejectMessage:
+    """The reject with the bytes of its event, unless its message is gone."""
+    origin = reject.origin
+    value = values.get((origin.topic, origin.partition, origin.offset))
+    if value is None:
+        return reject
+    try:
+        raw = bytes(split(value)[origin.index])
+    except (Refused, IndexError):
+        raw = value
+    text, coded = raw_fields(raw, 1 << 30)
+    return msgspec.structs.replace(reject, raw=text, raw_base64=coded)
 
-    def __init__(self, consumer: Consumer) -> None:
-        self._consumer = consumer
-        self._held: dict[tuple[str, int], tuple[int, int]] = {}
-        self._last: tuple[str, int, int] | None = None
-        self._value: bytes | None = None
 
-    def fill(self, reject: RejectMessage) -> RejectMessage:
-        """The reject with the bytes of its event, unless the input no longer holds them."""
-        origin = reject.origin
-        place = origin.topic, origin.partition, origin.offset
-        if place != self._last:
-            self._last, self._value = place, self._read(*place)
-        if self._value is None:
-            return reject
-        try:
-            raw = bytes(split(self._value)[origin.index])
-        except (Refused, IndexError):
-            raw = self._value
-        text, coded = raw_fields(raw, 1 << 30)
-        return msgspec.structs.replace(reject, raw=text, raw_base64=coded)
-
-    def _read(self, topic: str, partition: int, offset: int) -> bytes | None:
-        place = TopicPartition(topic, partition, offset)
-        if (topic, partition) not in self._held:
-            self._held[topic, partition] = self._consumer.get_watermark_offsets(place, timeout=kafka.REQUEST_SECONDS)
-        first, end = self._held[topic, partition]
-        if not first <= offset < end:
-            return None
-        self._consumer.assign([place])
-        deadline = time.monotonic() + READ_SECONDS
-        while time.monotonic() < deadline:
-            message = self._consumer.poll(1.0)
-            if message is not None and message.error() is None:
-                return message.value() if message.offset() == offset else None
-        raise UserError(f"topic {topic}, partition {partition}: offset {offset} could not be read in {READ_SECONDS:.0f} s")
+def _read(consumer: Consumer, topic: str, partition: int, offsets: list[int]) -> Iterator[tuple[int, bytes]]:
+    """(offset, value) of these messages, as far as they are held: read on where they are near, else go there."""
+    first, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=kafka.REQUEST_SECONDS)
+    wanted = deque(offset for offset in offsets if first <= offset < end)
+    position, waited_since = -NEAR, time.monotonic()
+    while wanted:
+        if wanted[0] - position >= NEAR:
+            consumer.assign([TopicPartition(topic, partition, wanted[0])])
+            position = wanted[0]
+        messages = [message for message in consumer.consume(1000, 0.1) if message.error() is None]
+        for message in messages:
+            position = (message.offset() or 0) + 1
+            if wanted and message.offset() == wanted[0]:
+                yield wanted[0], message.value() or b""
+            while wanted and wanted[0] < position:
+                wanted.popleft()
+        if messages:
+            waited_since = time.monotonic()
+        elif time.monotonic() - waited_since > READ_SECONDS:
+            where = f"topic {topic}, partition {partition}"
+            raise UserError(f"{where}: offset {wanted[0]} could not be read in {READ_SECONDS:.0f} s")
 
 
 def encode_reject(reject: RejectedEvent) -> tuple[bytes, bytes]:

@@ -6,6 +6,7 @@ from typing import Final
 from engine.events import TOPIC_OF
 
 FOUR_MIB: Final = 4 << 20
+INPUT: Final = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(FOUR_MIB)}  # over 1 MiB: a reject
 KEEP_FOREVER: Final = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
 
 
@@ -26,8 +27,8 @@ REJECTS: Final = "rejects"
 INPUTS: Final = tuple(TOPIC_OF.values())
 
 TOPICS: Final = (
-    *(Topic(name, "inputs", {"message.timestamp.type": "LogAppendTime"}) for name in INPUTS if name != REFERENCE),
-    Topic(REFERENCE, 1, {**KEEP_FOREVER, "message.timestamp.type": "LogAppendTime"}),
+    *(Topic(name, "inputs", INPUT) for name in INPUTS if name != REFERENCE),
+    Topic(REFERENCE, 1, {**KEEP_FOREVER, **INPUT}),
     Topic(LOG, "shards", {**KEEP_FOREVER, "message.timestamp.type": "LogAppendTime", "max.message.bytes": str(FOUR_MIB)}),
     Topic(ALERTS, "shards", {**KEEP_FOREVER, "message.timestamp.type": "LogAppendTime"}),
     Topic(CALLS, "shards", {**KEEP_FOREVER}),
