@@ -52,14 +52,14 @@ def delta_per_lot(instrument: Any, value: int) -> int:
 @part
 def position_hash(account: int, instrument: int) -> Any:
     """Where the index begins to look for a position."""
-    return mix(np.uint64(0), np.uint64((account << 32) + instrument + 1))
+    return mix(np.uint64(0), np.uint64((int(account) << 32) + int(instrument) + 1))
 
 
 @part
 def find_position(state: State, account: int, instrument: int) -> int:
     """The slot of a position, or NONE."""
     index = state.book.slots
-    key = np.uint64((account << 32) + instrument + 1)
+    key = np.uint64((int(account) << 32) + int(instrument) + 1)
     mask = np.uint64(len(index) - 1)
     at = position_hash(account, instrument) & mask
     while index[at].key != 0:
@@ -72,7 +72,7 @@ def find_position(state: State, account: int, instrument: int) -> int:
 @part
 def index_position(index: NDArray[Any], account: int, instrument: int, slot: int) -> None:
     """Enter a new position into the index."""
-    key = np.uint64((account << 32) + instrument + 1)
+    key = np.uint64((int(account) << 32) + int(instrument) + 1)
     mask = np.uint64(len(index) - 1)
     at = position_hash(account, instrument) & mask
     while index[at].key != 0:

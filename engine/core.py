@@ -196,7 +196,7 @@ class MarginEngine:
             return True
         try:
             return msgspec.json.decode(entry.body, type=_Tag).kind in ("customer", "account")
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             return False
 
     def _action(self, body: msgspec.Raw) -> tuple[Code, int]:

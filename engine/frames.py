@@ -124,5 +124,5 @@ def decode_frame(data: bytes) -> Frame:
         if kind == FrameKind.GENESIS:
             return Frame(genesis=_genesis.decode(data[start:]), **header)
         return Frame(documents=_entries.decode(data[start:]), **header)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadFrame(f"frame of kind {FrameKind(kind).name}: {error}") from error

@@ -68,7 +68,7 @@ def test_a_small_day(tmp_path: Path) -> None:
     manifest = replay([day], tmp_path / "out", reference=[reference], shards=2, limits=LIMITS)
     assert manifest == json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["events"] == {"collateral": 1, "prices": 3, "reference": 7, "trades": 1}
-    assert manifest["rejects"] == {"duplicate": 1, "off_tick": 1, "out_of_range": 1, "unknown_account": 1}
+    assert manifest["rejects"] == {"bad_field": 1, "duplicate": 1, "off_tick": 1, "unknown_account": 1}
     assert manifest["superseded"] == 1
     assert manifest["messages"] == accounted(manifest) == 17
     assert (manifest["accounts"], manifest["by_status"]["OK"]) == (1, 1)
