@@ -98,7 +98,7 @@ def advance(state: State, kind: int, partition: int, offset: int, index: int) ->
 def is_ahead(state: State, ts_ns: int) -> bool:
     """Whether a time is further ahead of the log's than the limit."""
     now = state.now[0]
-    return now.clock_ns > 0 and ts_ns > now.clock_ns + now.ahead_ns  # type: ignore[no-any-return]
+    return bool(now.clock_ns > 0 and ts_ns > now.clock_ns + now.ahead_ns)
 
 
 @part
