@@ -19,10 +19,10 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._metadata import ClusterMetadata
 from confluent_kafka.cimpl import NewTopic
 
-from engine.frames import Frame, FrameKind, Genesis, decode_frame
+from engine.frames import MAX_FRAME_BYTES, Frame, FrameKind, Genesis, decode_frame
 from streams.settings import Settings, UserError
 from streams.snapshots import SnapshotStore
-from streams.topics import ALERTS, FOUR_MIB, LOG, TOPICS, Topic
+from streams.topics import ALERTS, LOG, TOPICS, Topic
 
 REQUEST_SECONDS: Final = 10.0
 FIRST_ANSWER_SECONDS: Final = 5.0
@@ -71,7 +71,7 @@ def producer_config(settings: Settings, **extra: Any) -> dict[str, Any]:
         "acks": "all",
         "linger.ms": 0,
         "message.timeout.ms": 0,
-        "message.max.bytes": FOUR_MIB,
+        "message.max.bytes": MAX_FRAME_BYTES,
         "queue.buffering.max.messages": 1_000_000,
         **_common(settings),
         **extra,

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from engine.events import TOPIC_OF
+from engine.frames import MAX_FRAME_BYTES
 
-FOUR_MIB: Final = 4 << 20
-INPUT: Final = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(FOUR_MIB)}  # over 1 MiB: a reject
+INPUT: Final = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(MAX_FRAME_BYTES)}  # over 1 MiB: a reject
 KEEP_FOREVER: Final = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
 
 
@@ -29,8 +29,10 @@ INPUTS: Final = tuple(TOPIC_OF.values())
 TOPICS: Final = (
     *(Topic(name, "inputs", INPUT) for name in INPUTS if name != REFERENCE),
     Topic(REFERENCE, 1, {**KEEP_FOREVER, **INPUT}),
-    Topic(LOG, "shards", {**KEEP_FOREVER, "message.timestamp.type": "LogAppendTime", "max.message.bytes": str(FOUR_MIB)}),
+    Topic(
+        LOG, "shards", {**KEEP_FOREVER, "message.timestamp.type": "LogAppendTime", "max.message.bytes": str(MAX_FRAME_BYTES)}
+    ),
     Topic(ALERTS, "shards", {**KEEP_FOREVER, "message.timestamp.type": "LogAppendTime"}),
     Topic(CALLS, "shards", {**KEEP_FOREVER}),
-    Topic(REJECTS, 1, {**KEEP_FOREVER, "max.message.bytes": str(FOUR_MIB)}),
+    Topic(REJECTS, 1, {**KEEP_FOREVER, "max.message.bytes": str(MAX_FRAME_BYTES)}),
 )

@@ -6,10 +6,11 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import ConfigResource, ResourceType
 
+from engine.frames import MAX_FRAME_BYTES
 from streams import kafka
 from streams.embedded import LOOPBACK, free_port
 from streams.settings import Settings, UserError
-from streams.topics import CALLS, FOUR_MIB, LOG, REJECTS, TOPICS
+from streams.topics import CALLS, LOG, REJECTS, TOPICS
 from tests.services import wait_until
 
 pytestmark = pytest.mark.services
@@ -75,7 +76,7 @@ def test_marks_tell_what_arrived(settings: Settings) -> None:
 def test_a_message_that_is_not_taken_ends_the_producers_work(settings: Settings) -> None:
     kafka.ensure_topics(settings)
     delivery = kafka.Delivery(Producer(kafka.producer_config(settings)))
-    delivery.send(REJECTS, 0, bytes(FOUR_MIB - 1000))
+    delivery.send(REJECTS, 0, bytes(MAX_FRAME_BYTES - 1000))
     assert delivery.wait(10)
     delivery.send(CALLS, 0, bytes(2 << 20))  # this topic takes 1 MiB
     with pytest.raises(UserError, match=r"Kafka did not take a message: .*; nothing after it is committed, start again"):

@@ -7,12 +7,13 @@ import pytest
 from confluent_kafka import Producer
 
 from engine.codes import Code
+from engine.frames import MAX_FRAME_BYTES
 from monitors.alerts import Origin, RejectMessage
 from streams import kafka
 from streams.rejects import MAX_RAW_BYTES, encode_reject, raw_bytes, read_rejects, resubmit
 from streams.sequence import RejectedEvent
 from streams.settings import ConfigError, Settings
-from streams.topics import FOUR_MIB, REJECTS
+from streams.topics import REJECTS
 
 
 def rejected(raw: bytes, offset: int = 5, code: Code = Code.BAD_FIELD) -> RejectedEvent:
@@ -45,7 +46,7 @@ def test_bytes_that_are_no_text_are_base64() -> None:
 @pytest.mark.parametrize("raw", [b"\x01" * (1 << 20), b"x" * (1 << 20), b"\xff" * (2 << 20)])
 def test_large_bytes_fit_into_a_message(raw: bytes) -> None:
     assert raw_bytes(decoded(raw)) == raw
-    assert len(encode_reject(rejected(raw))[1]) < FOUR_MIB
+    assert len(encode_reject(rejected(raw))[1]) < MAX_FRAME_BYTES
 
 
 def test_what_would_not_fit_is_left_to_the_input() -> None:
