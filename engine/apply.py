@@ -5,17 +5,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.arithmetic import INT64_MAX, half_even_product, kernel, part
+from engine.arithmetic import INT64_MAX, half_even_product, kernel, part, quotient
 from engine.book import fill, find_position, inverse_value, is_full, position_hash, replace, trade_value
 from engine.codes import Code
 from engine.events import Flag, Kind
 from engine.prefetch import prefetch
-from engine.state import NONE, VALUE_DIRTY, State, find
+from engine.state import AHEAD, BUCKET, NONE, RING, VALUE_DIRTY, State, find, set_flags
 
 SUPERSEDED: Final = 254
 REDELIVERED: Final = 255
 MAX_HOLDING: Final = 1 << 62
-BLOCK: Final = 32  # records whose memory is asked for together
 
 _TRADE = int(Kind.TRADE)
 _PRICE = int(Kind.PRICE)
@@ -51,14 +50,28 @@ _FULL_ORIGINS = int(Code.FULL_ORIGINS)
 @part
 def is_remembered(state: State, key: int) -> bool:
     """Whether an event with this id key was applied, as far back as the two generations reach."""
-    mask = np.uint64(state.ids.shape[1] - 1)
+    mask = np.uint64(len(state.ids) - 1)
     for generation in range(2):
         at = np.uint64(key) & mask
-        while state.ids[generation, at] != 0:
-            if state.ids[generation, at] == key:
+        while True:
+            held = state.ids[at, generation]
+            if (held[0] == key) | (held[1] == key) | (held[2] == key) | (held[3] == key):
                 return True
+            if held[3] == 0:
+                break
             at = (at + np.uint64(1)) & mask
     return False
+
+
+@part
+def put_id(ids: NDArray[np.uint64], generation: int, key: int) -> None:
+    """Put an id that is not there into a generation, behind the others of its bucket."""
+    mask = np.uint64(len(ids) - 1)
+    at = np.uint64(key) & mask
+    while ids[at, generation, BUCKET - 1] != 0:
+        at = (at + np.uint64(1)) & mask
+    held = ids[at, generation]
+    held[int(held[0] != 0) + int(held[1] != 0) + int(held[2] != 0)] = key
 
 
 @part
@@ -67,18 +80,14 @@ def remember(state: State, key: int, ts_ns: int) -> None:
     now = state.now[0]
     if now.ids >= now.max_ids:
         now.generation = 1 - now.generation
-        state.ids[now.generation, :] = 0
+        state.ids[:, now.generation] = 0
         now.previous_ids_from_ns = now.ids_from_ns
         now.ids = 0
     if now.ids == 0:
         now.ids_from_ns = ts_ns
     now.ids_from_ns = min(now.ids_from_ns, ts_ns)
     now.ids += 1
-    mask = np.uint64(state.ids.shape[1] - 1)
-    at = np.uint64(key) & mask
-    while state.ids[now.generation, at] != 0:
-        at = (at + np.uint64(1)) & mask
-    state.ids[now.generation, at] = key
+    put_id(state.ids, now.generation, key)
 
 
 @part
@@ -115,18 +124,17 @@ def _tradable_code(state: State, instrument: int, ts_ns: int) -> int:
 
 
 @part
-def _trade(state: State, record: Any) -> int:
-    account = find(state.account_keys, record.account)
+def _trade(state: State, record: Any, account: int, instrument: int, slot: int) -> int:
+    """slot: the position, or NONE where there was none some records before."""
     if account == NONE:
         return _UNKNOWN_ACCOUNT
-    instrument = find(state.instrument_keys, record.instrument)
     if instrument == NONE:
         return _UNKNOWN_INSTRUMENT
     code = _tradable_code(state, instrument, record.ts_ns)
     if code != _OK:
         return code
     row = state.instruments[instrument]
-    lots, ticks = record.quantity // row.lot, record.price // row.tick
+    lots, ticks = quotient(record.quantity, row.lot), quotient(record.price, row.tick)
     if lots * row.lot != record.quantity:
         return _OFF_LOT
     if ticks * row.tick != record.price:
@@ -135,7 +143,8 @@ def _trade(state: State, record: Any) -> int:
         return _OUT_OF_BAND
     if is_remembered(state, record.id):
         return _DUPLICATE
-    slot = find_position(state, account, instrument)
+    if slot == NONE:
+        slot = find_position(state, account, instrument)
     if slot != NONE:
         as_of = state.book.position[slot].as_of_ns
         if as_of != 0 and record.ts_ns <= as_of:
@@ -268,7 +277,7 @@ def _collateral(state: State, record: Any) -> int:
     if abs(total) >= MAX_HOLDING:
         return _POSITION_RANGE
     state.accounts.holding[asset, account] = total
-    state.accounts.flags[account] |= VALUE_DIRTY
+    set_flags(state.accounts, account, VALUE_DIRTY)
     remember(state, record.id, record.ts_ns)
     return _OK
 
@@ -291,38 +300,53 @@ def _statement(state: State, record: Any) -> int:
 
 
 @part
-def _fetch(state: State, records: NDArray[Any], first: int, stop: int) -> None:
-    """Ask for the memory that trades among these records will touch, so that their waiting overlaps."""
-    book, accounts = state.book, state.accounts
-    ids = np.uint64(state.ids.shape[1] - 1)
-    slots = np.uint64(len(book.slots) - 1)
-    for i in range(first, stop):
-        record = records[i]
-        account = find(state.account_keys, record.account)
-        instrument = find(state.instrument_keys, record.instrument)
-        if record.kind != _TRADE or account == NONE or instrument == NONE:
-            continue
-        row = state.instruments[instrument]
-        prefetch(book.slots, position_hash(account, instrument) & slots)
-        prefetch(state.ids[0], np.uint64(record.id) & ids)
-        prefetch(state.ids[1], np.uint64(record.id) & ids)
-        prefetch(accounts.flags, account)
-        prefetch(accounts.value[row.currency], account)
-        prefetch(accounts.book[row.currency], account)
-        if row.dv01_factor != NONE:
-            prefetch(accounts.exposure[row.dv01_factor], account)
-        if row.delta_factor != NONE:
-            prefetch(accounts.exposure[row.delta_factor], account)
-    for i in range(first, stop):
-        record = records[i]
-        account = find(state.account_keys, record.account)
-        instrument = find(state.instrument_keys, record.instrument)
-        if record.kind != _TRADE or account == NONE or instrument == NONE:
-            continue
-        slot = find_position(state, account, instrument)
+def _look_up(state: State, records: NDArray[Any], i: int) -> None:
+    """Find a trade's account and instrument, and ask for the memory that it will touch but for its position."""
+    record, found, accounts = records[i], state.found[i & (RING - 1)], state.accounts
+    found[0] = found[1] = NONE
+    if record.kind != _TRADE:
+        return
+    account, instrument = find(state.account_keys, record.account), find(state.instrument_keys, record.instrument)
+    found[0], found[1] = account, instrument
+    prefetch(state.ids[:, 0, 0], np.uint64(record.id) & np.uint64(len(state.ids) - 1))
+    if account == NONE or instrument == NONE:
+        return
+    row = state.instruments[instrument]
+    prefetch(state.book.slots, position_hash(account, instrument) & np.uint64(len(state.book.slots) - 1))
+    prefetch(accounts.flags, account)
+    prefetch(accounts.value[row.currency], account)
+    prefetch(accounts.book[row.currency], account)
+    if row.dv01_factor != NONE:
+        prefetch(accounts.exposure[row.dv01_factor], account)
+    if row.delta_factor != NONE:
+        prefetch(accounts.exposure[row.delta_factor], account)
+
+
+@part
+def _reach(state: State, i: int) -> None:
+    """Find the position of a trade that was looked up, and ask for its memory."""
+    found = state.found[i & (RING - 1)]
+    found[2] = NONE
+    if found[0] != NONE and found[1] != NONE:
+        slot = find_position(state, found[0], found[1])
+        found[2] = slot
         if slot != NONE:
-            prefetch(book.position, slot)
-            prefetch(book.lots, slot)
+            prefetch(state.book.position, slot)
+            prefetch(state.book.lots, slot)
+
+
+@part
+def _apply_other(state: State, record: Any, kind: int) -> int:
+    """Apply a record that is neither a trade nor a clock."""
+    if kind == _PRICE:
+        return _price(state, record)
+    if kind == _COLLATERAL:
+        return _collateral(state, record)
+    if kind == _POSITION:
+        return _position(state, record)
+    if kind == _VOLATILITY:
+        return _volatility(state, record)
+    return _statement(state, record) if kind == _STATEMENT else _OK
 
 
 @kernel
@@ -332,11 +356,16 @@ def apply(state: State, records: NDArray[Any], first: int, results: NDArray[np.u
     results[i]: 0 applied, SUPERSEDED, REDELIVERED, or the Code of a reject; clocks are left to the caller. counts: (applied,
     superseded, redelivered and rejected, kind), added to.
     """
-    fetched = first
-    for i in range(first, len(records)):
-        if i == fetched:
-            fetched = min(i + BLOCK, len(records))
-            _fetch(state, records, i, fetched)
+    stop, mask = len(records), np.uint64(len(state.account_keys) - BUCKET)
+    for i in range(first - 3 * AHEAD, stop):
+        if i + 3 * AHEAD < stop:
+            prefetch(state.account_keys, np.uint64(records[i + 3 * AHEAD].account) & mask)
+        if first <= i + 2 * AHEAD < stop:
+            _look_up(state, records, i + 2 * AHEAD)
+        if first <= i + AHEAD < stop:
+            _reach(state, i + AHEAD)
+        if i < first:
+            continue
         record = records[i]
         kind = int(record.kind)
         if kind == 0:
@@ -344,17 +373,10 @@ def apply(state: State, records: NDArray[Any], first: int, results: NDArray[np.u
         code = advance(state, kind, record.partition, record.offset, record.index)
         if code == _OK:
             if kind == _TRADE:
-                code = _trade(state, record)
-            elif kind == _PRICE:
-                code = _price(state, record)
-            elif kind == _COLLATERAL:
-                code = _collateral(state, record)
-            elif kind == _POSITION:
-                code = _position(state, record)
-            elif kind == _VOLATILITY:
-                code = _volatility(state, record)
-            elif kind == _STATEMENT:
-                code = _statement(state, record)
+                found = state.found[i & (RING - 1)]
+                code = _trade(state, record, found[0], found[1], found[2])
+            else:
+                code = _apply_other(state, record, kind)
         results[i] = code
         counts[0 if code == _OK else 1 if code == SUPERSEDED else 2 if code == REDELIVERED else 3, kind] += 1
-    return len(records)
+    return stop

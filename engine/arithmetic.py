@@ -5,6 +5,7 @@ arithmetic gives exactly (modulo 2^64) because the estimate is off by less than 
 fits int64 and that 0 < divisor < 2^53.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, Final, TypeVar, cast
 
@@ -79,9 +80,9 @@ else:
     @part
     def mul_div_floor(a: int, b: int, divisor: int) -> int:
         """floor(a * b / divisor), exactly."""
-        quotient = int(float(a) * float(b) / float(divisor))
+        quotient = math.floor(float(a) * float(b) / float(divisor))
         remainder = a * b - quotient * divisor
-        return quotient + remainder // divisor
+        return quotient if 0 <= remainder < divisor else quotient + remainder // divisor
 
     @part
     def mix(state: Any, value: Any) -> Any:
@@ -107,6 +108,13 @@ else:
 
 
 @part
+def quotient(a: int, b: int) -> int:
+    """floor(a / b) of int64, b above 0; at the cost of a division in floating point where it is whole."""
+    estimate = int(float(a) / float(b))
+    return estimate if estimate * int(b) == a else a // b
+
+
+@part
 def fits(a: int, b: int, divisor: int) -> bool:
     """Whether a * b / divisor (> 0) surely is an int64."""
     return abs(float(a) * float(b) / float(divisor)) < SURELY_FITS
@@ -115,7 +123,7 @@ def fits(a: int, b: int, divisor: int) -> bool:
 @part
 def mul_div_up(a: int, b: int, divisor: int) -> int:
     """a * b / divisor, none of them negative, rounded up, exactly; LIMIT where it is not below that."""
-    if not fits(a, b, divisor):
+    if not fits(-a, b, divisor):  # estimated once for both
         return LIMIT
     return min(-mul_div_floor(-a, b, divisor), LIMIT)
 

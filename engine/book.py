@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from engine.arithmetic import INT64_MAX, SURELY_FITS, half_even_product, mix, mul_div_floor, part
 from engine.codes import Code
 from engine.report import Quality
-from engine.state import CHUNK, NONE, POSITIONS_DIRTY, VALUE_DIRTY, State
+from engine.requirement import follow_position
+from engine.state import CHUNK, MARGIN_DUE, NONE, POSITIONS_DIRTY, VALUE_DIRTY, State, enter, look_up, set_flags
 
 MAX_REALIZED = 1 << 61
 MAX_SUM = 1 << 62
@@ -50,35 +51,27 @@ def delta_per_lot(instrument: Any, value: int) -> int:
 
 
 @part
+def position_key(account: int, instrument: int) -> Any:
+    """What the index knows a position by."""
+    return np.uint64((int(account) << 32) + int(instrument) + 1)
+
+
+@part
 def position_hash(account: int, instrument: int) -> Any:
     """Where the index begins to look for a position."""
-    return mix(np.uint64(0), np.uint64((int(account) << 32) + int(instrument) + 1))
+    return mix(np.uint64(0), position_key(account, instrument))
 
 
 @part
 def find_position(state: State, account: int, instrument: int) -> int:
     """The slot of a position, or NONE."""
-    index = state.book.slots
-    key = np.uint64((int(account) << 32) + int(instrument) + 1)
-    mask = np.uint64(len(index) - 1)
-    at = position_hash(account, instrument) & mask
-    while index[at].key != 0:
-        if index[at].key == key:
-            return int(index[at].slot)
-        at = (at + np.uint64(1)) & mask
-    return NONE
+    return look_up(state.book.slots, position_key(account, instrument), position_hash(account, instrument))
 
 
 @part
 def index_position(index: NDArray[Any], account: int, instrument: int, slot: int) -> None:
     """Enter a new position into the index."""
-    key = np.uint64((int(account) << 32) + int(instrument) + 1)
-    mask = np.uint64(len(index) - 1)
-    at = position_hash(account, instrument) & mask
-    while index[at].key != 0:
-        at = (at + np.uint64(1)) & mask
-    index[at].key = key
-    index[at].slot = slot
+    enter(index, position_key(account, instrument), position_hash(account, instrument), slot)
 
 
 @part
@@ -106,7 +99,7 @@ def open_position(state: State, account: int, instrument: int) -> int:
     row.last_used += 1
     now.positions += 1
     book.account[slot] = account
-    book.position[slot].next = state.accounts.first_position[account]
+    book.next[slot] = state.accounts.first_position[account]
     state.accounts.first_position[account] = slot
     index_position(book.slots, account, instrument, slot)
     return int(slot)
@@ -137,7 +130,7 @@ def exposures_leave(state: State, account: int, row: Any, lots: int) -> bool:
 
 @part
 def change_exposures(state: State, account: int, row: Any, before: int, after: int) -> None:
-    """Let the account's net exposures and quality counters follow a position from `before` to `after` lots."""
+    """Let the account's net exposures, requirement and quality counters follow a position from `before` to `after` lots."""
     accounts, lots = state.accounts, after - before
     accounts.value[row.currency, account] += lots * row.lot_value
     if row.dv01_factor != NONE:
@@ -147,16 +140,19 @@ def change_exposures(state: State, account: int, row: Any, before: int, after: i
     count = int(after != 0) - int(before != 0)
     if count != 0:
         count_quality(state, account, row.quality, count)
-    accounts.flags[account] |= POSITIONS_DIRTY | VALUE_DIRTY
+    flags = POSITIONS_DIRTY | VALUE_DIRTY
+    if accounts.flags[account] & MARGIN_DUE == 0 and not follow_position(state, account, row, before, after):
+        flags |= MARGIN_DUE
+    set_flags(accounts, account, flags)
 
 
 @part
 def count_quality(state: State, account: int, quality: int, count: int) -> None:
     """Add to the number of the account's held positions whose instrument has this quality."""
     if quality == _STALE:
-        state.accounts.stale[account] += count
+        state.accounts.figures[account].stale += count
     elif quality == _UNPRICED:
-        state.accounts.unpriced[account] += count
+        state.accounts.figures[account].unpriced += count
 
 
 @part
@@ -172,7 +168,7 @@ def fill(state: State, account: int, instrument: int, slot: int, lots: int, valu
     held, cost, realized = 0, 0, 0
     if slot != NONE:
         position = book.position[slot]
-        held, cost, realized = book.lots[slot], position.cost, position.realized
+        held, cost, realized = int(book.lots[slot]), position.cost, position.realized
     after = held + lots
     if abs(after) > row.max_lots or abs(lots) > max(row.max_lots, abs(held)) + row.max_lots:
         return _POSITION_RANGE
@@ -210,7 +206,7 @@ def replace(state: State, account: int, instrument: int, slot: int, lots: int, c
         return _FULL_POSITIONS
     held, net = 0, 0
     if slot != NONE:
-        held, net = book.lots[slot], book.position[slot].cost - book.position[slot].realized
+        held, net = int(book.lots[slot]), book.position[slot].cost - book.position[slot].realized
     if abs(lots) > row.max_lots or abs(cost) >= MAX_REALIZED:
         return _POSITION_RANGE
     total = state.accounts.book[row.currency, account] + cost - net

@@ -118,29 +118,29 @@ class MarginEngine:
 
     def _check_ranges(self, frame: Frame) -> None:
         covered = self._state.covered
-        for row in frame.ranges:
-            if row["kind"] >= KINDS or row["partition"] >= covered.shape[1]:
-                raise LogMismatch(f"shard {self.shard}: range of kind {row['kind']}, partition {row['partition']}")
-            at = covered[row["kind"], row["partition"]]
-            if at >= 0 and row["start"] > at:
+        for kind, partition, start, _ in frame.ranges.tolist():
+            if kind >= KINDS or partition >= covered.shape[1]:
+                raise LogMismatch(f"shard {self.shard}: range of kind {kind}, partition {partition}")
+            at = covered.item(kind, partition)
+            if 0 <= at < start:
                 raise Hole(
-                    f"shard {self.shard}: {Kind(int(row['kind'])).name} partition {row['partition']} is covered up to {at}, "
-                    f"the batch begins at {row['start']}"
+                    f"shard {self.shard}: {Kind(kind).name} partition {partition} is covered up to {at}, "
+                    f"the batch begins at {start}"
                 )
 
     def _cover(self, frame: Frame) -> None:
         state = self._state
-        for row in frame.ranges:
-            origin = int(row["kind"]), int(row["partition"])
-            stop = int(row["stop"])
-            state.covered[origin] = max(state.covered[origin], stop)
-            if stop - 1 >= state.watermark_offset[origin]:
+        for kind, partition, _, stop in frame.ranges.tolist():
+            origin = kind, partition
+            if stop > state.covered.item(origin):
+                state.covered[origin] = stop
+            if stop > state.watermark_offset.item(origin):
                 state.watermark_offset[origin], state.watermark_index[origin] = stop - 1, LAST_INDEX
 
     def _records(self, records: NDArray[np.void], report: Report) -> None:
         state, results, counts = self._state, np.zeros(len(records), np.uint8), np.zeros((4, KINDS), np.int64)
-        at = 0
-        while (at := apply(state, rows(records), at, results, counts)) < len(records):
+        at, table = 0, rows(records)
+        while (at := apply(state, table, at, results, counts)) < len(records):
             self._clock(int(records[at]["ts_ns"]), report)
             counts[0, Kind.CLOCK] += 1
             at += 1
@@ -155,7 +155,8 @@ class MarginEngine:
         log.definitions.bind_rules(max(ts_ns, self.clock_ns))
         count = run_clock(log.state, ts_ns, log.changes)
         if count:
-            report.changes = np.concatenate([report.changes, log.changes[:count]])
+            changes = log.changes[:count]
+            report.changes = np.concatenate([report.changes, changes]) if len(report.changes) else changes.copy()
 
     def _reject(self, records: NDArray[np.void], results: NDArray[np.uint8], report: Report) -> None:
         for i in np.flatnonzero((results != 0) & (results < SUPERSEDED)):
@@ -274,9 +275,9 @@ class MarginEngine:
 
     def figures(self, slots: NDArray[np.int32]) -> NDArray[np.void]:
         """FIGURES of these accounts, in their order."""
-        accounts, rows = self._state.accounts, np.empty(len(slots), FIGURES)
+        accounts, rows = self._state.accounts.figures[slots], np.empty(len(slots), FIGURES)
         for name in FIGURES.names or ():
-            rows[name] = getattr(accounts, name)[slots]
+            rows[name] = accounts[name]
         return rows
 
     def take_touched(self) -> NDArray[np.int32]:

@@ -27,7 +27,7 @@ from engine.numbers import INT64_MAX, divide_half_even, scaled, time_ns
 from engine.report import Quality
 from engine.revalue import WEEK_NS, add_exposure
 from engine.rules import Binding, bind, check_rule
-from engine.state import MAX_SESSIONS, NONE, VALUE_DIRTY, State, find, insert
+from engine.state import MAX_SESSIONS, NONE, VALUE_DIRTY, State, find, insert, set_flags
 
 BASE: Final = "USD"
 DELTA_ONE: Final = 10**10
@@ -175,10 +175,10 @@ class Definitions:
         )
         insert(self.state.account_keys, _u64(key), slot)
         accounts.key[slot] = key
-        accounts.asset[slot] = asset
+        accounts.figures["asset"][slot] = asset
         accounts.phase_ns[slot] = key % int(now["spread_ns"])
         accounts.first_position[slot] = NONE
-        accounts.flags[slot] = VALUE_DIRTY
+        set_flags(accounts, slot, VALUE_DIRTY)
         now["accounts"] = slot + 1
         self.account_ids.append(document.id)
         self.account_pools.append(self.pool_ids.index(document.pool))
@@ -193,7 +193,8 @@ class Definitions:
             slot = self.asset_slot(document.id)
             self.state.assets[slot]["haircut"] = haircut
             held = self.state.accounts.holding[slot] != 0
-            self.state.accounts.flags[held] |= VALUE_DIRTY
+            self.state.accounts.flags[: len(held)][held] |= VALUE_DIRTY
+            self.state.accounts.changed[:] = 1
             return
         own = document.currency == document.id
         _refuse_unless(own == (document.id == BASE), f"{BASE} and only {BASE} is an asset of its own currency")

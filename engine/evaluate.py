@@ -2,12 +2,16 @@
 
 from typing import Any
 
+import numpy as np
+
 from engine.arithmetic import E6, E9, E12, LIMIT, fits, kernel, mul_div_floor, part
 from engine.book import MAX_SUM
-from engine.margin import account_requirement, rebuild_rates
+from engine.margin import rebuild_rates
+from engine.prefetch import prefetch
 from engine.report import ChangeKind, Quality, Status
+from engine.requirement import account_requirement, require_anew
 from engine.revalue import revalue_assets, revalue_instruments
-from engine.state import MARGIN_DUE, POSITIONS_DIRTY, VALUE_DIRTY, State
+from engine.state import BLOCK, LINE, MARGIN_DUE, NONE, POSITIONS_DIRTY, VALUE_DIRTY, State
 
 _OK, _WATCH, _CALL, _DEBIT = int(Status.OK), int(Status.WATCH), int(Status.CALL), int(Status.DEBIT)
 _FRESH, _STALE, _UNPRICED = int(Quality.FRESH), int(Quality.STALE), int(Quality.UNPRICED)
@@ -17,20 +21,21 @@ _STATUS, _QUALITY = int(ChangeKind.STATUS), int(ChangeKind.QUALITY)
 @part
 def account_quality(state: State, account: int) -> int:
     """The worst quality among the inputs of an account: instruments it holds, assets it holds or owes, its own currency."""
-    accounts, own = state.accounts, state.accounts.asset[account]
-    if accounts.unpriced[account] > 0 or state.assets[own].rate <= 0:
+    accounts, row = state.accounts, state.accounts.figures[account]
+    own = row.asset
+    if row.unpriced > 0 or state.assets[own].rate <= 0:
         return _UNPRICED
-    quality = _STALE if accounts.stale[account] > 0 else _FRESH
+    quality = _STALE if row.stale > 0 else _FRESH
     for j in range(state.now[0].assets):
-        row = state.assets[j]
+        asset = state.assets[j]
         used = accounts.holding[j, account] != 0 or own == j
-        if row.currency_slot != -1:
-            value, book = accounts.value[row.currency_slot, account], accounts.book[row.currency_slot, account]
+        if asset.currency_slot != -1:
+            value, book = accounts.value[asset.currency_slot, account], accounts.book[asset.currency_slot, account]
             used = used or value != 0 or book != 0
             if abs(value) >= MAX_SUM or abs(book) >= MAX_SUM or abs(value - book) >= MAX_SUM:
                 return _UNPRICED
         if used:
-            quality = max(quality, int(row.quality))
+            quality = max(quality, int(asset.quality))
     return quality
 
 
@@ -40,7 +45,7 @@ def account_equity(state: State, account: int) -> int:
 
     LIMIT where it, or what it consists of, is not below that.
     """
-    accounts, into = state.accounts, state.accounts.asset[account]
+    accounts, into = state.accounts, state.accounts.figures[account].asset
     total = 0
     for j in range(state.now[0].assets):
         row = state.assets[j]
@@ -71,12 +76,11 @@ def classify(equity: int, initial: int, maintenance: int) -> int:
 
 @part
 def _change(state: State, changes: Any, at: int, account: int, kind: int, before: int, after: int) -> int:
-    state.accounts.change[account] += 1
-    row = changes[at]
+    row, figures = changes[at], state.accounts.figures[account]
+    figures.change += 1
     row.account, row.kind, row.before, row.after = account, kind, before, after
-    accounts = state.accounts
-    row.change, row.amount, row.equity = accounts.change[account], accounts.call[account], accounts.equity[account]
-    row.initial, row.maintenance = accounts.initial[account], accounts.maintenance[account]
+    row.change, row.amount, row.equity = figures.change, figures.call, figures.equity
+    row.initial, row.maintenance = figures.initial, figures.maintenance
     row.ts_ns = state.now[0].clock_ns
     return at + 1
 
@@ -84,27 +88,26 @@ def _change(state: State, changes: Any, at: int, account: int, kind: int, before
 @part
 def _figures(state: State, account: int, margins: bool) -> bool:
     """Requirement (if it is due) and equity with what follows from them; False, and nothing changed, where not exact."""
-    accounts = state.accounts
-    initial, maintenance = accounts.initial[account], accounts.maintenance[account]
+    row = state.accounts.figures[account]
+    initial, maintenance = row.initial, row.maintenance
     if margins:
-        initial, maintenance = account_requirement(state, account)
-    equity, rate = account_equity(state, account), state.assets[accounts.asset[account]].rate
+        initial, maintenance = account_requirement(state, account, 0), account_requirement(state, account, 1)
+    equity, rate = account_equity(state, account), state.assets[row.asset].rate
     if max(initial, maintenance, abs(equity)) >= LIMIT or not fits(equity - initial, rate, E12):
         return False
     excess_usd = mul_div_floor(equity - initial, rate, E12)
     if abs(excess_usd) >= LIMIT or abs(equity - initial) >= LIMIT:
         return False
-    accounts.initial[account], accounts.maintenance[account], accounts.equity[account] = initial, maintenance, equity
-    accounts.call[account] = initial - equity if equity < maintenance else 0
-    accounts.excess_usd[account] = excess_usd
+    row.initial, row.maintenance, row.equity, row.excess_usd = initial, maintenance, equity, excess_usd
+    row.call = initial - equity if equity < maintenance else 0
     return True
 
 
 @part
 def _evaluate(state: State, account: int, margins: bool, changes: Any, at: int) -> int:
     """Figures, status and quality of one account; while UNPRICED the first two stay. Returns the next change's place."""
-    accounts = state.accounts
-    before, held = int(accounts.status[account]), int(accounts.quality[account])
+    accounts, row = state.accounts, state.accounts.figures[account]
+    before, held = int(row.status), int(row.quality)
     quality = account_quality(state, account)
     if quality != _UNPRICED and not _figures(state, account, margins):
         quality = _UNPRICED
@@ -112,14 +115,57 @@ def _evaluate(state: State, account: int, margins: bool, changes: Any, at: int) 
         accounts.flags[account] &= POSITIONS_DIRTY | MARGIN_DUE
     else:
         accounts.flags[account] &= 0 if margins else MARGIN_DUE
-        status = classify(accounts.equity[account], accounts.initial[account], accounts.maintenance[account])
+        status = classify(row.equity, row.initial, row.maintenance)
         if status != before:
-            accounts.status[account] = status
+            row.status = status
             at = _change(state, changes, at, account, _STATUS, before, status)
+    if accounts.flags[account] != 0:
+        accounts.changed[account // LINE] = 1
     if quality != held:
-        accounts.quality[account] = quality
+        row.quality = quality
         at = _change(state, changes, at, account, _QUALITY, held, quality)
     accounts.touched[account] = 1
+    return at
+
+
+@part
+def _pick(state: State, account: int, into_ns: int, passed_ns: int, count: int) -> int:
+    """Put an account whose flags say so among the picked ones, and ask for its memory; returns their number."""
+    now, accounts, picked = state.now[0], state.accounts, state.picked
+    flags = int(accounts.flags[account])
+    margins = flags & POSITIONS_DIRTY != 0
+    if not margins and flags & MARGIN_DUE != 0:
+        since = into_ns - accounts.phase_ns[account]
+        margins = since + (now.spread_ns if since < 0 else 0) < passed_ns
+    if not margins and flags & VALUE_DIRTY == 0:
+        accounts.changed[account // LINE] = 1
+        return count
+    picked[0, count], picked[1, count], picked[2, count] = account, int(margins), NONE
+    prefetch(accounts.figures, account)
+    prefetch(accounts.touched, account)
+    for j in range(now.assets):
+        prefetch(accounts.holding[j], account)
+    for c in range(now.currencies):
+        prefetch(accounts.value[c], account)
+        prefetch(accounts.book[c], account)
+    return count + 1
+
+
+@part
+def _evaluate_picked(state: State, count: int, changes: Any, at: int) -> int:
+    """Requirements of the picked accounts that are due, side by side, then all their figures."""
+    accounts, book, picked = state.accounts, state.book, state.picked
+    for i in range(count):
+        account = picked[0, i]
+        if picked[1, i] and accounts.flags[account] & MARGIN_DUE != 0 and accounts.figures[account].unpriced == 0:
+            slot = accounts.first_position[account]
+            picked[2, i] = slot
+            if slot != NONE:
+                prefetch(book.lots, slot)
+                prefetch(book.next, slot)
+    require_anew(state, picked, count)
+    for i in range(count):
+        at = _evaluate(state, picked[0, i], picked[1, i] != 0, changes, at)
     return at
 
 
@@ -130,22 +176,25 @@ def evaluate_accounts(state: State, passed_ns: int, changes: Any) -> int:
     passed_ns: since the clock before. An account is margined at once when its positions changed, else at the first clock
     past its own phase. changes: CHANGE rows, two per account at most.
     """
-    now, accounts = state.now[0], state.accounts
-    window = now.spread_ns
-    into = now.clock_ns % window
-    at = 0
-    for account in range(now.accounts):
-        flags = int(accounts.flags[account])
-        if flags == 0:
+    accounts, into_ns = state.accounts, state.now[0].clock_ns % state.now[0].spread_ns
+    blocks, words = accounts.changed.view(np.uint64), accounts.flags.view(np.uint64)
+    at = count = 0
+    for eight in range(len(blocks)):
+        if blocks[eight] == 0:
             continue
-        since = into - accounts.phase_ns[account]
-        if since < 0:
-            since += window
-        margins = flags & POSITIONS_DIRTY != 0 or (flags & MARGIN_DUE != 0 and since < passed_ns)
-        if not margins and flags & VALUE_DIRTY == 0:
-            continue
-        at = _evaluate(state, account, margins, changes, at)
-    return at
+        for block in range(8 * eight, 8 * eight + 8):
+            if accounts.changed[block] == 0:
+                continue
+            accounts.changed[block] = 0
+            for word in range(8 * block, 8 * block + 8):
+                if words[word] != 0:
+                    for account in range(8 * word, 8 * word + 8):
+                        if accounts.flags[account] != 0:
+                            count = _pick(state, account, into_ns, passed_ns, count)
+            if count >= BLOCK:
+                at = _evaluate_picked(state, count, changes, at)
+                count = 0
+    return _evaluate_picked(state, count, changes, at)
 
 
 @kernel

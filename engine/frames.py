@@ -82,6 +82,7 @@ class Frame:
     genesis: Genesis | None = None
 
 
+_KINDS: Final = frozenset(int(kind) for kind in FrameKind)
 _entries: Final = msgspec.json.Decoder(list[Entry])
 _genesis: Final = msgspec.json.Decoder(Genesis)
 _encode: Final = msgspec.json.Encoder().encode
@@ -110,7 +111,7 @@ def decode_frame(data: bytes) -> Frame:
     if version != FORMAT:
         raise BadFrame(f"frame format {version}; this program reads format {FORMAT}")
     start = _HEADER.size + ranges * RANGE.itemsize
-    if len(data) < start or kind not in set(FrameKind):
+    if len(data) < start or kind not in _KINDS:
         raise BadFrame(f"frame of kind {kind} is cut short")
     header = {
         "kind": FrameKind(kind), "shard": shard, "shards": shards, "log_id": log_id, "writer": writer, "number": number,

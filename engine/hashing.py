@@ -12,14 +12,13 @@ _SEED = np.uint64(0x5EED)
 
 @part
 def _account_hash(state: State, account: int) -> Any:
-    accounts, book = state.accounts, state.book
+    accounts, book, figures = state.accounts, state.book, state.accounts.figures[account]
     h = mix(_SEED, accounts.key[account])
     for value in (
-        accounts.equity[account], accounts.initial[account], accounts.maintenance[account], accounts.call[account],
-        accounts.excess_usd[account], accounts.change[account],
+        figures.equity, figures.initial, figures.maintenance, figures.call, figures.excess_usd, figures.change,
     ):  # fmt: skip
         h = mix(h, value)
-    h = mix(h, (int(accounts.status[account]) << 16) + (int(accounts.quality[account]) << 8) + int(accounts.flags[account]))
+    h = mix(h, (int(figures.status) << 16) + (int(figures.quality) << 8) + int(accounts.flags[account]))
     parts = np.uint64(0)
     for j in range(state.now[0].assets):
         if accounts.holding[j, account] != 0:
@@ -37,7 +36,7 @@ def _account_hash(state: State, account: int) -> Any:
         p = mix(_SEED, state.instruments[book.chunk_instrument[slot // CHUNK]].key)
         p = mix(mix(mix(p, book.lots[slot]), row.cost), row.realized)
         parts = wrapping_add(parts, mix(mix(p, row.as_of_ns), row.last_trade_ns))
-        slot = row.next
+        slot = book.next[slot]
     return mix(h, parts)
 
 
@@ -81,9 +80,9 @@ def origins_digest(state: State) -> Any:
             h = mix(mix(_SEED, kind), partition)
             h = mix(mix(h, state.watermark_offset[kind, partition]), state.watermark_index[kind, partition])
             total = wrapping_add(total, mix(h, state.covered[kind, partition]))
-    for generation in range(2):
-        for at in range(state.ids.shape[1]):
-            key = state.ids[generation, at]
-            if key != 0:
-                total = wrapping_add(total, mix(mix(_SEED, key), int(generation == now.generation)))
+    for at in range(len(state.ids)):
+        for generation in range(2):
+            for key in state.ids[at, generation]:
+                if key != 0:
+                    total = wrapping_add(total, mix(mix(_SEED, key), int(generation == now.generation)))
     return mix(total, now.ids)

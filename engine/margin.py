@@ -1,11 +1,11 @@
-"""Margin rates per lot, built from marks and volatilities, and the requirement of an account's positions."""
+"""Margin rates per lot, built from marks and volatilities."""
 
 from typing import Any
 
 from engine.apply import find_volatility
-from engine.arithmetic import E6, E9, LIMIT, add_up, kernel, mul_div_up, part
+from engine.arithmetic import E9, kernel, mul_div_up, part
 from engine.report import Quality
-from engine.state import CHUNK, FLAT, MARGIN_DUE, MAX_TIERS, NO_RULE, NONE, TIERED, VOLATILITY, State
+from engine.state import CHUNK, FLAT, MARGIN_DUE, NONE, VOLATILITY, State, set_flags
 
 BPS = 10_000
 _UNPRICED = int(Quality.UNPRICED)
@@ -41,14 +41,14 @@ def _build(row: Any, volatility: int, basis_points: int, clock_ns: int) -> None:
 @part
 def _mark_due(state: State, instrument: int) -> None:
     """Every holder of a rebuilt instrument is to be margined again at its own phase."""
-    book, row, flags = state.book, state.instruments[instrument], state.accounts.flags
+    book, row = state.book, state.instruments[instrument]
     chunk = row.first_chunk
     while chunk != NONE:
         first = chunk * CHUNK
         used = row.last_used if chunk == row.last_chunk else CHUNK
         for slot in range(first, first + used):
             if book.lots[slot] != 0:
-                flags[book.account[slot]] |= MARGIN_DUE
+                set_flags(state.accounts, book.account[slot], MARGIN_DUE)
         chunk = book.chunk_next[chunk]
 
 
@@ -74,63 +74,3 @@ def rebuild_rates(state: State) -> None:
         ):
             _build(row, volatility, basis_points, now.clock_ns)
             _mark_due(state, i)
-
-
-@part
-def _tiered(tiers: Any, notional: int, initial: bool) -> int:
-    """The requirement of a notional (minor units): each part between two tiers at its own rate, each rounded up."""
-    total = 0
-    for t in range(MAX_TIERS):
-        above = tiers[t].above
-        if t > 0 and above == 0:
-            break
-        upper = notional
-        if t + 1 < MAX_TIERS and tiers[t + 1].above != 0:
-            upper = min(notional, tiers[t + 1].above)
-        if upper > above:
-            rate = tiers[t].initial if initial else tiers[t].maintenance
-            total = add_up(total, mul_div_up(upper - above, rate, E9))
-    return total
-
-
-@part
-def position_requirement(state: State, row: Any, lots: int, initial: bool) -> int:
-    """Minor units of the instrument's currency that a position of so many lots requires, rounded up."""
-    if row.model == NO_RULE:
-        return 0
-    if row.model == TIERED:
-        notional = mul_div_up(abs(lots), row.built_value, E6)
-        return LIMIT if notional >= LIMIT else _tiered(state.tiers[row.tiers], notional, initial)
-    rate = row.initial_rate if initial else row.maintenance_rate
-    return LIMIT if rate >= LIMIT else mul_div_up(abs(lots), rate, E6)
-
-
-@part
-def convert_up(state: State, amount: int, asset: int, into: int) -> int:
-    """An amount of one currency in another's minor units, rounded up."""
-    if asset == into:
-        return amount
-    return mul_div_up(amount, state.assets[asset].rate, state.assets[into].rate)
-
-
-@part
-def account_requirement(state: State, account: int) -> tuple[int, int]:
-    """Initial and maintenance of an account: positions summed per currency, then converted; LIMIT where not below that."""
-    book, accounts, sums = state.book, state.accounts, state.sums
-    for c in range(state.now[0].currencies):
-        sums[0, c] = sums[1, c] = 0
-    slot = accounts.first_position[account]
-    while slot != NONE:
-        lots = book.lots[slot]
-        if lots != 0:
-            row = state.instruments[book.chunk_instrument[slot // CHUNK]]
-            sums[0, row.currency] = add_up(sums[0, row.currency], position_requirement(state, row, lots, True))
-            sums[1, row.currency] = add_up(sums[1, row.currency], position_requirement(state, row, lots, False))
-        slot = book.position[slot].next
-    initial, maintenance, into = 0, 0, accounts.asset[account]
-    for c in range(state.now[0].currencies):
-        if sums[0, c] != 0:
-            initial = add_up(initial, convert_up(state, sums[0, c], state.currencies[c], into))
-        if sums[1, c] != 0:
-            maintenance = add_up(maintenance, convert_up(state, sums[1, c], state.currencies[c], into))
-    return initial, maintenance

@@ -8,8 +8,21 @@ from numpy.typing import NDArray
 from engine.apply import find_volatility
 from engine.arithmetic import E12, LIMIT, fits, half_even_product, kernel, part
 from engine.book import count_quality, delta_per_lot, lot_value
+from engine.prefetch import prefetch
 from engine.report import Quality
-from engine.state import CHUNK, MAX_SESSIONS, NONE, POSITIONS_DIRTY, VALUE_DIRTY, VOLATILITY, State
+from engine.state import (
+    CHUNK,
+    LINE,
+    MARGIN_DUE,
+    MAX_SESSIONS,
+    NONE,
+    POSITIONS_DIRTY,
+    VALUE_DIRTY,
+    VOLATILITY,
+    Book,
+    State,
+    set_flags,
+)  # fmt: skip
 
 WEEK_NS: Final = 7 * 86_400 * 10**9
 _FRESH = int(Quality.FRESH)
@@ -18,28 +31,56 @@ _UNPRICED = int(Quality.UNPRICED)
 
 
 @part
-def _add(accounts: NDArray[np.int32], lots: NDArray[np.int64], change: int, sums: NDArray[np.int64]) -> None:
+def _add(accounts: NDArray[np.int32], lots: NDArray[np.int32], change: int, sums: NDArray[np.int64]) -> None:
     for i in range(len(lots)):
-        sums[np.uint32(accounts[i])] += lots[i] * change
+        sums[np.uint32(accounts[i])] += np.int64(lots[i]) * change
 
 
 @part
-def _mark(accounts: NDArray[np.int32], flag: int, flags: NDArray[np.uint8]) -> None:
-    for i in range(len(accounts)):
-        flags[np.uint32(accounts[i])] |= np.uint8(flag)
+def _add_value(
+    accounts: NDArray[np.int32], lots: NDArray[np.int32], change: int, values: NDArray[np.int64], flags: NDArray[np.uint8]
+) -> None:
+    for i in range(len(lots)):
+        account = np.uint32(accounts[i])
+        values[account] += np.int64(lots[i]) * change
+        flags[account] |= np.uint8(VALUE_DIRTY)
+
+
+@part
+def _prefetch_chunk(book: Book, chunk: int) -> None:
+    """Ask for the holders of a chunk, which lies anywhere; their lines are asked for by the processor, but late."""
+    if chunk != NONE:
+        for at in range(chunk * CHUNK, (chunk + 1) * CHUNK, LINE // 4):
+            prefetch(book.account, at)
+            prefetch(book.lots, at)
 
 
 @part
 def add_value(state: State, instrument: int, change: int) -> None:
     """Add lots x change (micros a lot) to the value of every holder of an instrument: the pass a price tick makes."""
-    book, row = state.book, state.instruments[instrument]
-    value, flags = state.accounts.value[row.currency], state.accounts.flags
-    chunk = row.first_chunk
+    accounts, book, row = state.accounts, state.book, state.instruments[instrument]
+    holders, chunk = 0, row.first_chunk
     while chunk != NONE:
         first = chunk * CHUNK
         stop = first + (row.last_used if chunk == row.last_chunk else CHUNK)
-        _add(book.account[first:stop], book.lots[first:stop], change, value)
-        _mark(book.account[first:stop], VALUE_DIRTY, flags)
+        _prefetch_chunk(book, book.chunk_next[chunk])
+        _add_value(book.account[first:stop], book.lots[first:stop], change, accounts.value[row.currency], accounts.flags)
+        holders += stop - first
+        chunk = book.chunk_next[chunk]
+    if holders > state.now[0].accounts // 16:  # then hardly a line of flags is without one
+        accounts.changed[:] = 1
+    else:
+        _mark_changed(state, row)
+
+
+@part
+def _mark_changed(state: State, row: Any) -> None:
+    book, chunk = state.book, row.first_chunk
+    while chunk != NONE:
+        first = chunk * CHUNK
+        stop = first + (row.last_used if chunk == row.last_chunk else CHUNK)
+        for account in book.account[first:stop]:
+            state.accounts.changed[np.uint32(account) // np.uint32(LINE)] = 1
         chunk = book.chunk_next[chunk]
 
 
@@ -80,7 +121,7 @@ def close_expired(state: State, instrument: int) -> None:
         first = chunk * CHUNK
         used = row.last_used if chunk == row.last_chunk else CHUNK
         for slot in range(first, first + used):
-            lots, account = book.lots[slot], book.account[slot]
+            lots, account = int(book.lots[slot]), book.account[slot]
             if lots == 0:
                 continue
             position = book.position[slot]
@@ -94,7 +135,7 @@ def close_expired(state: State, instrument: int) -> None:
                 accounts.exposure[row.delta_factor, account] -= lots * row.delta
             count_quality(state, account, row.quality, -1)
             book.lots[slot] = 0
-            accounts.flags[account] |= POSITIONS_DIRTY | VALUE_DIRTY
+            set_flags(accounts, account, POSITIONS_DIRTY | VALUE_DIRTY | MARGIN_DUE)
         chunk = book.chunk_next[chunk]
     row.closed = 1
 
@@ -158,7 +199,7 @@ def _move_holders(state: State, instrument: int, quality: int) -> None:
                 account = book.account[slot]
                 count_quality(state, account, row.quality, -1)
                 count_quality(state, account, quality, 1)
-                state.accounts.flags[account] |= VALUE_DIRTY
+                set_flags(state.accounts, account, VALUE_DIRTY)
         chunk = book.chunk_next[chunk]
     row.quality = quality
 
@@ -215,8 +256,8 @@ def revalue_assets(state: State) -> None:
         row.rate, row.quality = rate, quality
         slot = row.currency_slot
         for account in range(state.now[0].accounts):
-            used = accounts.holding[j, account] != 0 or accounts.asset[account] == j
+            used = accounts.holding[j, account] != 0 or accounts.figures[account].asset == j
             if slot != NONE:
                 used = used or accounts.value[slot, account] != 0 or accounts.book[slot, account] != 0
             if used:
-                accounts.flags[account] |= VALUE_DIRTY
+                set_flags(accounts, account, VALUE_DIRTY)

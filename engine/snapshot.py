@@ -1,6 +1,6 @@
 """Snapshots as bytes: the reference documents in order, and the used part of every array. No I/O here.
 
-magic | format version | xxh3 of the rest | msgpack header (meta, documents, arrays with shapes) | the arrays' bytes
+magic | format version | xxh3 of the rest | header's length | msgpack header (meta, documents, arrays with shapes) | arrays
 """
 
 import struct
@@ -12,13 +12,15 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from engine.apply import put_id
 from engine.arithmetic import kernel
 from engine.book import index_position
 from engine.frames import Genesis
+from engine.requirement import require
 from engine.state import CHUNK, NONE, State
 
 MAGIC: Final = b"CMSN"
-FORMAT: Final = 1
+FORMAT: Final = 2
 _HEAD: Final = struct.Struct("<4sIQQ")  # magic, format, checksum, header length
 
 
@@ -50,12 +52,14 @@ def _parts(state: State, accounts: int, chunks: int, rows: tuple[int, int, int, 
     instruments, assets, factors, volatilities = rows
     yield "now", state.now
     for name, array in state.accounts._asdict().items():
+        if name in ("changed", "required"):  # derived
+            continue
         if name in ("holding", "value", "book", "exposure"):
             used = {"holding": assets, "exposure": factors}.get(name, len(array))
             yield f"accounts.{name}", array[:used, :accounts]
         else:
             yield f"accounts.{name}", array[:accounts]
-    for name in ("lots", "account", "position"):
+    for name in ("lots", "account", "position", "next"):
         yield f"book.{name}", getattr(state.book, name)[: chunks * CHUNK]
     yield "book.chunk_instrument", state.book.chunk_instrument[:chunks]
     yield "book.chunk_next", state.book.chunk_next[:chunks]
@@ -76,12 +80,12 @@ def _used(now: Any) -> tuple[int, int, tuple[int, int, int, int]]:
 def pack(meta: Meta, bodies: list[bytes], state: State) -> bytes:
     """The snapshot of a state."""
     parts = [(name, np.ascontiguousarray(array)) for name, array in _parts(state, *_used(state.now[0]))]
-    parts += [(f"ids.{g}", state.ids[g][state.ids[g] != 0]) for g in range(2)]
+    parts += [(f"ids.{g}", state.ids[:, g][state.ids[:, g] != 0]) for g in range(2)]
     header = msgspec.msgpack.encode(
         _Header(meta, bodies, [(name, array.dtype.itemsize, list(array.shape)) for name, array in parts])
     )
     body = [header, *(array.tobytes() for _, array in parts)]
-    checksum = xxhash.xxh3_64()
+    checksum = xxhash.xxh3_64(len(header).to_bytes(8, "little"))
     for piece in body:
         checksum.update(piece)
     return b"".join([_HEAD.pack(MAGIC, FORMAT, checksum.intdigest(), len(header)), *body])
@@ -94,9 +98,9 @@ def unpack(data: bytes) -> tuple[Meta, list[bytes], Callable[[State], None]]:
     _, version, checksum, length = _HEAD.unpack_from(data)
     if version != FORMAT:
         raise OtherFormat(f"snapshot format {version}; this program reads format {FORMAT}")
-    view = memoryview(data)[_HEAD.size :]
-    if xxhash.xxh3_64_intdigest(view) != checksum:
+    if xxhash.xxh3_64_intdigest(memoryview(data)[_HEAD.size - 8 :]) != checksum:
         raise BadSnapshot("the checksum does not match: the snapshot is torn or damaged")
+    view = memoryview(data)[_HEAD.size :]
     header = msgspec.msgpack.decode(view[:length], type=_Header)
     return header.meta, header.bodies, lambda state: _load(state, header, view[length:])
 
@@ -115,25 +119,24 @@ def _load(state: State, header: _Header, body: memoryview) -> None:
             raise BadSnapshot(f"array {name} has shape {shape}, the documents define {list(array.shape)}")
         array[...] = np.frombuffer(data, array.dtype).reshape(shape)
     for generation in range(2):
-        _fill_ids(state.ids[generation], np.frombuffer(raw[f"ids.{generation}"][0], np.uint64))
-    _fill_index(state)
+        _fill_ids(state.ids, generation, np.frombuffer(raw[f"ids.{generation}"][0], np.uint64))
+    state.accounts.changed[:] = 1
+    _derive(state)
 
 
 @kernel
-def _fill_ids(table: NDArray[np.uint64], keys: NDArray[np.uint64]) -> None:
-    mask = np.uint64(len(table) - 1)
+def _fill_ids(ids: NDArray[np.uint64], generation: int, keys: NDArray[np.uint64]) -> None:
     for key in keys:
-        at = key & mask
-        while table[at] != 0:
-            at = (at + np.uint64(1)) & mask
-        table[at] = key
+        put_id(ids, generation, key)
 
 
 @kernel
-def _fill_index(state: State) -> None:
+def _derive(state: State) -> None:
+    """Enter every position into the index, and sum up what it requires."""
     book = state.book
     for account in range(state.now[0].accounts):
         slot = state.accounts.first_position[account]
         while slot != NONE:
             index_position(book.slots, account, book.chunk_instrument[slot // CHUNK], slot)
-            slot = book.position[slot].next
+            require(state, account, slot)
+            slot = book.next[slot]

@@ -12,6 +12,11 @@ from engine.arithmetic import part, rows
 from engine.events import KINDS
 from engine.limits import Limits
 
+LINE: Final = 64  # bytes of a cache line; accounts whose flags share one
+BUCKET: Final = 4  # keys of a hash table that share a cache line
+AHEAD: Final = 16  # records between asking for memory and reading it
+RING: Final = 4 * AHEAD  # records that are looked up or about to be, and a few more: a power of two
+BLOCK: Final = 32  # accounts whose memory is asked for together
 CHUNK: Final = 256  # positions of one instrument that lie together, so that a price tick reads memory in a row
 MAX_TIERS: Final = 16
 MAX_SESSIONS: Final = 32
@@ -60,9 +65,17 @@ ASSET: Final = np.dtype(
 VOLATILITY_ROW: Final = np.dtype(
     [("underlying", "<i4"), ("next", "<i4"), ("tenor", "<i8"), ("value", "<i8"), ("ts_ns", "<i8"), ("basis_points", "<i8")]
 )
-POSITION: Final = np.dtype(
-    [("cost", "<i8"), ("realized", "<i8"), ("as_of_ns", "<i8"), ("last_trade_ns", "<i8"), ("next", "<i8")]
-)
+POSITION: Final = np.dtype([("cost", "<i8"), ("realized", "<i8"), ("as_of_ns", "<i8"), ("last_trade_ns", "<i8")])
+ACCOUNT: Final = np.dtype(
+    [
+        ("asset", "<i4"),  # its currency
+        ("stale", "<i4"), ("unpriced", "<i4"),  # held positions whose instrument is so
+        ("status", "u1"), ("quality", "u1"),
+        ("change", "<i8"), ("equity", "<i8"), ("initial", "<i8"), ("maintenance", "<i8"), ("call", "<i8"),
+        ("excess_usd", "<i8"),
+    ],
+    align=True,
+)  # fmt: skip
 ENTRY: Final = np.dtype([("key", "<u8"), ("slot", "<i8")])
 TIER: Final = np.dtype([("above", "<i8"), ("initial", "<i8"), ("maintenance", "<i8")])
 GLOBALS: Final = np.dtype(
@@ -77,36 +90,33 @@ GLOBALS: Final = np.dtype(
 
 
 class Accounts(NamedTuple):
-    """Per account, by slot; two-dimensional arrays are (currency, asset or factor, account): a tick walks along accounts."""
+    """Per account, by slot; two-dimensional arrays are (currency, asset or factor, account): a tick walks along accounts.
+
+    required: initial and maintenance of the positions, minor units; of an account that is not MARGIN_DUE at the margin
+    rates in force. It lies beside book, as a trade needs both.
+    """
 
     key: NDArray[np.uint64]
-    asset: NDArray[np.int32]  # its currency
     phase_ns: NDArray[np.int64]
-    first_position: NDArray[np.int64]
+    first_position: NDArray[np.int32]
     flags: NDArray[np.uint8]
+    changed: NDArray[np.uint8]  # by account // LINE: whether any of these may have flags
     touched: NDArray[np.uint8]
-    stale: NDArray[np.int32]  # held positions whose instrument is STALE
-    unpriced: NDArray[np.int32]
-    status: NDArray[np.uint8]
-    quality: NDArray[np.uint8]
-    change: NDArray[np.int64]
-    equity: NDArray[np.int64]
-    initial: NDArray[np.int64]
-    maintenance: NDArray[np.int64]
-    call: NDArray[np.int64]
-    excess_usd: NDArray[np.int64]
+    figures: NDArray[Any]  # ACCOUNT
     holding: NDArray[np.int64]  # (asset, account), minor units
     value: NDArray[np.int64]  # (currency, account), micros: market value, which is the net notional
     book: NDArray[np.int64]  # (currency, account), micros: cost less realized profit
+    required: NDArray[np.int64]  # (currency, account, initial and maintenance)
     exposure: NDArray[np.int64]  # (factor, account)
 
 
 class Book(NamedTuple):
     """Positions by slot; a chunk holds CHUNK positions of one instrument. slots: hash of (account, instrument) to slot."""
 
-    lots: NDArray[np.int64]
+    lots: NDArray[np.int32]
     account: NDArray[np.int32]
     position: NDArray[Any]  # POSITION
+    next: NDArray[np.int32]  # the account's position before
     chunk_instrument: NDArray[np.int32]
     chunk_next: NDArray[np.int32]
     slots: NDArray[Any]  # ENTRY
@@ -125,14 +135,15 @@ class State(NamedTuple):
     volatilities: NDArray[Any]  # VOLATILITY_ROW
     tiers: NDArray[Any]  # (rows of TIER, MAX_TIERS)
     sessions: NDArray[np.int64]  # (calendar, MAX_SESSIONS, start and stop in the week); unused rows are 0, 0
-    ids: NDArray[np.uint64]  # (generation, hash set)
+    ids: NDArray[np.uint64]  # (bucket, generation, BUCKET keys)
     account_keys: NDArray[Any]  # ENTRY hash maps
     instrument_keys: NDArray[Any]
     asset_keys: NDArray[Any]
     watermark_offset: NDArray[np.int64]  # (kind, partition)
     watermark_index: NDArray[np.int64]
     covered: NDArray[np.int64]
-    sums: NDArray[np.int64]  # (initial and maintenance, currency): scratch of one account's requirement
+    found: NDArray[np.int32]  # (records ahead, account, instrument and position): scratch of apply
+    picked: NDArray[np.int32]  # (account, whether it is margined and its position, accounts together): scratch of a clock
 
 
 def hash_size(entries: int) -> int:
@@ -140,9 +151,21 @@ def hash_size(entries: int) -> int:
     return 1 << max(4, (entries * 3 // 2).bit_length())
 
 
+def _lines(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """Zeros that begin where a cache line begins."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.zeros(size + LINE, np.uint8)
+    first = -raw.ctypes.data % LINE
+    lines: NDArray[Any] = raw[first : first + size].view(dtype)
+    return lines.reshape(shape)
+
+
 def allocate(limits: Limits, start_ns: int) -> State:
     """An empty state; the pages of what is not used are never touched."""
     a, chunks = limits.accounts, -(-limits.positions // CHUNK) + limits.instruments
+    blocks = -(-a // (8 * LINE))
+    assert chunks * CHUNK < 1 << 31, "slots are 32 bits"
+    money = _lines((limits.currencies, a, 4), np.int64)  # book, two requirements and 8 bytes for alignment
     now = rows(np.zeros(1, GLOBALS))
     now["clock_ns"] = start_ns
     now["ahead_ns"] = limits.ahead_ms * 10**6
@@ -153,33 +176,26 @@ def allocate(limits: Limits, start_ns: int) -> State:
     now["max_volatilities"] = limits.volatilities
     accounts = Accounts(
         key=np.zeros(a, np.uint64),
-        asset=np.zeros(a, np.int32),
         phase_ns=np.zeros(a, np.int64),
-        first_position=np.zeros(a, np.int64),
-        flags=np.zeros(a, np.uint8),
+        first_position=np.zeros(a, np.int32),
+        flags=_lines((8 * LINE * blocks,), np.uint8),
+        changed=np.zeros(8 * blocks, np.uint8),
         touched=np.zeros(a, np.uint8),
-        stale=np.zeros(a, np.int32),
-        unpriced=np.zeros(a, np.int32),
-        status=np.zeros(a, np.uint8),
-        quality=np.zeros(a, np.uint8),
-        change=np.zeros(a, np.int64),
-        equity=np.zeros(a, np.int64),
-        initial=np.zeros(a, np.int64),
-        maintenance=np.zeros(a, np.int64),
-        call=np.zeros(a, np.int64),
-        excess_usd=np.zeros(a, np.int64),
+        figures=rows(_lines((a,), ACCOUNT)),
         holding=np.zeros((limits.assets, a), np.int64),
         value=np.zeros((limits.currencies, a), np.int64),
-        book=np.zeros((limits.currencies, a), np.int64),
+        book=money[:, :, 0],
+        required=money[:, :, 1:3],
         exposure=np.zeros((limits.factors, a), np.int64),
     )
     book = Book(
-        lots=np.zeros(chunks * CHUNK, np.int64),
+        lots=np.zeros(chunks * CHUNK, np.int32),
         account=np.zeros(chunks * CHUNK, np.int32),
-        position=rows(np.zeros(chunks * CHUNK, POSITION)),
+        position=rows(_lines((chunks * CHUNK,), POSITION)),
+        next=np.zeros(chunks * CHUNK, np.int32),
         chunk_instrument=np.zeros(chunks, np.int32),
         chunk_next=np.zeros(chunks, np.int32),
-        slots=rows(np.zeros(hash_size(limits.positions), ENTRY)),
+        slots=rows(_lines((hash_size(limits.positions),), ENTRY)),
     )
     return State(
         now=now,
@@ -192,35 +208,58 @@ def allocate(limits: Limits, start_ns: int) -> State:
         volatilities=rows(np.zeros(limits.volatilities, VOLATILITY_ROW)),
         tiers=rows(np.zeros((limits.instruments, MAX_TIERS), TIER)),
         sessions=np.zeros((limits.calendars, MAX_SESSIONS, 2), np.int64),
-        ids=np.zeros((2, hash_size(limits.ids)), np.uint64),
-        account_keys=rows(np.zeros(hash_size(a), ENTRY)),
-        instrument_keys=rows(np.zeros(hash_size(limits.instruments), ENTRY)),
-        asset_keys=rows(np.zeros(hash_size(limits.assets), ENTRY)),
+        ids=_lines((hash_size(limits.ids) // BUCKET, 2, BUCKET), np.uint64),
+        account_keys=rows(_lines((hash_size(a),), ENTRY)),
+        instrument_keys=rows(_lines((hash_size(limits.instruments),), ENTRY)),
+        asset_keys=rows(_lines((hash_size(limits.assets),), ENTRY)),
         watermark_offset=np.full((KINDS, limits.partitions), -1, np.int64),
         watermark_index=np.full((KINDS, limits.partitions), -1, np.int64),
         covered=np.full((KINDS, limits.partitions), -1, np.int64),
-        sums=np.zeros((2, limits.currencies), np.int64),
+        found=np.zeros((RING, 4), np.int32),
+        picked=np.zeros((3, BLOCK + LINE), np.int32),
     )
 
 
 @part
-def find(table: NDArray[Any], key: int) -> int:
-    """The slot of a 64-bit key in an ENTRY hash map, or NONE."""
-    mask = np.uint64(len(table) - 1)
-    at = np.uint64(key) & mask
-    while table[at].key != 0:
-        if table[at].key == key:
-            return int(table[at].slot)
-        at = (at + np.uint64(1)) & mask
-    return NONE
+def set_flags(accounts: Accounts, account: int, flags: int) -> None:
+    """Set flags of an account, so that the next clock sees it."""
+    accounts.flags[account] |= np.uint8(flags)
+    accounts.changed[account // LINE] = 1
 
 
 @part
-def insert(table: NDArray[Any], key: int, slot: int) -> None:
-    """Put a key that is not there into an ENTRY hash map."""
+def look_up(table: NDArray[Any], key: int, hashed: Any) -> int:
+    """The slot of a key in an ENTRY hash map, or NONE; where in its bucket it is, is found without a branch to foretell."""
+    mask = np.uint64(len(table) - BUCKET)
+    at = np.uint64(hashed) & mask
+    while True:
+        second, third, last = table[at + np.uint64(1)].key, table[at + np.uint64(2)].key, table[at + np.uint64(3)].key
+        entry = table[at + np.uint64(int(second == key) + 2 * int(third == key) + 3 * int(last == key))]
+        if entry.key == key:
+            return int(entry.slot)
+        if last == 0:
+            return NONE
+        at = (at + np.uint64(BUCKET)) & mask
+
+
+@part
+def enter(table: NDArray[Any], key: int, hashed: Any, slot: int) -> None:
+    """Put a key that is not there into an ENTRY hash map, behind the others of its bucket."""
     mask = np.uint64(len(table) - 1)
-    at = np.uint64(key) & mask
+    at = np.uint64(hashed) & np.uint64(len(table) - BUCKET)
     while table[at].key != 0:
         at = (at + np.uint64(1)) & mask
     table[at].key = key
     table[at].slot = slot
+
+
+@part
+def find(table: NDArray[Any], key: int) -> int:
+    """The slot of a 64-bit key of an id, or NONE."""
+    return look_up(table, key, key)
+
+
+@part
+def insert(table: NDArray[Any], key: int, slot: int) -> None:
+    """Put the 64-bit key of an id into an ENTRY hash map."""
+    enter(table, key, key, slot)

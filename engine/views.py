@@ -14,24 +14,25 @@ from engine.state import CHUNK, State
 @kernel
 def _sum_pools(state: State, pools: NDArray[np.int64], sums: NDArray[np.int64]) -> None:
     """sums[pool] += equity, initial, maintenance and deficit (equity below maintenance) of each account, in US cents."""
-    accounts = state.accounts
     for account in range(len(pools)):
-        rate, at = state.assets[accounts.asset[account]].rate, pools[account]
-        short = accounts.maintenance[account] - accounts.equity[account]
-        sums[at, 0] += mul_div_floor(accounts.equity[account], rate, E12)
-        sums[at, 1] += mul_div_floor(accounts.initial[account], rate, E12)
-        sums[at, 2] += mul_div_floor(accounts.maintenance[account], rate, E12)
+        row = state.accounts.figures[account]
+        rate, at = state.assets[row.asset].rate, pools[account]
+        short = row.maintenance - row.equity
+        sums[at, 0] += mul_div_floor(row.equity, rate, E12)
+        sums[at, 1] += mul_div_floor(row.initial, rate, E12)
+        sums[at, 2] += mul_div_floor(row.maintenance, rate, E12)
         sums[at, 3] += mul_div_floor(max(0, short), rate, E12)
 
 
 def population(state: State, definitions: Definitions) -> Population:
     """The accounts of a shard in sum."""
-    count, accounts = len(definitions.account_ids), state.accounts
-    status, quality = accounts.status[:count], accounts.quality[:count]
+    count = len(definitions.account_ids)
+    figures = state.accounts.figures[:count]
+    status, quality = figures["status"].copy(), figures["quality"].copy()
     pool_ids, pools = definitions.pool_ids, np.array(definitions.account_pools, np.int64)
     sums = np.zeros((len(pool_ids), 4), np.int64)
     _sum_pools(state, pools, sums)
-    equity, maintenance = accounts.equity[:count].astype(float), accounts.maintenance[:count].astype(float)
+    equity, maintenance = figures["equity"].astype(float), figures["maintenance"].astype(float)
     used = maintenance > 0
     ratio = np.full(count, np.inf)
     np.divide(maintenance, equity, out=ratio, where=equity > 0)

@@ -1,24 +1,23 @@
--- Writes accounts of one shard: alerts of changes, then figures, each only if newer than what is held.
--- Numbers travel as strings where a double could not hold them. Returns how many alerts were new; -1 when the data is not
--- what the writer found when it connected (wiped, or another log's): then nothing was written.
+-- Writes accounts of some shards: alerts of changes, then figures, each only if newer than what is held.
+-- Numbers travel as strings where a double could not hold them. Returns how many alerts of each section were new; nothing
+-- when the data is not what the writer found when it connected (wiped, or another log's): then nothing was written.
 --
 -- KEYS  meta, by_excess, by_utilization, alerts
 -- ARGV  1 prefix of account hashes  2 of status sets  3 of quality sets  4 log id  5 epoch  6 window of alerts
---       7 msgpack {shard offset field, shard ts_ns field, offset, ts_ns}, or {} to leave meta as it is
---       8 msgpack {names of the figure fields, then of the moment fields}, {values of the moment}, {names of the alert fields}
---       9 msgpack entries {id, alert or false, figures or false, definition or false}
+--       7 msgpack {{names of the figure fields, then of the moment fields}, {names of the alert fields}}, {sections}
+--         section     {{shard's offset field, ts_ns field} or {} to leave meta as it is, {ts_ns, offset, rule_set}, entries}
+--         entries     {id, alert or false, figures or false, definition or false}
 --         alert       {change, {values in the order of the names}}
 --         figures     {excess in USD, utilization score, {values in the order of the names}}; 1 and 2 are status and quality
 --         definition  {change, {field, value, ...}}: who the account is; all its alerts up to change have been written
 local call = redis.call
 local meta, by_excess, by_utilization, alerts = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local account_prefix, status_prefix, quality_prefix, window = ARGV[1], ARGV[2], ARGV[3], ARGV[6]
-local shard = cmsgpack.unpack(ARGV[7])
-local names, moment, alert_names = unpack(cmsgpack.unpack(ARGV[8]))
-local entries = cmsgpack.unpack(ARGV[9])
+local all_names, sections = unpack(cmsgpack.unpack(ARGV[7]))
+local names, alert_names = unpack(all_names)
 
 local held_meta = call('HMGET', meta, 'log_id', 'epoch')
-if held_meta[1] ~= ARGV[4] or held_meta[2] ~= ARGV[5] then return -1 end
+if held_meta[1] ~= ARGV[4] or held_meta[2] ~= ARGV[5] then return {} end
 
 local function move(prefix, before, after, id)
   if before == after then return end
@@ -26,46 +25,51 @@ local function move(prefix, before, after, id)
   call('SADD', prefix .. after, id)
 end
 
-local added = 0
-for _, entry in ipairs(entries) do
-  local id, alert, figures, definition = entry[1], entry[2], entry[3], entry[4]
-  local key = account_prefix .. id
-  local held = call('HMGET', key, 'change', 'offset', 'status', 'quality')
-  local held_change = tonumber(held[1] or '-1')
-  local fields = {}
-  if alert and tonumber(alert[1]) > held_change then
-    for place, name in ipairs(alert_names) do
-      fields[2 * place - 1] = name
-      fields[2 * place] = alert[2][place]
+local function write(shard, moment, entries)
+  local added, offset = 0, moment[2]
+  for _, entry in ipairs(entries) do
+    local id, alert, figures, definition = entry[1], entry[2], entry[3], entry[4]
+    local key = account_prefix .. id
+    local held = call('HMGET', key, 'change', 'offset', 'status', 'quality')
+    local held_change = tonumber(held[1] or '-1')
+    local fields = {}
+    if alert and tonumber(alert[1]) > held_change then
+      for place, name in ipairs(alert_names) do
+        fields[2 * place - 1] = name
+        fields[2 * place] = alert[2][place]
+      end
+      call('XADD', alerts, 'MAXLEN', '~', window, '*', unpack(fields))
+      fields = {'change', alert[1]}
+      held_change = tonumber(alert[1])
+      added = added + 1
     end
-    call('XADD', alerts, 'MAXLEN', '~', window, '*', unpack(fields))
-    fields = {'change', alert[1]}
-    held_change = tonumber(alert[1])
-    added = added + 1
-  end
-  if definition then
-    for _, text in ipairs(definition[2]) do fields[#fields + 1] = text end
-    if tonumber(definition[1]) > held_change then
-      fields[#fields + 1] = 'change'
-      fields[#fields + 1] = definition[1]
+    if definition then
+      for _, text in ipairs(definition[2]) do fields[#fields + 1] = text end
+      if tonumber(definition[1]) > held_change then
+        fields[#fields + 1] = 'change'
+        fields[#fields + 1] = definition[1]
+      end
     end
-  end
-  if figures and tonumber(shard[3]) >= tonumber(held[2] or '-1') then
-    local values = figures[3]
-    move(status_prefix, held[3], values[1], id)
-    move(quality_prefix, held[4], values[2], id)
-    call('ZADD', by_excess, figures[1], id)
-    call('ZADD', by_utilization, figures[2], id)
-    local last = #fields
-    for place, name in ipairs(names) do
-      fields[last + 2 * place - 1] = name
-      fields[last + 2 * place] = values[place] or moment[place - #values]
+    if figures and tonumber(offset) >= tonumber(held[2] or '-1') then
+      local values = figures[3]
+      move(status_prefix, held[3], values[1], id)
+      move(quality_prefix, held[4], values[2], id)
+      call('ZADD', by_excess, figures[1], id)
+      call('ZADD', by_utilization, figures[2], id)
+      local last = #fields
+      for place, name in ipairs(names) do
+        fields[last + 2 * place - 1] = name
+        fields[last + 2 * place] = values[place] or moment[place - #values]
+      end
     end
+    if #fields > 0 then call('HSET', key, unpack(fields)) end
   end
-  if #fields > 0 then call('HSET', key, unpack(fields)) end
+  if shard[1] and tonumber(offset) >= tonumber(call('HGET', meta, shard[1]) or '-1') then
+    call('HSET', meta, shard[1], offset, shard[2], moment[1])
+  end
+  return added
 end
 
-if shard[1] and tonumber(shard[3]) >= tonumber(call('HGET', meta, shard[1]) or '-1') then
-  call('HSET', meta, shard[1], shard[3], shard[2], shard[4])
-end
+local added = {}
+for place, section in ipairs(sections) do added[place] = write(unpack(section)) end
 return added

@@ -26,6 +26,8 @@ from monitors.surface import EngineView
 Samples = Mapping[Any, float]  # by tuple of label values
 _KINDS: Final = LABEL_VALUES["kind"]
 _REDIS: Final = ("redis",)
+_STATUS: Final = int(ChangeKind.STATUS)
+_CALL: Final = int(Status.CALL)
 
 
 class Sink(Protocol):
@@ -102,14 +104,16 @@ class Counters:
         self.applied += report.applied
         self.superseded += report.superseded
         self.redelivered += report.redelivered
-        self.rejects.update(reject.code for reject in report.rejects)
+        for reject in report.rejects:
+            self.rejects[reject.code] += 1
         self.batches += report.oldest_ns > 0
         self.step_seconds.observe(seconds)
         if len(report.changes):
-            rows = report.changes[report.changes["kind"] == ChangeKind.STATUS]
-            was_open, is_open = rows["before"] >= Status.CALL, rows["after"] >= Status.CALL
-            self.calls_opened += int((is_open & ~was_open).sum())
-            self.calls_closed += int((was_open & ~is_open).sum())
+            kinds, before, after = (report.changes[name].tolist() for name in ("kind", "before", "after"))
+            for kind, old, new in zip(kinds, before, after, strict=True):
+                if kind == _STATUS:
+                    self.calls_opened += old < _CALL <= new
+                    self.calls_closed += new < _CALL <= old
 
     def collect(self) -> Iterator[Metric]:
         """Families of all counters and histograms."""

@@ -1,5 +1,6 @@
 """One connection to Redis or Valkey that writes accounts by a script: pipelined, and never reconnecting by itself."""
 
+import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Sequence
@@ -15,13 +16,23 @@ from monitors.keys import ALERT_FIELDS, ALERTS_WINDOW, FIGURE_FIELDS, LAYOUT, MO
 
 SCRIPT: Final = Path(__file__).with_name("accounts.lua").read_text()
 TIMEOUT_SECONDS: Final = 5
-_NOT_OURS: Final = -1  # the script's answer
 _log = logging.getLogger("crossmargin.redis")
 _pack: Final = msgspec.msgpack.Encoder().encode
+_NAMES: Final = ((*FIGURE_FIELDS, *MOMENT_FIELDS), ALERT_FIELDS)
+Moment = tuple[int, int, str]  # engine time in ns, log offset, rules in force
+Section = tuple[int, Moment, Sequence[Any]]  # shard (-1: alerts only, of any), as of when, entries as the script takes them
 
 
 class ForeignLog(Exception):
     """Redis holds the accounts of another log: nothing is written, and somebody has to decide."""
+
+
+def _packed(section: Section) -> Any:
+    """A section as the script takes it."""
+    shard, (ts_ns, offset, rule_set), entries = section
+    moment = str(ts_ns), str(offset), rule_set
+    fields = (shard_field(shard, "offset"), shard_field(shard, "ts_ns")) if shard >= 0 else ()
+    return fields, moment, entries
 
 
 class Wiped(Exception):
@@ -35,7 +46,7 @@ class RedisLink:
     """
 
     def __init__(self, url: str, keys: Keys, log_id: str, shards: int, now: Callable[[], int]) -> None:
-        self._pool = ConnectionPool.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS)
+        self._pool = ConnectionPool.from_url(url, socket_timeout=None, socket_connect_timeout=TIMEOUT_SECONDS)
         self._keys, self._log_id, self._shards, self._now = keys, log_id, shards, now
         self._connection: AbstractConnection | None = None
         self._head: tuple[Any, ...] = ()
@@ -57,8 +68,8 @@ class RedisLink:
         """Open, load the script and make the database this log's: RedisError when unreachable, ForeignLog when another's."""
         self._connection = self._pool.connection_class(**self._pool.connection_kwargs)
         try:
-            await self._connection.send_command("PING")  # connects first
-            await self._connection.read_response()
+            await self._connection.connect()  # type: ignore[no-untyped-call]
+            await self._ask("PING")
             epoch = await self._claim()
             await self._check_eviction()
             script = await self._ask("SCRIPT", "LOAD", SCRIPT)
@@ -75,17 +86,15 @@ class RedisLink:
         if connection is not None:
             await connection.disconnect(nowait=True)
 
-    async def send(self, entries: Sequence[Any], shard: int = -1, moment: tuple[int, int, str] = (0, 0, "")) -> None:
-        """Send entries as the script takes them, of a shard (-1: alerts only) as of (ts_ns, offset, rule_set)."""
-        ts_ns, offset, rule_set = str(moment[0]), str(moment[1]), moment[2]
-        names = ((*FIGURE_FIELDS, *MOMENT_FIELDS), (ts_ns, offset, rule_set), ALERT_FIELDS)
-        fields = (shard_field(shard, "offset"), shard_field(shard, "ts_ns"), offset, ts_ns) if shard >= 0 else ()
-        await self._open().send_command(*self._head, _pack(fields), _pack(names), _pack(entries))
+    async def send(self, sections: Sequence[Section]) -> None:
+        """Send the entries of some shards in one call of the script."""
+        packed = _pack((_NAMES, [_packed(section) for section in sections]))
+        await self._send(*self._head, packed)
 
-    async def receive(self) -> int:
-        """How many alerts of the oldest unanswered send were new; Wiped when nothing was written."""
-        added: int = await self._open().read_response()
-        if added == _NOT_OURS:
+    async def receive(self) -> list[int]:
+        """How many alerts of each section of the oldest unanswered send were new; Wiped when nothing was written."""
+        added: list[int] = await self._receive()
+        if not added:
             raise Wiped(f"Redis at {self.address}: {self._keys.meta} is gone or changed")
         return added
 
@@ -117,8 +126,15 @@ class RedisLink:
             _log.warning("Redis at %s: maxmemory-policy %s drops accounts; set it to noeviction", self.address, policy)
 
     async def _ask(self, *command: Any) -> Any:
-        await self._open().send_command(*command)
-        return await self._open().read_response()
+        await self._send(*command)
+        return await self._receive()
+
+    async def _send(self, *command: Any) -> None:
+        async with asyncio.timeout(TIMEOUT_SECONDS):  # redis-py's own timeout makes a task for each command
+            await self._open().send_command(*command)
+
+    async def _receive(self) -> Any:
+        return await self._open().read_response(timeout=TIMEOUT_SECONDS)
 
     def _open(self) -> AbstractConnection:
         """The connection, still open: redis-py would open another by itself and hide a restart of the server."""

@@ -19,14 +19,16 @@ from engine.report import Report
 from monitors.alerts import Alert
 from monitors.backlog import Queued, ShardBacklog, alert_entry, unique_alerts
 from monitors.keys import ALERTS_WINDOW, PREFIX, Keys
-from monitors.redis_link import RedisLink, Wiped
+from monitors.redis_link import Moment, RedisLink, Wiped
 from monitors.surface import EngineView
 
 BATCH: Final = 100  # accounts a script call: a millisecond or two of the server's time
 IN_FLIGHT: Final = 2  # calls sent and not answered: the next batch is made while the server works on the last
+FIGURES_SPARE: Final = 10  # a flush that took long delays the next: figures take at most this part of the time
 FIRST_DELAY, MAX_DELAY = 0.05, 5.0  # seconds before connecting again
 READ_TRIES, READ_DELAY = 12, 1.0  # reading the alerts window: how often, seconds between at most
 CANCEL_SECONDS: Final = 0.1
+_Sent = tuple[ShardBacklog, list[Queued], Moment]  # alerts of a shard on their way, and of when the figures beside them are
 _log = logging.getLogger("crossmargin.redis")
 
 
@@ -69,6 +71,7 @@ class RedisSink:
         self._turns = 0
         self._wake, self._idle = asyncio.Event(), asyncio.Event()
         self._next_flush, self._budget, self._draining = 0.0, 0, 0
+        self._flush_at = self._flush_seconds = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -225,7 +228,7 @@ class RedisSink:
         alerts: list[Alert] = sorted((a for b in ready for a in b.window or ()), key=lambda alert: alert.ts_ns)
         in_flight = 0
         for start in range(0, len(alerts), BATCH):
-            await self._link.send([alert_entry(alert) for alert in alerts[start : start + BATCH]])
+            await self._link.send([(-1, (0, 0, ""), [alert_entry(alert) for alert in alerts[start : start + BATCH]])])
             in_flight += 1
             if in_flight == IN_FLIGHT:
                 await self._link.receive()
@@ -239,40 +242,36 @@ class RedisSink:
         return True
 
     async def _write_changes(self) -> bool:
-        """Write all alerts of live shards, each account's figures beside them, the shards in turn."""
-        in_flight: deque[tuple[ShardBacklog, list[Queued], int]] = deque()
+        """Write all alerts of live shards, each account's figures beside them, some of each shard in one call."""
+        in_flight: deque[list[_Sent]] = deque()
         written = False
         try:
             while True:
                 waiting = [b for b in self._backlogs.values() if b.live and b.alerts]
-                if not waiting and not in_flight:
+                if waiting:
+                    written = True
+                    in_flight.append([(b, b.take_alerts(-(-BATCH // len(waiting))), b.moment) for b in waiting])
+                    await self._link.send([(b.shard, moment, b.change_entries(taken)) for b, taken, moment in in_flight[-1]])
+                elif not in_flight:
                     return written
-                written = True
-                for backlog in waiting:
-                    taken = backlog.take_alerts(BATCH)
-                    if not taken:  # dropped while another shard's were acknowledged
-                        continue
-                    moment = backlog.moment
-                    in_flight.append((backlog, taken, moment[1]))
-                    await self._link.send(backlog.change_entries(taken), backlog.shard, moment)
-                    if len(in_flight) == IN_FLIGHT:
-                        await self._acknowledge(in_flight)
-                if not waiting:
+                if len(in_flight) == IN_FLIGHT or not waiting:
                     await self._acknowledge(in_flight)
         finally:
-            for backlog, taken, _ in reversed(in_flight):
-                backlog.restore(taken)
+            for sent in reversed(in_flight):
+                for backlog, taken, _ in sent:
+                    backlog.restore(taken)
 
-    async def _acknowledge(self, in_flight: deque[tuple[ShardBacklog, list[Queued], int]]) -> None:
-        new = await self._link.receive()
-        backlog, taken, offset = in_flight.popleft()
-        backlog.written_offset = max(backlog.written_offset, offset)
-        backlog.acknowledge(taken, new, lambda oldest_ns: self._observe((self._now() - oldest_ns) / 1e9))
+    async def _acknowledge(self, in_flight: deque[list[_Sent]]) -> None:
+        added = await self._link.receive()
+        for (backlog, taken, moment), new in zip(in_flight.popleft(), added, strict=True):
+            backlog.written_offset = max(backlog.written_offset, moment[1])
+            backlog.acknowledge(taken, new, lambda oldest_ns: self._observe((self._now() - oldest_ns) / 1e9))
 
     async def _write_figures(self) -> bool:
         """Write one batch of changed figures of the shard whose turn it is, while a flush is due and has budget left."""
         time_now = asyncio.get_running_loop().time()
         if time_now >= self._next_flush or self._draining:
+            self._flush_at, self._flush_seconds = time_now, 0.0
             self._next_flush, self._budget = time_now + self._period, self._per_flush
             for backlog in self._backlogs.values():
                 backlog.collect()
@@ -284,9 +283,11 @@ class RedisSink:
             if backlog.published_offset == backlog.engine.offset:
                 slots, moment = backlog.take_slots(BATCH), backlog.moment
                 self._budget -= max(1, len(slots))
-                await self._link.send(backlog.figure_entries(slots, settled=True), backlog.shard, moment)
+                await self._link.send([(backlog.shard, moment, backlog.figure_entries(slots, settled=True))])
                 await self._link.receive()
                 backlog.written_offset = max(backlog.written_offset, moment[1])
+                self._flush_seconds += asyncio.get_running_loop().time() - time_now
+                self._next_flush = max(self._next_flush, self._flush_at + FIGURES_SPARE * self._flush_seconds)
                 if backlog.pending_accounts():
                     self._due.append(backlog)
                 return True

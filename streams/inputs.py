@@ -22,6 +22,7 @@ from streams.settings import Settings, UserError
 from streams.topics import INPUTS, LOG, REFERENCE
 
 MAX_BATCH_BYTES: Final = 2 << 20
+FETCH_BYTES: Final = 64 << 10  # a fetch waits for so much, or FETCH_WAIT_MS: else each producer's message answers one
 REFERENCE_SECONDS: Final = 60.0
 _PASSING: Final = frozenset(  # errors that librdkafka gets over by itself
     {KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE}
@@ -53,7 +54,7 @@ class Inputs:
         with kafka.reader(settings, self._group) as consumer:
             for topic in INPUTS:
                 self._find(consumer, topic, genesis)
-        self._events, self._reference = self._consumer(), self._consumer(**{"fetch.wait.max.ms": 5})  # an unknown name waits
+        self._events, self._reference = self._consumer(**{"fetch.min.bytes": FETCH_BYTES}), self._consumer()
         places = [TopicPartition(*origin, offset) for origin, offset in self.positions.items()]
         self._places = [place for place in places if place.topic != REFERENCE]
         self._events.assign(self._places)
@@ -125,12 +126,12 @@ class Inputs:
         return [message.value() or b"" for message in kafka.read_partition(self._settings, REFERENCE, 0, start, stop)]
 
     def read(self, most: int, seconds: float) -> list[list[Message]]:
-        """New messages of all inputs, waiting for up to `most` of them so long; in parts of bounded size."""
-        reference = self._taken(self._reference.consume(most, 0))
-        if reference:
-            self._reference_position = reference[-1].offset + 1
-        messages = reference + self._taken(self._events.consume(most, 0 if reference else seconds))
-        return _parts(messages)
+        """New messages of all inputs, up to `most`, waiting so long for a first one; in parts of bounded size."""
+        messages = self._taken(self._reference.consume(most, 0))
+        if messages:
+            self._reference_position = messages[-1].offset + 1
+        first = self._events.consume(1, 0 if messages else seconds)
+        return _parts(messages + self._taken(first + self._events.consume(most, 0)))
 
     def more_reference(self) -> Sequence[Message]:
         """The rest of `reference`, up to its end as it is now. Raises UserError when it does not come in time."""

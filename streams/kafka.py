@@ -362,15 +362,14 @@ class Delivery:
         self.check()
         return all(self._arrived[place] >= count for place, count in mark.items())
 
-    def wait(self, timeout_seconds: float | None = None) -> bool:
-        """Wait until nothing is in flight; False when the time ran out. Raises UserError once any delivery failed."""
+    def wait(self, timeout_seconds: float | None = None, mark: dict[tuple[str, int], int] | None = None) -> bool:
+        """Wait until all (before the mark) is acknowledged; False when time ran out. UserError once a delivery failed."""
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        while self.in_flight:
+        mark = self.mark() if mark is None else mark
+        while not self.arrived(mark):
             self.producer.poll(0.05)
-            self.check()
             if deadline is not None and time.monotonic() > deadline:
                 return False
-        self.check()
         return True
 
     def check(self) -> None:

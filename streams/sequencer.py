@@ -37,9 +37,7 @@ from streams.sequence import Batch, Message, SequencerCore, rebuilt
 from streams.settings import Settings, UserError
 from streams.topics import LOG, REFERENCE, REJECTS
 
-FRAME_SECONDS: Final = (
-    0.0004  # a batch writes a frame a shard, and a worker takes a quarter of a millisecond for a small one
-)
+FRAME_SECONDS: Final = 0.0008  # a batch writes a frame a shard, and worker and broker take so long for a small one
 GROUP: Final = "crossmargin-sequencer"  # elects the active one
 SESSION_MS: Final = 6000
 MAX_PENDING: Final = 8  # batches sent but not acknowledged
@@ -264,7 +262,7 @@ class LogWriter:
         self._pending: deque[tuple[dict[Origin, int], dict[Origin, int], int]] = deque()  # mark, positions, latest_ns
         self._acknowledged, self._acknowledged_ns = dict(core.positions), core.latest_ns
         self._is_committed = True
-        self._committed_at = self._batch_at = self._waiting_since = time.monotonic()
+        self._committed_at = self._read_at = self._batch_at = self._waiting_since = time.monotonic()
         self._is_wall = core.genesis.time_mode == "wall"
         self._batch_seconds = max(settings.batch_ms / 1000, FRAME_SECONDS * core.genesis.shards)
 
@@ -279,7 +277,9 @@ class LogWriter:
         self._inputs.commit(self._acknowledged, self._acknowledged_ns, wait=True)
 
     def turn(self) -> None:
-        """Read what is there, write it, commit what was acknowledged."""
+        """Read what is there, a batch's time after the last, write it, commit what was acknowledged."""
+        time.sleep(max(0.0, self._read_at + self._batch_seconds - time.monotonic()))
+        self._read_at = time.monotonic()
         for part in self._inputs.read(self._settings.batch_events, self._batch_seconds):
             self._write(part)
         idle_seconds = time.monotonic() - self._batch_at
@@ -289,7 +289,7 @@ class LogWriter:
         elif idle_seconds >= END_SECONDS:
             self._write_end()
         if len(self._pending) > MAX_PENDING:
-            self._drain()
+            self._drain(self._pending[0][0])
         self._settle()
         now = time.monotonic()
         if now - self._committed_at >= (REFRESH_SECONDS if self._is_committed else COMMIT_SECONDS):
@@ -344,10 +344,10 @@ class LogWriter:
             self._is_committed = self._is_committed and not positions
             self._waiting_since = time.monotonic()
 
-    def _drain(self) -> None:
-        """Wait until all is acknowledged: for ever, but only so long once the process is to end."""
+    def _drain(self, mark: dict[tuple[str, int], int] | None = None) -> None:
+        """Wait until all (before the mark) is acknowledged: for ever, but only so long once the process is to end."""
         waited_seconds = 0.0
-        while not self._delivery.wait(1.0):
+        while not self._delivery.wait(1.0, mark):
             waited_seconds += self._ended()
             if waited_seconds >= DRAIN_SECONDS:
                 raise UserError(

@@ -20,7 +20,7 @@ ACKNOWLEDGE_SECONDS: Final = 0.005
 LAST_SECONDS: Final = 10.0
 SPARE: Final = 10  # large snapshots are written less often: at most this part of the time goes into one shard's
 logger: Final = logging.getLogger("crossmargin.worker")
-Commit = Callable[[int, int], Awaitable[None]]
+Commit = Callable[[dict[int, int]], Awaitable[None]]  # offsets by shard
 
 
 class Shard:
@@ -160,23 +160,25 @@ class Shards:
                 for shard in list(self._held.values()):
                     begun = time.monotonic()
                     if shard.free.is_set() and shard.snapshot_due <= begun:
-                        await self._save(shard, commit)
+                        await commit(await self._save(shard))
                         took_seconds = time.monotonic() - begun
                         shard.snapshot_due = begun + max(self._period, SPARE * took_seconds)
         except Exception as error:
             self._fail(error)
 
     async def save_all(self, commit: Commit) -> None:
-        """Write a last snapshot of every loaded shard."""
+        """Write a last snapshot of every loaded shard, and commit once for all."""
+        offsets: dict[int, int] = {}
         for shard in list(self._held.values()):
             if shard.free.is_set():
-                await self._save(shard, commit)
+                offsets |= await self._save(shard)
+        await commit(offsets)
 
-    async def _save(self, shard: Shard, commit: Commit) -> None:
-        """Copy the engine between two frames, wait for the outputs below it, write, and commit the older one's offset."""
+    async def _save(self, shard: Shard) -> dict[int, int]:
+        """Copy the engine between two frames, wait for the outputs below it, write; what may be committed then."""
         engine = shard.engine
         if not engine.is_open or engine.offset == shard.snapshot_offset:
-            return
+            return {}
         shard.free.clear()
         try:
             outputs, offset = self._outputs.mark(), engine.offset
@@ -185,12 +187,11 @@ class Shards:
             shard.free.set()
         await self._acknowledged(outputs)
         if self._held.get(shard.number) is not shard:
-            return
+            return {}
         snapshot = Snapshot(shard.number, offset, engine.genesis, body)
         older = await asyncio.to_thread(self._store.save, snapshot)
         shard.snapshot_at, shard.snapshot_offset = time.monotonic(), offset
-        if older is not None and self._held.get(shard.number) is shard:
-            await commit(shard.number, older)
+        return {} if older is None else {shard.number: older}
 
     async def _acknowledged(self, outputs: dict[tuple[str, int], int]) -> None:
         """Wait for the outputs: for ever, but only so long once the process is to end (UserError)."""

@@ -16,7 +16,7 @@ from engine.core import MarginEngine
 from engine.events import KINDS, QUANTITY_ONE, RECORD, Kind
 from engine.frames import Entry, Frame, FrameKind, Genesis, decode_frame, encode_frame
 from engine.limits import Limits
-from engine.state import NONE, VALUE_DIRTY, State, insert
+from engine.state import NONE, VALUE_DIRTY, State, insert, set_flags
 from tests.bench.universe import INSTRUMENTS, MID, PARTITIONS, TICK_E9, Universe
 
 LOG_ID: Final = bytes(range(16))
@@ -129,5 +129,5 @@ def _define(state: State, keys: NDArray[np.uint64]) -> None:
         accounts.key[slot] = key
         accounts.phase_ns[slot] = key % np.uint64(now.spread_ns)
         accounts.first_position[slot] = NONE
-        accounts.flags[slot] = VALUE_DIRTY
+        set_flags(accounts, slot, VALUE_DIRTY)
     now.accounts = len(keys)

@@ -13,7 +13,7 @@ from engine.evaluate import evaluate_accounts, run_clock
 from engine.events import KINDS
 from engine.report import CHANGE
 from engine.revalue import add_value
-from engine.state import POSITIONS_DIRTY, VALUE_DIRTY, State
+from engine.state import MARGIN_DUE, POSITIONS_DIRTY, VALUE_DIRTY, State
 from tests.bench.filled import Filled
 from tests.bench.result import Figures, Sizes, median_seconds, numbers, timed
 from tests.bench.services import Services, say
@@ -61,10 +61,11 @@ def _rates(filled: Filled, repetitions: int) -> Figures:
 
     def evaluate(flags: int) -> None:
         state.accounts.flags[:accounts] |= flags
+        state.accounts.changed[:] = 1
         evaluate_accounts(state, 1, changes)
 
     figures["accounts_evaluated_m_per_s"] = accounts / median_seconds(lambda: evaluate(VALUE_DIRTY), repetitions) / 1e6
-    margined = median_seconds(lambda: evaluate(POSITIONS_DIRTY), repetitions)
+    margined = median_seconds(lambda: evaluate(POSITIONS_DIRTY | MARGIN_DUE), repetitions)
     figures["accounts_margined_m_per_s"] = accounts / margined / 1e6
     figures["positions_margined_m_per_s"] = accounts * filled.universe.positions / margined / 1e6
     figures["idle_clock_us"] = median_seconds(lambda: _idle(state, changes), repetitions) * 1e6

@@ -20,16 +20,17 @@ from streams.processes import Child
 from tests.bench.result import Figures, Sizes, numbers, percentiles
 from tests.bench.services import Chain, Services, Usage, say
 from tests.bench.stream_data import opening, reference
-from tests.bench.universe import INITIAL, MID, PARTITIONS, PROBE, TICK, Universe, customer_id
+from tests.bench.universe import CALM, INITIAL, MID, PARTITIONS, PROBE, TICK, Universe, customer_id
 from tests.bench.worker_metrics import histogram, quantile
 
 PROBES: Final = 2000  # accounts, in turn: ten seconds from one probe of an account to its next
 LOTS: Final = 10
-WARM_SECONDS: Final = 3.0
-NAP_SECONDS: Final = 0.0005
+WARM_SECONDS: Final = 15.0  # a broker compiles its code for so long
+NAP_SECONDS: Final = 0.001
 SETTLE_SECONDS: Final = 2.0
 NOTES: Final = [
-    "one event a message, 80 % trades, 20 % prices; feeder, broker, sequencer, worker and Valkey share the machine",
+    "one event a message, 80 % trades, 20 % prices, one partition a topic; feeder, broker, sequencer, worker and Valkey"
+    " share the machine; few accounts but the probes' are at the edge of a call (flags_per_s: how many flags there were)",
     "probe_ms: from the moment the probe was due (not when a late feeder sent it) to Redis' own time of the alert, which is"
     " in whole milliseconds and taken as its end, so up to 1 ms too long; it includes the feeder's queue and its linger"
     " (option linger_ms), and leaves out who reads Redis",
@@ -42,16 +43,17 @@ NOTES: Final = [
 
 @dataclass
 class Feed:
-    """What was sent at one rate: when each probe was due, by its account in order; and how late they were sent."""
+    """What was sent at one rate, in how long; when each probe was due, by its account in order, and how late it was."""
 
     due_ns: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     late_ns: list[int] = field(default_factory=list)
     sent: int = 0
+    seconds: float = 0.0
 
 
 def run(sizes: Sizes, services: Services) -> tuple[Figures, list[str]]:
     """Percentiles at each rate."""
-    universe = Universe(sizes.accounts, sizes.positions, sizes.seed)
+    universe = Universe(sizes.accounts, sizes.positions, sizes.seed, CALM)
     figures: Figures = {"accounts": sizes.accounts, "shards": sizes.shards}
     with services.chain("latency", shards=sizes.shards, input_partitions=PARTITIONS) as chain:
         chain.produce([*reference(universe), *_probe_documents()])
@@ -73,17 +75,18 @@ def _at_rate(chain: Chain, feeder: "Feeder", rate: int, seconds: float, sequence
     _, last_id = _alerts(chain, "-")
     before, usage = histogram(chain), Usage(sequencer=sequencer.pid, worker=worker.pid, broker=chain.broker_pid)
     feed = Feed()
-    begun = time.monotonic()
     feeder.feed(rate, seconds, feed)
-    fed_seconds = time.monotonic() - begun
     used = usage.per_event_us(feed.sent)
     _settle(chain, sequencer, worker)
-    shown, _ = _alerts(chain, f"({last_id}" if last_id else "-")
+    after = f"({last_id}" if last_id else "-"
+    shown, _ = _alerts(chain, after)
+    flags = len(chain.redis.xrange(chain.keys.alerts, after))
     milliseconds, missed = matched(feed, shown)
     worker_counts = histogram(chain) - before
     own = {name: quantile(worker_counts, share) * 1000 for name, share in (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999))}
     return {
-        "events_per_s": feed.sent / fed_seconds,
+        "events_per_s": feed.sent / feed.seconds,
+        "flags_per_s": flags / feed.seconds,
         "probe_ms": percentiles(milliseconds),
         "probes": len(milliseconds),
         "missed": missed,
@@ -158,6 +161,7 @@ class Feeder:
             time.sleep(NAP_SECONDS)
         feed.sent += sent
         producer.flush()
+        feed.seconds = time.time() - begun_ns / NS
 
     def _probe(self, feed: Feed, due_ns: int) -> None:
         turn, number = divmod(self._trades, PROBES)

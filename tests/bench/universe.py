@@ -26,7 +26,8 @@ WALK: Final = 96  # ticks that a price may move away from MID
 INITIAL, MAINTENANCE = 1100, 1000  # dollars a contract
 PRICES: Final = 0.2  # share of price events
 THIN, RICH = 0.95, 3.0  # collateral over the initial requirement, from and to
-PARTITIONS: Final = 4  # of each input topic: accounts and instruments by their number
+CALM: Final = 1.6  # in place of THIN where accounts are to keep their flags
+PARTITIONS: Final = 1  # of each input topic: accounts and instruments by their number
 TOPICS: Final = ("trades", "prices")
 PROBE: Final = "PROBE"  # an instrument whose price never moves
 
@@ -80,9 +81,9 @@ class Events:
 
 
 class Universe:
-    """Accounts, what they hold at the start of the day, their collateral, and streams of events."""
+    """Accounts, what they hold at the start of the day, their collateral (`thin` times the need and more), and events."""
 
-    def __init__(self, accounts: int, positions: int, seed: int) -> None:
+    def __init__(self, accounts: int, positions: int, seed: int, thin: float = THIN) -> None:
         if not 1 <= positions <= MAX_POSITIONS:
             raise ConfigError(f"--positions: found {positions}; allowed: 1 to {MAX_POSITIONS}")
         self.accounts, self.positions, self.seed = accounts, positions, seed
@@ -90,7 +91,7 @@ class Universe:
         each = np.random.default_rng([seed, 1])
         self.lots: NDArray[np.int64] = each.choice([-12, -9, -6, -3, 3, 6, 9, 12], (accounts, positions))
         needs = np.abs(self.lots).sum(axis=1) * INITIAL
-        self.collateral: NDArray[np.int64] = (needs * each.uniform(THIN, RICH, accounts)).astype(np.int64)
+        self.collateral: NDArray[np.int64] = (needs * each.uniform(thin, RICH, accounts)).astype(np.int64)
 
     def held(self, account: Any, place: Any) -> Any:
         """The instrument of an account's n-th position; numbers or arrays of them."""

@@ -15,6 +15,7 @@ from engine.events import RECORD
 from engine.frames import RANGE, Frame, FrameKind
 from engine.report import Report, combine
 from engine.snapshot import BadSnapshot
+from engine.state import MARGIN_DUE
 from tests.engine.compare import figures_of, report_of
 from tests.strategies import LOG_ID, Cut, Stream, frames, stream
 
@@ -138,6 +139,24 @@ def test_a_snapshot_continues_as_if_nothing_had_happened(seed: int, part: float)
         assert report_of(engine, one) == report_of(restored, other)
     assert restored.shard_digest() == engine.shard_digest()
     assert whole([restored]) == whole([engine])
+
+
+def required(engine: MarginEngine) -> tuple[np.ndarray, np.ndarray]:
+    """What each account's positions require, and which of these sums must be those of a walk over the positions."""
+    accounts, count = engine._open_log.state.accounts, engine.account_count
+    exact = (accounts.flags[:count] & MARGIN_DUE == 0) & (accounts.figures["unpriced"][:count] == 0)
+    return accounts.required[:, :count], exact
+
+
+@SLOW
+@given(SEEDS)
+def test_requirements_that_follow_positions_are_those_of_a_walk(seed: int) -> None:
+    engine = MarginEngine(0)
+    for frame in frames(stream(seed, 250), 1, Cut(frame=10, batch=30, seed=seed))[0]:
+        play([frame], engine)
+        followed, exact = required(engine)
+        walked, _ = required(MarginEngine.from_bytes(engine.to_bytes()))
+        assert np.array_equal(followed[:, exact], walked[:, exact])
 
 
 @settings(max_examples=60, deadline=None)
