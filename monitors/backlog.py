@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.numbers import decimal_text
-from engine.report import Quality, Status
+from engine.report import Quality, Report, Status
 from monitors.alerts import Alert, decode_alert
 from monitors.keys import DEFINITION_FIELDS
 from monitors.surface import EngineView
@@ -17,7 +17,7 @@ from monitors.surface import EngineView
 _STATUS: Final = tuple(status.name for status in Status)
 _QUALITY: Final = tuple(quality.name for quality in Quality)
 Entry = tuple[Any, Any, Any, Any]
-Queued = tuple[int, bytes]  # the number of an alert, counted from 1 as they are queued, and its JSON
+Queued = tuple[int, int, bytes]  # the number of an alert, counted from 1 as they are queued, the account's slot, its JSON
 
 
 def alert_entry(alert: Alert) -> Entry:
@@ -76,18 +76,20 @@ class ShardBacklog:
     def _read_again(self) -> None:
         self.live, self.window, self.tries, self.retry_at = False, None, 0, 0.0
 
-    def add_alerts(self, alerts: Sequence[tuple[bytes, bytes]], offset: int, oldest_ns: int) -> None:
-        """Queue the alerts of the frame at a log offset; oldest_ns: oldest Kafka timestamp behind them, 0 if unknown."""
-        self._newest_offset = offset
-        self.alerts.extend((number, data) for number, (_, data) in enumerate(alerts, self._queued + 1))
+    def add_alerts(self, alerts: Sequence[tuple[bytes, bytes]], report: Report) -> None:
+        """Queue the alerts of a report, as encode_alerts gives them."""
+        self._newest_offset = report.offset
+        numbers = range(self._queued + 1, self._queued + 1 + len(alerts))
+        bodies = [data for _, data in alerts]
+        self.alerts.extend(zip(numbers, report.changes["account"].tolist(), bodies, strict=True))
         self._queued += len(alerts)
-        if oldest_ns:
-            self._origins.append((self._queued, oldest_ns))
+        if report.oldest_ns:
+            self._origins.append((self._queued, report.oldest_ns))
         if len(self.alerts) > self._max_alerts:
             self.alerts.clear()
             self._origins.clear()
             self._written = self._dropped = self._queued
-            self.reread = offset
+            self.reread = report.offset
             self._read_again()
 
     def take_alerts(self, count: int) -> list[Queued]:
@@ -141,14 +143,12 @@ class ShardBacklog:
 
     def change_entries(self, taken: list[Queued]) -> list[Entry]:
         """Entries of these alerts, each account's figures beside the last alert of it."""
-        alerts = [decode_alert(data) for _, data in taken]
-        last = {alert.account: place for place, alert in enumerate(alerts)}
-        slots = [slot for account in last if (slot := self.engine.find_account(account)) is not None]
-        figures = {entry[0]: entry for entry in self.figure_entries(np.array(slots, np.int32), settled=False)}
+        last = {slot: place for place, (_, slot, _) in enumerate(taken)}
+        figures = dict(zip(last.values(), self.figure_entries(np.array(list(last), np.int32), settled=False), strict=True))
         entries = []
-        for place, alert in enumerate(alerts):
-            account_id, change, *nothing = alert_entry(alert)
-            beside = figures.get(account_id, ()) if last[account_id] == place else ()
+        for place, (_, _, data) in enumerate(taken):
+            account_id, change, *nothing = alert_entry(decode_alert(data))
+            beside = figures.get(place, ())
             entries.append((account_id, change, *(beside[2:] or nothing)))
         return entries
 

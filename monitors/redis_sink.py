@@ -110,7 +110,7 @@ class RedisSink:
         self._idle.clear()
         backlog.published_offset = engine.offset
         if alerts:
-            backlog.add_alerts(alerts, report.offset, report.oldest_ns)
+            backlog.add_alerts(alerts, report)
             self._wake.set()
         else:
             self._wake_at(self._next_flush)

@@ -30,9 +30,6 @@ class EngineView(Protocol):
     def account_info(self, slot: int, /) -> AccountInfo:
         """Who the account in a slot is."""
 
-    def find_account(self, account_id: str, /) -> int | None:
-        """The slot of an account."""
-
     def figures(self, slots: NDArray[np.int32], /) -> NDArray[np.void]:
         """FIGURES rows of these slots."""
 

@@ -109,10 +109,6 @@ class FakeEngine:
         currency, decimals = CURRENCIES[slot % len(CURRENCIES)]
         return AccountInfo(self.account_ids[slot], f"C{slot // 2}", "futures" if slot % 2 else "cash", currency, decimals)
 
-    def find_account(self, account_id: str) -> int | None:
-        slot = int(account_id.rpartition("-")[2])
-        return slot if slot < self.account_count else None
-
     def figures(self, slots: NDArray[np.int32]) -> NDArray[np.void]:
         return self.rows[slots].copy()
 

@@ -10,7 +10,8 @@ from tests.monitors.fake_engine import FakeEngine
 
 def queue(backlog: ShardBacklog, engine: FakeEngine, slots: range, status: Status, oldest_ns: int = 0) -> None:
     report = engine.flip(slots, status)
-    backlog.add_alerts(encode_alerts(0, engine, report), report.offset, oldest_ns)
+    report.oldest_ns = oldest_ns
+    backlog.add_alerts(encode_alerts(0, engine, report), report)
 
 
 def test_taken_and_restored_alerts_keep_their_order() -> None:
@@ -21,7 +22,7 @@ def test_taken_and_restored_alerts_keep_their_order() -> None:
     queue(backlog, engine, range(10), Status.OK)
     for taken in (second, first):
         backlog.restore(taken)
-    assert [number for number, _ in backlog.take_alerts(100)] == list(range(1, 21))
+    assert [number for number, *_ in backlog.take_alerts(100)] == list(range(1, 21))
 
 
 def test_what_was_dropped_is_not_restored() -> None:
@@ -33,7 +34,7 @@ def test_what_was_dropped_is_not_restored() -> None:
     assert (list(backlog.alerts), backlog.live, backlog.reread) == ([], False, engine.offset - 1)
     queue(backlog, engine, range(2), Status.CALL)
     backlog.restore(taken)
-    assert [number for number, _ in backlog.alerts] == [21, 22]
+    assert [number for number, *_ in backlog.alerts] == [21, 22]
 
 
 def test_a_batch_is_observed_when_its_last_alert_is_through() -> None:
