@@ -18,6 +18,7 @@ from redis import Redis
 from engine.report import Quality, Status
 from monitors.keys import Keys
 from streams import cli
+from streams.embedded import free_port
 from streams.settings import UserError
 from tests.services import ROOT
 
@@ -152,7 +153,7 @@ def test_schema_is_json_with_every_topic(capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.services
 def test_doctor_finds_running_services(capsys: pytest.CaptureFixture[str], mock_kafka: str, redis_url: str) -> None:
-    ports = ["--metrics-port", "59400", "--sequencer-metrics-port", "59401"]
+    ports = ["--metrics-port", str(free_port()), "--sequencer-metrics-port", str(free_port())]
     status, out, _ = said(capsys, ["doctor", "--kafka", mock_kafka, "--redis-url", redis_url, *ports])
     assert status == 0, out
     assert "1 broker at" in out
