@@ -207,6 +207,64 @@ def replay(settings: Settings, files: tuple[Path, ...], count: int, as_json: boo
 
 
 @cli.command()
+@click.argument("contracts", nargs=-1, metavar="[CONTRACT]...")
+@click.option("--out", default="backtest.html", show_default=True, type=click.Path(path_type=Path), help="The report.")
+@click.option(
+    "--history", "files", multiple=True, type=click.Path(path_type=Path), help="A history of yours; may be repeated."
+)
+@click.option("--calibrate", is_flag=True, help="Choose the parameters again on the first span, and print the grid.")
+@json_flag
+def backtest(contracts: tuple[str, ...], out: Path, files: tuple[Path, ...], calibrate: bool, as_json: bool) -> None:
+    """Margin contracts over history, beside CME's margin.
+
+    CONTRACT: ZT, ZF, ZN, ZB, BTC; default: all. Writes an HTML report with breaches, coverage tests, averages and peak to
+    trough. Without --history it takes the histories that travel with the package.
+    """
+    from streams import backtest as test
+    from streams.history import read_history
+
+    history = test.with_files([read_history(path) for path in files])
+    if calibrate:
+        _print_grid(test.calibrations(contracts, history), as_json)
+        return
+    figures = test.run(contracts, out, history)
+    if as_json:
+        _print_json(figures)
+    else:
+        _print_table(test.COLUMNS, test.table(figures))
+        click.echo(f"report: {out}")
+
+
+@cli.command()
+@files_argument
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The scenario set, a JSON document.")
+@click.option("--name", default="history", show_default=True, help="Name of the set.")
+@click.option("--set-version", default="1", show_default=True, help="Version of the set.")
+@click.option("--move", multiple=True, metavar="FACTOR=KIND", help="bp, log or relative, where the column's name misleads.")
+@click.option("--as-of", help="Last day used; default: the history's last.")
+@click.option("--decay", type=float, help="Decay of the volatility; default: the calibrated one.")
+@click.option("--long-run-weight", type=float, help="Weight of the long-run variance; default: the calibrated one.")
+@click.option("--look-back-years", type=int, help="10 or more; default: 10.")
+@click.option("--horizon-days", type=int, help="1 to 5; default: 1.")
+@click.option("--antithetic", is_flag=True, help="Add every move with the other sign.")
+@click.option("--raw", is_flag=True, help="Add the unfiltered moves of the look-back to the stress set.")
+@json_flag
+def scenarios(files: tuple[Path, ...], out: Path, as_json: bool, **options: Any) -> None:
+    """Build a scenario set from histories.
+
+    FILE: CSV (also .gz) or Parquet with a column date and a column a factor; yields in per cent under names such as m120 or
+    10Y, anything else is a price. Moves are filtered by volatility; named stress days stay as they were.
+    """
+    from streams import scenarios as building
+
+    figures = building.build(files, out, **options)
+    if as_json:
+        _print_json(figures)
+    else:
+        _print_table(("figure", "value"), ((name, _cell(value)) for name, value in figures.items()))
+
+
+@cli.command()
 @click.argument("account", required=False)
 @json_flag
 @with_settings(*REDIS)
@@ -346,6 +404,14 @@ def _print_counts(counts: Mapping[str, int], as_json: bool) -> None:
         _print_json(counts)
     else:
         _print_table(("topic", "messages"), ((topic, f"{count:,}") for topic, count in counts.items()))
+
+
+def _print_grid(grids: Mapping[str, Sequence[Mapping[str, Any]]], as_json: bool) -> None:
+    if as_json:
+        _print_json(grids)
+        return
+    for family, points in grids.items():
+        _print_table(tuple(points[0]), ([_cell(value) for value in point.values()] for point in points), family)
 
 
 def _print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:

@@ -18,8 +18,9 @@ def use_cache() -> None:
     if "NUMBA_CACHE_DIR" in os.environ:
         return
     hashed = hashlib.sha256()
-    for source in sorted(Path(__file__).parents[1].joinpath("engine").glob("*.py")):
-        hashed.update(source.name.encode() + b"\0" + source.read_bytes())
+    engine = Path(__file__).parents[1] / "engine"
+    for source in sorted(engine.rglob("*.py")):
+        hashed.update(str(source.relative_to(engine)).encode() + b"\0" + source.read_bytes())
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crossmargin" / "kernels"
     folder = root / hashed.hexdigest()[:16]
     try:

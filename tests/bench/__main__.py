@@ -13,12 +13,13 @@ from typing import Any, Final
 import click
 
 from streams.settings import UserError
-from tests.bench import end_to_end, kernels, latency, memory, sequencer, worker
+from tests.bench import end_to_end, kernels, latency, memory, models, sequencer, worker
 from tests.bench.result import Figures, Sizes, as_json, as_table, document
 from tests.bench.services import Services
 
 BENCHMARKS: Final[dict[str, Callable[[Sizes, Services], tuple[Figures, list[str]]]]] = {
     "kernels": kernels.run,
+    "models": models.run,
     "memory": memory.run,
     "sequencer": sequencer.run,
     "worker": worker.run,
@@ -43,7 +44,7 @@ def _with_sizes(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--json", "json", is_flag=True, help="Print a line of JSON for each benchmark instead of a table.")
 @_with_sizes
 def main(names: tuple[str, ...], json: bool, **sizes: Any) -> None:
-    """Run the benchmarks named, or all: kernels, memory, sequencer, worker, end_to_end, latency.
+    """Run the benchmarks named, or all: kernels, models, memory, sequencer, worker, end_to_end, latency.
 
     The last four need Java and Maven for a real Kafka (or CROSSMARGIN_TEST_KAFKA, whose topics are deleted) and start a
     Valkey of their own.

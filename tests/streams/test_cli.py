@@ -23,8 +23,8 @@ from streams.settings import UserError
 from tests.services import ROOT
 
 VERBS = [
-    *("bench", "check-config", "demo", "doctor", "feed", "load", "rebuild", "rejects", "replay", "schema", "sequencer"),
-    *("status", "worker"),
+    *("backtest", "bench", "check-config", "demo", "doctor", "feed", "load", "rebuild", "rejects", "replay"),
+    *("scenarios", "schema", "sequencer", "status", "worker"),
 ]
 
 

@@ -1,0 +1,200 @@
+"""The backtest's report: one self-contained HTML page with a table and, per contract, a plot as inline SVG."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Final
+
+import numpy as np
+
+from engine.scenarios.coverage import PEAK_TO_TROUGH_DAYS, Judgement
+from engine.scenarios.moves import Days, Floats
+
+WIDTH: Final = 960
+HEIGHT: Final = 300
+LEFT: Final = 64
+BOTTOM: Final = 28
+TOP: Final = 10
+GAP_DAYS: Final = 30  # a line does not bridge a longer gap in the days
+INTRODUCTION: Final = f"""
+One margin rate per contract, long or short, set each evening from what was known then. A breach is a day on which
+one side lost more than the margin. Treasury futures are a proxy: the shortest deliverable par bond, repriced at
+the next day's par yield, over its conversion factor; BTC is five bitcoin at spot. Parameters were chosen on the
+first span and judged on the second. Expected breaches are 1 % of the days; p-values are of Kupiec's test (their
+number), of Christoffersen's (their independence) and of both together. Peak to trough is the highest over the
+lowest margin within {PEAK_TO_TROUGH_DAYS} rows.
+"""
+STYLE: Final = """
+body{font:15px/1.5 system-ui,sans-serif;color:#1f2933;background:#fbfbf9;max-width:1020px;margin:2em auto;padding:0 1em}
+h1{font-size:1.5em;font-weight:600}h2{font-size:1.15em;font-weight:600;margin:2em 0 .3em}p{max-width:75ch}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9em;margin:.6em 0}
+th,td{padding:.25em .7em;text-align:right;border-bottom:1px solid #e3e5e0}th{font-weight:500;color:#52606d}
+th:first-child,td:first-child{text-align:left}.miss{color:#a3392b}.note{color:#52606d;font-size:.9em}
+svg{width:100%;height:auto;background:#fff;border:1px solid #e3e5e0}svg text{font-size:11px;fill:#52606d}
+.grid{stroke:#eceeea}.ours{fill:none;stroke:#2f6f9f;stroke-width:1.3}.cme{fill:none;stroke:#c08a2d;stroke-width:1.3}
+.loss{fill:none;stroke:#b9c0c6;stroke-width:.7}.breach{fill:#b23a2e}.span{fill:#f4f3ee}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A contract over history, a row a day, USD: margin, CME's maintenance (nan where not trusted), profit of one long.
+
+    spans, ours and beside are by name of the span; beside holds our judgement and CME's on the days that have both.
+    """
+
+    symbol: str
+    days: Days
+    margin: Floats
+    cme: Floats
+    profit: Floats
+    spans: Mapping[str, tuple[str, str]]
+    ours: Mapping[str, Judgement]
+    beside: Mapping[str, tuple[Judgement, Judgement] | None]
+    rule: str
+
+
+def html(contracts: Sequence[Compared]) -> str:
+    """The whole page."""
+    body = "".join(_section(contract) for contract in contracts)
+    return (
+        "<!DOCTYPE html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
+        f"<title>crossmargin backtest</title><style>{STYLE}</style></head><body><h1>Backtest of the historical margin</h1>"
+        f"<p>{INTRODUCTION}</p>"
+        f"{_summary(contracts)}{body}</body></html>"
+    )
+
+
+def _summary(contracts: Sequence[Compared]) -> str:
+    """The aim, contract by contract, on the judged span: breaches, average and 95 % peak to trough, ours beside CME's."""
+    rows = []
+    for contract in contracts:
+        pair = contract.beside.get("judged")
+        if pair is None:
+            rows.append([escape(contract.symbol), *["no CME figure"] * 3])
+            continue
+        ours, cme = pair
+        cells = (
+            (f"{ours.breaches} / {cme.breaches}", ours.breaches <= cme.breaches),
+            (f"{ours.average / cme.average:.2f}", ours.average < cme.average),
+            (
+                f"{ours.peak_to_trough_p95:.3f} / {cme.peak_to_trough_p95:.3f}",
+                ours.peak_to_trough_p95 < cme.peak_to_trough_p95,
+            ),
+        )
+        rows.append(
+            [
+                escape(contract.symbol),
+                *(text if met else f"<span class='miss'>{text} (aim missed)</span>" for text, met in cells),
+            ]
+        )
+    heads = ("judged span", "breaches ours / CME", "average over CME's", "95 % peak to trough ours / CME")
+    return _table(heads, rows)
+
+
+def _section(contract: Compared) -> str:
+    rows = []
+    for name, (first, last) in contract.spans.items():
+        rows.append([f"{name} {first} to {last}: ours", *_cells(contract.ours[name])])
+        pair = contract.beside[name]
+        if pair:
+            if pair[0] != contract.ours[name]:
+                rows.append(["days with a CME figure: ours", *_cells(pair[0])])
+            rows.append(["days with a CME figure: CME", *_cells(pair[1])])
+    heads = (
+        "span", "days", "breaches (long, short)", "mean, worst excess USD", "p number", "p independent", "p both",
+        "average USD", "peak to trough median, 95 %, worst",
+    )  # fmt: skip
+    return (
+        f"<h2>{escape(contract.symbol)}</h2><p class='note'>{escape(contract.rule)}</p>{_plot(contract)}"
+        "<p class='note'>blue: margin; amber: CME maintenance; grey: the day's loss of the losing side; red: breaches "
+        f"of the margin; shaded: the span on which parameters were chosen</p>{_table(heads, rows)}"
+    )
+
+
+def _cells(judged: Judgement) -> list[str]:
+    return [
+        f"{judged.days:,}",
+        f"{judged.breaches} ({judged.breaches_long}, {judged.breaches_short})",
+        f"{judged.breach_mean:,.0f}, {judged.breach_worst:,.0f}",
+        f"{judged.kupiec_p:.3f}",
+        f"{judged.independence_p:.3f}",
+        f"{judged.conditional_p:.3f}",
+        f"{judged.average:,.0f}",
+        f"{judged.peak_to_trough_median:.2f}, {judged.peak_to_trough_p95:.2f}, {judged.peak_to_trough_worst:.2f}",
+    ]
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{cell}</th>" for cell in heads)
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _plot(contract: Compared) -> str:
+    """Losses as grey bars, both margins as lines, breaches as dots, over days."""
+    ordinal = contract.days.astype("M8[D]").astype(np.int64).astype(np.float64)
+    loss = np.abs(contract.profit)
+    known = contract.cme[~np.isnan(contract.cme)]
+    top = float(max(contract.margin.max(), loss.max(), known.max() if len(known) else 0.0)) * 1.03
+    low, high = ordinal[0], max(ordinal[-1], ordinal[0] + 1)
+    x = LEFT + (ordinal - low) / (high - low) * (WIDTH - LEFT - 8)
+
+    def y(values: Floats) -> Floats:
+        return np.asarray(HEIGHT - BOTTOM - values / top * (HEIGHT - BOTTOM - TOP))
+
+    base = HEIGHT - BOTTOM
+    bars = "".join(f"M{a:.1f} {base}V{b:.1f}" for a, b in zip(x, y(loss), strict=True))
+    dots = "".join(
+        f"<circle class='breach' cx='{x[i]:.1f}' cy='{y(loss)[i]:.1f}' r='3'><title>{contract.days[i]}: lost "
+        f"{loss[i]:,.0f}, margin {contract.margin[i]:,.0f}</title></circle>"
+        for i in np.flatnonzero(loss > contract.margin)
+    )
+    return (
+        f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role='img' aria-label='{escape(contract.symbol)}: margin and losses'>"
+        f"{_shade(contract, x)}{_axes(contract.days, x, top)}<path class='loss' d='{bars}'/>"
+        f"<path class='cme' d='{_line(ordinal, x, y(contract.cme))}'/>"
+        f"<path class='ours' d='{_line(ordinal, x, y(contract.margin))}'/>{dots}</svg>"
+    )
+
+
+def _shade(contract: Compared, x: Floats) -> str:
+    """The first span's background."""
+    first, last = next(iter(contract.spans.values()))
+    inside = np.flatnonzero((contract.days >= np.datetime64(first)) & (contract.days <= np.datetime64(last)))
+    if not len(inside):
+        return ""
+    left, right = x[inside[0]], x[inside[-1]]
+    return f"<rect class='span' x='{left:.1f}' y='{TOP}' width='{right - left:.1f}' height='{HEIGHT - BOTTOM - TOP}'/>"
+
+
+def _axes(days: Days, x: Floats, top: float) -> str:
+    """Lines at round sums of USD, and a label at each year's first day."""
+    parts = []
+    for value in np.arange(0.0, top, _round_step(top)):
+        level = HEIGHT - BOTTOM - value / top * (HEIGHT - BOTTOM - TOP)
+        parts.append(f"<line class='grid' x1='{LEFT}' x2='{WIDTH - 8}' y1='{level:.1f}' y2='{level:.1f}'/>")
+        parts.append(f"<text x='{LEFT - 6}' y='{level + 4:.1f}' text-anchor='end'>{value:,.0f}</text>")
+    years = days.astype("M8[Y]").astype(np.int64) + 1970
+    starts = np.flatnonzero(np.diff(years, prepend=years[0] - 1))
+    every = max(1, len(starts) // 12)
+    parts += [f"<text x='{x[i]:.1f}' y='{HEIGHT - 10}'>{years[i]}</text>" for i in starts[::every] if x[i] < WIDTH - 40]
+    return "".join(parts)
+
+
+def _round_step(top: float) -> float:
+    """The largest of 1, 2 and 5 times a power of ten that leaves four lines or more below the top."""
+    power = 10.0 ** np.floor(np.log10(top / 4))
+    return float(max(step * power for step in (1, 2, 5) if step * power <= top / 4))
+
+
+def _line(ordinal: Floats, x: Floats, y: Floats) -> str:
+    """A path through the points; it lifts over unknown values and over gaps in the days."""
+    parts, before = [], -np.inf
+    for day, a, b in zip(ordinal, x, y, strict=True):
+        if np.isnan(b):
+            before = -np.inf
+            continue
+        parts.append(f"{'L' if day - before <= GAP_DAYS else 'M'}{a:.1f} {b:.1f}")
+        before = day
+    return "".join(parts)
