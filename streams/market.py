@@ -9,6 +9,7 @@ import gzip
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from io import StringIO
 from itertools import count, pairwise
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 
 from engine.events import NS, PRICE_ONE
 from engine.numbers import decimal_text, scaled
+from engine.pricing.dates import add_months
+from engine.pricing.treasury import Bond, cash_flows, clean_price
 from streams.binance import PRICES
 from streams.sources import DATA, Item
 
@@ -37,7 +40,12 @@ DAY_SECONDS: Final = 86_400
 FIRST_DAY: Final = "2024-04-30"
 COVARIANCE_DAYS: Final = 250
 TENORS: Final = {"3M": "m3", "2Y": "m24", "5Y": "m60", "10Y": "m120", "30Y": "m360"}
-NOTES: Final = {"2Y": (2, 4.625), "5Y": (5, 4.25), "10Y": (10, 4.375), "30Y": (30, 4.625)}  # years, coupon
+_ISSUED: Final = date(2024, 5, 15)  # any day: each note has its whole years to run throughout
+NOTES: Final = {
+    tenor: cash_flows(Bond(coupon, add_months(_ISSUED, 12 * years)), _ISSUED)
+    for tenor, years, coupon in (("2Y", 2, 0.04625), ("5Y", 5, 0.0425), ("10Y", 10, 0.04375), ("30Y", 30, 0.04625))
+}
+"""What a note of each tenor pays."""
 FUTURES: Final = {"ZT": ("2Y", 102.0), "ZF": ("5Y", 105.5), "ZN": ("10Y", 108.0), "ZB": ("30Y", 114.5)}  # price at the start
 EURUSD: Final = 1.08
 EURUSD_YEARLY: Final = 0.07
@@ -213,7 +221,7 @@ class TreasuryPath:
         level = dict(zip(TENORS, (self._level + shift_bp / 100).tolist(), strict=True))
         change_bp = dict(zip(TENORS, ((self._level - self._start) * 100 + shift_bp).tolist(), strict=True))
         prices = {f"UST-{tenor}-YIELD": level[tenor] for tenor in NOTES}
-        prices |= {f"UST-{tenor}": bond_price(level[tenor], *terms) for tenor, terms in NOTES.items()}
+        prices |= {f"UST-{tenor}": float(clean_price(flows, level[tenor] / 100)) for tenor, flows in NOTES.items()}
         prices |= {name: base - self._dv01[name] * change_bp[tenor] for name, (tenor, base) in FUTURES.items()}
         return prices | {"UST-BILL": 100 - level["3M"] / 4, "EURUSD": self._euro}
 
@@ -227,11 +235,3 @@ class TreasuryPath:
             else:
                 quote = _Quote(ts_ns, name, bid=price_text(bid), ask=price_text(bid + tick))
             yield ts_ns, PRICES, name, _encode(quote)
-
-
-def bond_price(yield_percent: float, years: int, coupon: float) -> float:
-    """Clean price per 100 of a note with semi-annual coupons and whole years to run, by the street convention."""
-    periods, rate = 2 * years, yield_percent / 200
-    discount = (1 + rate) ** -periods
-    annuity = periods if rate == 0 else (1 - discount) / rate
-    return coupon / 2 * annuity + 100 * discount
