@@ -73,8 +73,8 @@ def _parts(state: State, accounts: int, chunks: int, rows: tuple[int, int, int, 
 
 
 def _used(now: Any) -> tuple[int, int, tuple[int, int, int, int]]:
-    rows = tuple(int(now[name]) for name in ("instruments", "assets", "factors", "volatilities"))
-    return int(now["accounts"]), int(now["chunks"]), rows  # type: ignore[return-value]
+    rows = int(now["instruments"]), int(now["assets"]), int(now["factors"]), int(now["volatilities"])
+    return int(now["accounts"]), int(now["chunks"]), rows
 
 
 def pack(meta: Meta, bodies: list[bytes], state: State) -> bytes:

@@ -311,14 +311,13 @@ def read_genesis(settings: Settings) -> Genesis | None:
 
 
 class Delivery:
-    """A producer's messages in flight, by topic and partition, and its first failure: what `flush` does not prove.
+    """A producer's messages on their way, by topic and partition, and its first failure: what `flush` does not prove.
 
     An idempotent producer acknowledges a partition's messages in order, so counts tell which ones arrived.
     """
 
     def __init__(self, producer: Producer) -> None:
         self.producer = producer
-        self.in_flight = 0
         self.error: KafkaError | None = None
         self._sent: dict[tuple[str, int], int] = {}
         self._arrived: dict[tuple[str, int], int] = {}
@@ -340,11 +339,9 @@ class Delivery:
                 self.producer.poll(0.01)
                 self.check()
         self._sent[place] += 1
-        self.in_flight += 1
 
     def _reporter(self, place: tuple[str, int]) -> Callable[[KafkaError | None, Message], None]:
         def report(error: KafkaError | None, message: Message) -> None:
-            self.in_flight -= 1
             if error is None:
                 self._arrived[place] += 1
             elif self.error is None:

@@ -285,13 +285,14 @@ class Worker:
 
     async def _commit(self, offsets: dict[int, int]) -> None:
         """Commit offsets of shards still held; while the group rebalances it may hang, and the next makes up for it."""
-        consumer: Any = self.app.consumer
         held = self.shards.offsets()
         places = {TP(LOG, shard): offset for shard, offset in offsets.items() if shard in held}
+        if not places:
+            return
+        consumer: Any = self.app.consumer
         try:
             async with asyncio.timeout(COMMIT_SECONDS):
-                if places:
-                    await consumer._commit(places)
+                await consumer._commit(places)
         except TimeoutError:
             logger.warning("Kafka did not take the offsets in %.0f s: a restart skips more frames", COMMIT_SECONDS)
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.arithmetic import E9, kernel, mul_div_floor, part
-from engine.models.fixed import anniversary
 from engine.models.rows import MINOR_MAX
+from engine.pricing.dates import add_months
 
 ONE: Final = E9  # a saving of everything
 
@@ -229,6 +229,6 @@ def position_reasons(position: Position, as_of: date, conditions: Conditions) ->
     if position.is_treasury:
         if position.maturity is None:
             reasons.append(Reason.NO_MATURITY)
-        elif position.maturity <= anniversary(as_of, conditions.more_than_years):
+        elif position.maturity <= add_months(as_of, 12 * conditions.more_than_years):
             reasons.append(Reason.MATURITY)
     return reasons

@@ -15,11 +15,9 @@ from engine.arithmetic import LIMIT, kernel, mul_div_floor, mul_div_up, part
 from engine.models.rows import MINOR_MAX
 
 MICRO: Final = 1_000_000
-CLASSIC: Final = (
-    2.0,
-    0.35,
-)  # extreme move in scan ranges, its weight: McMillan, Options as a Strategic Investment, ch. 34 [S]
-LATER_CME: Final = (3.0, 0.33)  # rates.md 5.1 [R]
+# The extreme move in scan ranges and its weight: McMillan, Options as a Strategic Investment, ch. 34 [S]; rates.md 5.1 [R].
+CLASSIC: Final = (2.0, 0.35)
+LATER_CME: Final = (3.0, 0.33)
 _THIRDS: Final = (0, 1, -1, 2, -2, 3, -3)
 
 

@@ -8,6 +8,9 @@ import msgspec
 import numpy as np
 import xxhash
 
+from engine.models.grid import Shocks, cells, check
+from engine.models.points import points
+from engine.models.scan import CLASSIC, scenarios
 from engine.scenarios.moves import (
     WARM_UP,
     Days,
@@ -201,42 +204,27 @@ def _stress_rows(days: Days, moves: Floats, horizon: int, stress: Mapping[str, s
     return moves[at], named
 
 
-SPAN_MOVES: Final = (0, 1, -1, 2, -2, 3, -3)
-"""Price moves in thirds of the price scan range, each with volatility up and down: scenarios 1 to 14."""
-
-
-def span_set(extreme_move: float = 2.0, extreme_weight: float = 0.35) -> ScenarioSet:
-    """The 16 SPAN scenarios: price move in price scan ranges, volatility move in volatility scan ranges, weight of the loss.
-
-    Order and the classic extreme (2 ranges, 35 %; later 3 and 33 %): CME, SPAN risk arrays (reference/rates.md 5, [S]).
-    """
-    matrix = [[move / 3, volatility, 1.0] for move in SPAN_MOVES for volatility in (1.0, -1.0)]
-    matrix += [[extreme_move, 0.0, extreme_weight], [-extreme_move, 0.0, extreme_weight]]
+def span_set(extreme: tuple[float, float] = CLASSIC) -> ScenarioSet:
+    """The 16 scenarios of engine.models.scan: price move in price scan ranges, volatility move in its ranges, weight."""
+    matrix = [list(map(float, one)) for one in scenarios(extreme)]
     labels = [f"{number}: price {price:+.3g}, volatility {vol:+.0f}" for number, (price, vol, _) in enumerate(matrix, 1)]
-    parameters = {"extreme_move": extreme_move, "extreme_weight": extreme_weight}
+    parameters = {"extreme_move": extreme[0], "extreme_weight": extreme[1]}
     kinds = {"price": "scan_range", "volatility": "scan_range", "weight": "scale"}
     return _listed("span", kinds, labels, matrix, parameters)
 
 
-EXTENDED_MOVES: Final = (-0.66, -0.33, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0)
-
-
-def grid_set(price_range: float = 0.16, steps: int = 4, extended: Sequence[float] = EXTENDED_MOVES) -> ScenarioSet:
-    """Cells of a Deribit-type grid: price move as a fraction x volatility down, same, up; then the extended moves, up only.
+def grid_set(shocks: Shocks) -> ScenarioSet:
+    """The cells of engine.models.grid: price move as a fraction, volatility -1 down, 0 same, +1 up, 1 in the extended tail.
 
     27 + 8 cells as printed in Deribit's simulate answer (reference/crypto.md 4.1, [P]; the extended moves [D]).
-    Column extended is 1 where the cell's profit or loss takes the extended weight.
     """
-    if not 0 < price_range < 1 or steps < 1:
-        raise ValueError(f"price_range: found {price_range} in {steps} steps; allowed: above 0, below 1, in 1 or more steps")
-    moves = [price_range * i / steps for i in range(-steps, steps + 1)]
-    matrix = [[move, volatility, 0.0] for move in moves for volatility in (-1.0, 0.0, 1.0)]
-    matrix += [[move, 1.0, 1.0] for move in extended]
+    moves, volatilities = cells(check(shocks))
+    core = len(moves) - len(shocks.extended)
+    matrix = np.column_stack([moves, volatilities, np.arange(len(moves)) >= core]).tolist()
     words = {-1.0: "down", 0.0: "same", 1.0: "up"}
     labels = [f"{'extended ' * bool(ext)}{move:+.4g} volatility {words[vol]}" for move, vol, ext in matrix]
-    parameters = {"price_range": price_range, "steps": steps}
     kinds = {"price": str(Move.RELATIVE), "volatility": "direction", "extended": "flag"}
-    return _listed("grid", kinds, labels, matrix, parameters)
+    return _listed("grid", kinds, labels, matrix, shocks._asdict() | {"extended": list(shocks.extended)})
 
 
 POINT_RANGES: Final[Mapping[str, tuple[float, float]]] = {
@@ -252,7 +240,7 @@ def points_set(kind: str) -> ScenarioSet:
     if kind not in POINT_RANGES:
         raise ValueError(f"class: found '{kind}'; allowed: {', '.join(POINT_RANGES)}")
     low, high = POINT_RANGES[kind]
-    moves = [*(low * i / 5 for i in range(5, 0, -1)), *(high * i / 5 for i in range(1, 6))]
+    moves = points(low, high).tolist()
     labels = [f"{move:+.4g}" for move in moves]
     return _listed(f"points {kind}", {"price": str(Move.RELATIVE)}, labels, [[move] for move in moves], {})
 

@@ -1,6 +1,7 @@
 """Rows, portfolio vectors and the loss quantile: against plain integers, at the edges of their ranges, and their laws."""
 
 import math
+from random import Random
 
 import numpy as np
 import pytest
@@ -59,7 +60,7 @@ def test_vector_is_the_exact_sum(case: tuple[list[list[int]], list[int], list[tu
 
 @LAW
 @given(ROWS, st.lists(LOTS, min_size=6, max_size=6), st.randoms(use_true_random=False))
-def test_vector_laws(rows: list[list[int]], lots: list[int], random: object) -> None:
+def test_vector_laws(rows: list[list[int]], lots: list[int], random: Random) -> None:
     made = built(rows, [2] * len(rows))
     positions = [(p % len(rows), q) for p, q in enumerate(lots)]
     once = vector_of(made, positions)
@@ -67,7 +68,7 @@ def test_vector_laws(rows: list[list[int]], lots: list[int], random: object) -> 
     assert vector_of(made, [(r, 2 * q) for r, q in positions]) == [2 * value for value in once]
     assert vector_of(made, positions + [(r, -q) for r, q in positions]) == [0] * 7
     shuffled = positions.copy()
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     assert vector_of(made, shuffled) == once
 
 

@@ -66,16 +66,6 @@ def points_loss(classes: Sequence[Vector], offset_ppm: Sequence[int]) -> int:
     return max(0, *(-sum(map(offset, column, offset_ppm)) for column in zip(*classes, strict=True)))
 
 
-def tiered(lower: Sequence[int], rates: Sequence[Fraction], notional: int) -> Fraction:
-    """notional x rate - deduction of the notional's tier, unrounded."""
-    deduction, rate = Fraction(0), rates[0]
-    for n in range(1, len(lower)):
-        if notional > lower[n]:
-            deduction += lower[n] * (rates[n] - rates[n - 1])
-            rate = rates[n]
-    return notional * rate - deduction
-
-
 def saving(houses: Sequence[tuple[int, int, int]], cap: Fraction, precision: Fraction) -> Fraction:
     """The lesser saving of houses that all answered, each (Treasury leg, futures leg, combined)."""
     each = [Fraction(0) if a <= 0 or b <= 0 else max(Fraction(0), 1 - Fraction(c, a + b)) for a, b, c in houses]

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.models.grid import Shocks
 from engine.scenarios.moves import Days, Floats, Move, daily_moves, ewma_volatility, filtered_moves
 from engine.scenarios.sets import (
     MIRROR,
@@ -163,17 +164,20 @@ def test_span_is_the_published_table() -> None:
     np.testing.assert_allclose(scenarios.matrix[:, 0], prices)
     np.testing.assert_array_equal(scenarios.matrix[:, 1], [1, -1] * 7 + [0, 0])
     np.testing.assert_array_equal(scenarios.matrix[:, 2], [1] * 14 + [0.35] * 2)
-    np.testing.assert_array_equal(span_set(3, 0.33).matrix[14:], [[3, 0, 0.33], [-3, 0, 0.33]])
+    np.testing.assert_array_equal(span_set((3, 0.33)).matrix[14:], [[3, 0, 0.33], [-3, 0, 0.33]])
+
+
+SHOCKS = Shocks(0.16, 0.5, 0.25, 0.5, 0.3, 0.13, 1.0)  # crypto.md 4.1
 
 
 def test_grid_has_27_cells_and_8_extended() -> None:
-    scenarios = grid_set(0.16)
+    scenarios = grid_set(SHOCKS)
     assert scenarios.matrix.shape == (35, 3)
     np.testing.assert_allclose(scenarios.matrix[:27:3, 0], [-0.16, -0.12, -0.08, -0.04, 0, 0.04, 0.08, 0.12, 0.16])
     np.testing.assert_array_equal(scenarios.matrix[:3, 1], [-1, 0, 1])
     np.testing.assert_array_equal(scenarios.matrix[27:], [[m, 1, 1] for m in (-0.66, -0.33, 0.5, 1, 2, 3, 4, 5)])
-    with pytest.raises(ValueError, match="price_range: found 1"):
-        grid_set(1.0)
+    with pytest.raises(ValueError, match=r"price_range 1\.0"):
+        grid_set(SHOCKS._replace(price_range=1.0))
 
 
 def test_ten_points_by_class() -> None:
