@@ -51,7 +51,10 @@ class Losses:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A contract's level and moves: moves[i] leads from days[i] to days[i + 1]; volatility[i] was known before it."""
+    """A contract's level and moves: moves[i] leads from days[i] to days[i + 1]; volatility[i] was known before it.
+
+    Columns of moves, scaled (over its volatility) and volatility are the contract's factors.
+    """
 
     days: Days
     level: Floats
@@ -59,9 +62,6 @@ class Path:
     scaled: Floats
     volatility: Floats
     weights: Floats
-
-
-"""Columns of moves, scaled (over its volatility) and volatility are the contract's factors."""
 
 
 def tail_losses(losses: Floats, tails_bps: Sequence[int]) -> list[float]:

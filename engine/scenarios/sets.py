@@ -8,9 +8,7 @@ import msgspec
 import numpy as np
 import xxhash
 
-from engine.models.grid import Shocks, cells, check
-from engine.models.points import points
-from engine.models.scan import CLASSIC, scenarios
+from engine.models import grid, points, scan
 from engine.scenarios.moves import (
     WARM_UP,
     Days,
@@ -204,27 +202,28 @@ def _stress_rows(days: Days, moves: Floats, horizon: int, stress: Mapping[str, s
     return moves[at], named
 
 
-def span_set(extreme: tuple[float, float] = CLASSIC) -> ScenarioSet:
+def span_set(extreme: tuple[float, float] = scan.CLASSIC) -> ScenarioSet:
     """The 16 scenarios of engine.models.scan: price move in price scan ranges, volatility move in its ranges, weight."""
-    matrix = [list(map(float, one)) for one in scenarios(extreme)]
+    matrix = [list(map(float, one)) for one in scan.scenarios(extreme)]
     labels = [f"{number}: price {price:+.3g}, volatility {vol:+.0f}" for number, (price, vol, _) in enumerate(matrix, 1)]
     parameters = {"extreme_move": extreme[0], "extreme_weight": extreme[1]}
     kinds = {"price": "scan_range", "volatility": "scan_range", "weight": "scale"}
     return _listed("span", kinds, labels, matrix, parameters)
 
 
-def grid_set(shocks: Shocks) -> ScenarioSet:
+def grid_set(shocks: grid.Shocks) -> ScenarioSet:
     """The cells of engine.models.grid: price move as a fraction, volatility -1 down, 0 same, +1 up, 1 in the extended tail.
 
     27 + 8 cells as printed in Deribit's simulate answer (reference/crypto.md 4.1, [P]; the extended moves [D]).
     """
-    moves, volatilities = cells(check(shocks))
+    moves, volatilities = grid.cells(grid.check(shocks))
     core = len(moves) - len(shocks.extended)
     matrix = np.column_stack([moves, volatilities, np.arange(len(moves)) >= core]).tolist()
     words = {-1.0: "down", 0.0: "same", 1.0: "up"}
     labels = [f"{'extended ' * bool(ext)}{move:+.4g} volatility {words[vol]}" for move, vol, ext in matrix]
     kinds = {"price": str(Move.RELATIVE), "volatility": "direction", "extended": "flag"}
-    return _listed("grid", kinds, labels, matrix, shocks._asdict() | {"extended": list(shocks.extended)})
+    parameters = {name: value for name, value in shocks._asdict().items() if name != "extended"}  # those are in the matrix
+    return _listed("grid", kinds, labels, matrix, parameters)
 
 
 POINT_RANGES: Final[Mapping[str, tuple[float, float]]] = {
@@ -240,7 +239,7 @@ def points_set(kind: str) -> ScenarioSet:
     if kind not in POINT_RANGES:
         raise ValueError(f"class: found '{kind}'; allowed: {', '.join(POINT_RANGES)}")
     low, high = POINT_RANGES[kind]
-    moves = points(low, high).tolist()
+    moves = points.points(low, high).tolist()
     labels = [f"{move:+.4g}" for move in moves]
     return _listed(f"points {kind}", {"price": str(Move.RELATIVE)}, labels, [[move] for move in moves], {})
 

@@ -186,3 +186,10 @@ def test_ten_points_by_class() -> None:
     np.testing.assert_allclose(points_set("equity").matrix[[0, 4, 5, 9], 0], [-0.15, -0.03, 0.03, 0.15])
     with pytest.raises(ValueError, match="class: found 'bond'; allowed: high_cap_broad_index, broad_index, equity"):
         points_set("bond")
+
+
+@pytest.mark.parametrize("listed", [span_set(), grid_set(SHOCKS), points_set("equity")], ids=lambda one: one.name)
+def test_listed_sets_come_back_from_their_documents(listed: ScenarioSet) -> None:
+    back = decode(encode(listed))
+    assert (back.hash, back.labels) == (listed.hash, listed.labels)
+    np.testing.assert_array_equal(back.matrix, listed.matrix)
