@@ -6,7 +6,6 @@ process.
 """
 
 import asyncio
-import gc
 import logging
 import signal
 import tempfile
@@ -41,12 +40,10 @@ from streams.settings import Settings, UserError, masked_url
 from streams.topics import ALERTS, LOG, REJECTS
 from streams.worker_app import fetch_without_waiting, make_app
 from streams.worker_shards import Shard, Shards
-from streams.worker_watchdog import EXIT, SLOW_SECONDS, Watchdog, exit_now
+from streams.worker_watchdog import SLOW_SECONDS, Watchdog, exit_now
 
 POLL_SECONDS: Final = 0.02
 CLOSE_SECONDS: Final = 10.0
-GC_OBJECTS: Final = 20_000  # tasks and futures die by themselves: look for cycles less often
-COMMIT_SECONDS: Final = 5.0
 STOP_SECONDS: Final = 25.0
 SCRAPE_SECONDS: Final = 5.0
 LINGER_MS: Final = 20  # of alerts and rejects: nobody waits for them but the next snapshot
@@ -65,7 +62,6 @@ def run(settings: Settings) -> None:
 
     Raises UserError (one line) when it cannot start or go on.
     """
-    gc.set_threshold(GC_OBJECTS)
     asyncio.run(_run(settings))
 
 
@@ -200,7 +196,6 @@ class Worker:
         if self.ended.is_set():
             return
         logger.info("joining the group of workers")
-        in_order = False
         try:
             await self.app.start()
             self.app.sensors.remove(self.app.monitor)  # Faust's own statistics, at a cost per frame; ours are on /metrics
@@ -211,15 +206,13 @@ class Worker:
             if self._failure is None:
                 logger.info("stopping: writing snapshots")
                 await self._leave_in_order()
-                in_order = True
         finally:
             self._stopping = True
             self.shards.drop()
             stopping = asyncio.create_task(self.app.stop())
             _, late = await asyncio.wait({stopping}, timeout=CLOSE_SECONDS)
-            if late:  # it waits for a broker that is gone, or for the group, and swallows a cancel
-                late_line = f"Kafka's consumer did not stop in {CLOSE_SECONDS:.0f} s"
-                exit_now(f"{self._failure or 'stopped'}; {late_line}", EXIT if self._failure or not in_order else 0)
+            if late:  # it waits for a broker that is gone, and swallows a cancel
+                exit_now(f"{self._failure or 'stopped'}; Kafka's consumer did not stop in {CLOSE_SECONDS:.0f} s")
 
     async def _leave_in_order(self) -> None:
         """Write last snapshots, commit them, and show what is left to show; UserError when that takes too long."""
@@ -284,17 +277,12 @@ class Worker:
         self.shards.drop()
 
     async def _commit(self, offsets: dict[int, int]) -> None:
-        """Commit offsets of shards still held; while the group rebalances it may hang, and the next makes up for it."""
+        """Commit these offsets of the shards that are still held."""
         held = self.shards.offsets()
         places = {TP(LOG, shard): offset for shard, offset in offsets.items() if shard in held}
-        if not places:
-            return
-        consumer: Any = self.app.consumer
-        try:
-            async with asyncio.timeout(COMMIT_SECONDS):
-                await consumer._commit(places)
-        except TimeoutError:
-            logger.warning("Kafka did not take the offsets in %.0f s: a restart skips more frames", COMMIT_SECONDS)
+        if places:
+            consumer: Any = self.app.consumer
+            await consumer._commit(places)
 
     # --- frames
 
