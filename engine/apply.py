@@ -10,7 +10,7 @@ from engine.book import fill, find_position, inverse_value, is_full, position_ha
 from engine.codes import Code
 from engine.events import Flag, Kind
 from engine.prefetch import prefetch
-from engine.state import AHEAD, BUCKET, NONE, RING, VALUE_DIRTY, State, find, set_flags
+from engine.state import AHEAD, BUCKET, MARGIN_DUE, NONE, POSITIONS_DIRTY, RING, VALUE_DIRTY, State, find, set_flags
 
 SUPERSEDED: Final = 254
 REDELIVERED: Final = 255
@@ -277,7 +277,8 @@ def _collateral(state: State, record: Any) -> int:
     if abs(total) >= MAX_HOLDING:
         return _POSITION_RANGE
     state.accounts.holding[asset, account] = total
-    set_flags(state.accounts, account, VALUE_DIRTY)
+    shocked = state.shocks[state.accounts.pool[account], asset] != NONE
+    set_flags(state.accounts, account, VALUE_DIRTY | (POSITIONS_DIRTY | MARGIN_DUE if shocked else 0))
     remember(state, record.id, record.ts_ns)
     return _OK
 

@@ -44,6 +44,8 @@ class Code(IntEnum):
     FULL_RULES = 55
     FULL_ORIGINS = 56
     FULL_CALENDARS = 57
+    FULL_SCENARIOS = 58
+    FULL_POOLS = 59
 
     @property
     def reason(self) -> str:
@@ -91,5 +93,7 @@ EXPLANATION: dict[Code, str] = {
     Code.FULL_VOLATILITIES: "the limit of volatilities is reached",
     Code.FULL_RULES: "the limit of rules is reached",
     Code.FULL_CALENDARS: "the limit of calendars is reached",
+    Code.FULL_SCENARIOS: "the limit of scenario sets, or of scenarios in one, is reached",
+    Code.FULL_POOLS: "the limit of pools is reached",
     Code.FULL_ORIGINS: "an input has more partitions than the log's limit",
 }

@@ -12,14 +12,18 @@ from engine import hashing, snapshot
 from engine.apply import REDELIVERED, SUPERSEDED, advance, apply, is_ahead, is_remembered, remember
 from engine.arithmetic import rows
 from engine.codes import Code
-from engine.definitions import Definitions, Refused
+from engine.definitions import Definitions
 from engine.documents import Account, Action, Asset, parse_action
-from engine.evaluate import run_clock
+from engine.evaluate import evaluate_accounts, open_clock
 from engine.events import BROADCAST, KINDS, LAST_INDEX, Kind, id_key
 from engine.frames import Entry, Frame, FrameKind, Genesis
+from engine.margin import settle_rows
 from engine.numbers import time_ns
+from engine.portfolio import margin_portfolios
 from engine.report import CHANGE, FIGURES, AccountInfo, Digest, Population, Reject, Report
+from engine.risk import Builder
 from engine.state import NONE, State, allocate
+from engine.terms import Refused
 from engine.views import population, stored
 
 MAX_WRITERS = 64
@@ -44,6 +48,7 @@ class _Open:
     genesis: Genesis
     state: State
     definitions: Definitions
+    builder: Builder
     changes: NDArray[np.void]
 
 
@@ -89,7 +94,8 @@ class MarginEngine:
     def _open(self, genesis: Genesis) -> None:
         state = allocate(genesis.limits, genesis.start_ns)
         changes = rows(np.zeros(2 * genesis.limits.accounts, CHANGE))
-        self._log = _Open(genesis, state, Definitions(state, genesis.limits), changes)
+        definitions = Definitions(state, genesis.limits)
+        self._log = _Open(genesis, state, definitions, Builder(definitions), changes)
 
     def _check(self, frame: Frame, offset: int) -> None:
         if offset != self.offset:
@@ -153,7 +159,12 @@ class MarginEngine:
     def _clock(self, ts_ns: int, report: Report) -> None:
         log = self._open_log
         log.definitions.bind_rules(max(ts_ns, self.clock_ns))
-        count = run_clock(log.state, ts_ns, log.changes)
+        if open_clock(log.state, ts_ns) > 0:
+            log.builder.build()
+            settle_rows(log.state)
+        if log.definitions.portfolios.rule_ids:
+            margin_portfolios(log.state)
+        count = evaluate_accounts(log.state, log.changes)
         if count:
             changes = log.changes[:count]
             report.changes = np.concatenate([report.changes, changes]) if len(report.changes) else changes.copy()
@@ -196,7 +207,7 @@ class MarginEngine:
         if self.shard == 0 or entry.kind == Kind.ACTION:
             return True
         try:
-            return msgspec.json.decode(entry.body, type=_Tag).kind in ("customer", "account")
+            return msgspec.json.decode(entry.body, type=_Tag).kind in ("customer", "account", "agreement")
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return False
 
@@ -302,7 +313,13 @@ class MarginEngine:
             n: int(now[n])
             for n in ("accounts", "positions", "instruments", "assets", "currencies", "factors", "volatilities")
         }
-        used |= {"rules": definitions.versions, "calendars": len(definitions.calendar_ids)}
+        portfolios = definitions.portfolios
+        used |= {
+            "rules": definitions.versions,
+            "calendars": len(definitions.calendar_ids),
+            "pools": len(definitions.pool_ids),
+        }
+        used |= {"portfolios": len(portfolios.rule_ids), "sets": len(portfolios.row_sets)}
         return {name: (count, int(getattr(limits, name))) for name, count in used.items()}
 
     def id_span_ns(self) -> int:

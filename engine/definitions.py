@@ -8,9 +8,11 @@ import msgspec
 import numpy as np
 import xxhash
 
+from engine.binding import DAY_NS, Names, Portfolios
 from engine.codes import Code
 from engine.documents import (
     Account,
+    Agreement,
     AnyDocument,
     Asset,
     Calendar,
@@ -18,23 +20,21 @@ from engine.documents import (
     Instrument,
     Pool,
     Rule,
+    Scenarios,
     names_used,
     parse_document,
 )  # fmt: skip
-from engine.events import NS, QUANTITY_ONE, key64
+from engine.events import NS, key64
 from engine.limits import Limits
-from engine.numbers import INT64_MAX, divide_half_even, scaled, time_ns
+from engine.numbers import INT64_MAX, scaled, time_ns
 from engine.report import Quality
-from engine.revalue import WEEK_NS, add_exposure
+from engine.revalue import add_exposure
 from engine.rules import Binding, bind, check_rule
-from engine.state import MAX_SESSIONS, NONE, VALUE_DIRTY, State, find, insert, set_flags
+from engine.scenarios.sets import from_document
+from engine.state import NONE, VALUE_DIRTY, State, find, insert, set_flags
+from engine.terms import EXACT, Refused, instrument_terms, refuse_unless, week
 
 BASE: Final = "USD"
-DELTA_ONE: Final = 10**10
-EXACT: Final = 1 << 53
-MAX_VALUE: Final = 1 << 61
-MAX_LOTS: Final = 2**31 - 1
-_DAYS: Final = ("Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed")  # 1970-01-01 was a Thursday
 _FIXED: Final[dict[type, tuple[str, ...]]] = {
     Account: ("customer", "pool", "currency"),
     Asset: ("type", "currency", "decimals", "instrument"),
@@ -42,21 +42,9 @@ _FIXED: Final[dict[type, tuple[str, ...]]] = {
         "type", "currency", "multiplier", "lot", "tick", "inverse", "underlying", "bucket", "expiry",
     ),
     Pool: ("currency",),
+    Agreement: ("customer", "rule", "futures_account", "treasury_account"),
     Rule: ("model", "parameters", "effective"),
 }  # fmt: skip
-
-
-class Refused(Exception):
-    """A document is not applied; the code says why."""
-
-    def __init__(self, code: Code, why: str = "") -> None:
-        super().__init__(why or code.reason)
-        self.code = code
-
-
-def _refuse_unless(holds: bool, why: str) -> None:
-    if not holds:
-        raise Refused(Code.REFUSED_DEFINITION, why)
 
 
 def changes_what_is_fixed(old: AnyDocument, new: AnyDocument) -> str | None:
@@ -87,9 +75,14 @@ class Definitions:
     tables_hash: int = 0  # of the documents that every shard holds
     pool_ids: list[str] = field(default_factory=list)
     account_pools: list[int] = field(default_factory=list)  # by account slot, an index of pool_ids
-    rule_set: str = ""  # a hash of the rule versions in force, 16 hex digits
+    rule_set: str = ""  # a hash of the rule versions in force and their scenario sets, 16 hex digits
     unbound: bool = False
     next_switch_ns: int = INT64_MAX
+    bound_ns: int = 0
+    portfolios: Portfolios = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.portfolios = Portfolios(self.state, self.limits)
 
     def define(self, body: bytes | msgspec.Raw) -> None:
         """Apply one reference document; Refused says why not, and then nothing changed."""
@@ -111,7 +104,7 @@ class Definitions:
             raise Refused(Code.REFUSED_DEFINITION, str(error)) from error
         self.documents[document.kind, name] = document
         self.applied.append(bytes(body))
-        if not isinstance(document, Customer | Account):
+        if not isinstance(document, Customer | Account | Agreement):
             self.tables_hash = (self.tables_hash + xxhash.xxh3_64_intdigest(bytes(body))) % 2**64
 
     @staticmethod
@@ -139,10 +132,15 @@ class Definitions:
             self._asset(document, old)
         elif isinstance(document, Calendar):
             self._calendar(document)
-        elif isinstance(document, Pool) and old is None:
-            self.pool_ids.append(document.id)
+        elif isinstance(document, Pool):
+            self._pool(document, old)
         elif isinstance(document, Rule) and old is None:
             self._rule(document)
+        elif isinstance(document, Scenarios):
+            self.portfolios.define_set(from_document(document))
+            self.unbound = True
+        elif isinstance(document, Agreement):
+            self._agreement(document, old)
 
     def asset_slot(self, asset_id: str) -> int:
         """The slot of a defined asset."""
@@ -170,11 +168,10 @@ class Definitions:
         key = self._new_key(self.state.account_keys, document.id, slot, self.limits.accounts, Code.FULL_ACCOUNTS)
         asset = self.asset_slot(document.currency)
         kind = self.documents["asset", document.currency]
-        _refuse_unless(
-            isinstance(kind, Asset) and kind.type in ("currency", "crypto"), f"{document.currency} is no currency"
-        )
+        refuse_unless(isinstance(kind, Asset) and kind.type in ("currency", "crypto"), f"{document.currency} is no currency")
         insert(self.state.account_keys, _u64(key), slot)
         accounts.key[slot] = key
+        accounts.pool[slot] = self.pool_ids.index(document.pool)
         accounts.figures["asset"][slot] = asset
         accounts.phase_ns[slot] = key % int(now["spread_ns"])
         accounts.first_position[slot] = NONE
@@ -188,16 +185,14 @@ class Definitions:
         if old is None:
             key = self._new_key(self.state.asset_keys, document.id, slot, self.limits.assets, Code.FULL_ASSETS)
         haircut = scaled(document.haircut, NS)
-        _refuse_unless(0 <= haircut <= NS, f"haircut {document.haircut} is not between 0 and 1")
+        refuse_unless(0 <= haircut <= NS, f"haircut {document.haircut} is not between 0 and 1")
         if old is not None:
             slot = self.asset_slot(document.id)
             self.state.assets[slot]["haircut"] = haircut
-            held = self.state.accounts.holding[slot] != 0
-            self.state.accounts.flags[: len(held)][held] |= VALUE_DIRTY
-            self.state.accounts.changed[:] = 1
+            self.unbound = True
             return
         own = document.currency == document.id
-        _refuse_unless(own == (document.id == BASE), f"{BASE} and only {BASE} is an asset of its own currency")
+        refuse_unless(own == (document.id == BASE), f"{BASE} and only {BASE} is an asset of its own currency")
         row = self.state.assets[slot]
         numerator, denominator = self._unit_value(document)
         insert(self.state.asset_keys, _u64(key), slot)
@@ -210,6 +205,7 @@ class Definitions:
         row["quality"] = Quality.UNPRICED
         self.state.now[0]["assets"] = slot + 1
         self.asset_ids.append(document.id)
+        self.unbound = True
 
     def _unit_value(self, document: Asset) -> tuple[int, int]:
         """What one minor unit is worth in the currency's minor units x 1e12: a fraction of the mark, or of one."""
@@ -221,21 +217,21 @@ class Definitions:
         if document.instrument is not None:
             priced = self.documents["instrument", document.instrument]
             assert isinstance(priced, Instrument)
-            _refuse_unless(not priced.inverse, f"{document.instrument} is inverse and cannot value an asset")
-            _refuse_unless(
+            refuse_unless(not priced.inverse, f"{document.instrument} is inverse and cannot value an asset")
+            refuse_unless(
                 priced.currency == document.currency,
                 f"{document.instrument} is in {priced.currency}, not {document.currency}",
             )
             value *= Fraction(priced.tick) * Fraction(priced.multiplier) / 1000
         fits = value.numerator < EXACT and value.denominator < EXACT and (document.instrument or value.denominator == 1)
-        _refuse_unless(bool(fits), "the value of its smallest unit cannot be held exactly")
+        refuse_unless(bool(fits), "the value of its smallest unit cannot be held exactly")
         return value.numerator, value.denominator
 
     def _calendar(self, document: Calendar) -> None:
         is_new = document.id not in self.calendar_ids
         if is_new and len(self.calendar_ids) >= self.limits.calendars:
             raise Refused(Code.FULL_CALENDARS)
-        rows = _week(document)
+        rows = week(document)
         if is_new:
             self.calendar_ids.append(document.id)
         table = self.state.sessions[self.calendar_ids.index(document.id)]
@@ -247,10 +243,34 @@ class Definitions:
         if self.versions >= self.limits.rules:
             raise Refused(Code.FULL_RULES)
         check_rule(document)
+        if document.parameters.currency is not None:
+            asset = self.asset_slot(document.parameters.currency)
+            if self.state.assets[asset]["currency_slot"] == NONE and self._are_currencies_full():
+                raise Refused(Code.FULL_CURRENCIES)
+            self.portfolios.define_rule(document)
+            self._currency(asset)
+        else:
+            self.portfolios.define_rule(document)
         self.versions += 1
         versions = self.rules.setdefault(document.id, [])
         versions.append(document)
         versions.sort(key=lambda rule: rule.effective_ns)
+        self.unbound = True
+
+    def _pool(self, document: Pool, old: Pool | None) -> None:
+        if old is None:
+            if len(self.pool_ids) >= self.limits.pools:
+                raise Refused(Code.FULL_POOLS)
+            self.pool_ids.append(document.id)
+        self.unbound = True
+
+    def _agreement(self, document: Agreement, old: Agreement | None) -> None:
+        if old is None:
+            accounts = [self.documents["account", a] for a in (document.futures_account, document.treasury_account)]
+            owners = {account.customer for account in accounts if isinstance(account, Account)}
+            refuse_unless(owners == {document.customer}, f"the accounts are of {sorted(owners)}, not of {document.customer}")
+            futures, treasury = (self.account_slot(account.id) for account in accounts)
+            self.portfolios.define_agreement(document, (futures, treasury))
         self.unbound = True
 
     def bind_rules(self, clock_ns: int) -> None:
@@ -261,7 +281,11 @@ class Definitions:
             document = self.documents["instrument", name]
             assert isinstance(document, Instrument)
             bind(self.state, slot, self.rule_in_force(document.rule, clock_ns), self._binding(document))
+        self.bound_ns = clock_ns
+        self.portfolios.bind(self.documents, self._names(), self.rule_now, clock_ns)
         later = [r.effective_ns for versions in self.rules.values() for r in versions if r.effective_ns > clock_ns]
+        if any(rule.model in ("cross_margin", "collateral") for versions in self.rules.values() for rule in versions):
+            later.append((clock_ns // DAY_NS + 1) * DAY_NS)  # they look at maturities and at the pilot's phase
         self.next_switch_ns = min(later, default=INT64_MAX)
         self.unbound = False
         self.hash_rules(clock_ns)
@@ -269,8 +293,30 @@ class Definitions:
     def hash_rules(self, clock_ns: int) -> None:
         """Let rule_set name the rule versions in force at this time."""
         in_force = [self.rule_in_force(rule_id, clock_ns) for rule_id in sorted(self.rules)]
-        self.rule_set = xxhash.xxh3_64_hexdigest(
-            b"\n".join(msgspec.json.encode(rule) for rule in in_force if rule is not None)
+        parts = [msgspec.json.encode(rule) for rule in in_force if rule is not None]
+        parts += [made.hash.encode() for _, made in sorted(self.portfolios.sets.items())]
+        self.rule_set = xxhash.xxh3_64_hexdigest(b"\n".join(parts))
+
+    def rule_now(self, rule_id: str | None) -> Rule | None:
+        """The version of a rule in force when rules were last bound, or None."""
+        return self.rule_in_force(rule_id, self.bound_ns)
+
+    def _names(self) -> Names:
+        def decimals(asset_id: str) -> int:
+            asset = self.documents["asset", asset_id]
+            assert isinstance(asset, Asset)
+            return asset.decimals
+
+        return Names(
+            instrument_ids=self.instrument_ids,
+            asset_ids=self.asset_ids,
+            pool_ids=self.pool_ids,
+            accounts=len(self.account_ids),
+            instrument=self.instrument_slot,
+            asset=self.asset_slot,
+            currency=lambda asset_id: self._currency(self.asset_slot(asset_id)),
+            decimals=decimals,
+            account_pool=lambda account: self.pool_ids[self.account_pools[account]],
         )
 
     def rule_in_force(self, rule_id: str | None, clock_ns: int) -> Rule | None:
@@ -308,7 +354,7 @@ class Definitions:
             slot = self.instrument_slot(document.id)
             terms = self._terms(document)
             row = self.state.instruments[slot]
-            _refuse_unless(
+            refuse_unless(
                 not row["priced"] or terms["low"] <= row["mark"] * Fraction(terms["tick"], 1000) <= terms["high"],
                 "the mark is outside the new band",
             )
@@ -329,21 +375,30 @@ class Definitions:
             row[name] = terms[name]
         self.unbound = True
 
+    def _terms(self, document: Instrument) -> dict[str, int]:
+        currency = self.documents["asset", document.currency]
+        assert isinstance(currency, Asset)
+        calendar = NONE if document.calendar is None else self.calendar_ids.index(document.calendar)
+        return instrument_terms(document, currency.decimals, calendar)
+
     def _room(self, document: Instrument) -> str | None:
         """The name of a new instrument's risk factor, if it has one; Refused when factors or currencies are full."""
         factor = None
         own = document.underlying or (document.id if document.type == "spot" else None)
         if document.tradable and document.dv01 is not None:
-            _refuse_unless(document.bucket is not None, "dv01 and bucket go together")
+            refuse_unless(document.bucket is not None, "dv01 and bucket go together")
             factor = f"dv01:{document.currency}:{document.bucket}"
         elif document.tradable and own is not None:
             factor = f"delta:{own}"
         if factor is not None and factor not in self.factor_names and len(self.factor_names) >= self.limits.factors:
             raise Refused(Code.FULL_FACTORS)
         currency = self.state.assets[self.asset_slot(document.currency)]
-        if currency["currency_slot"] == NONE and int(self.state.now[0]["currencies"]) >= self.limits.currencies:
+        if currency["currency_slot"] == NONE and self._are_currencies_full():
             raise Refused(Code.FULL_CURRENCIES)
         return factor
+
+    def _are_currencies_full(self) -> bool:
+        return int(self.state.now[0]["currencies"]) >= self.limits.currencies
 
     def _open(self, document: Instrument, slot: int, key: int, terms: dict[str, int], factor: str | None) -> None:
         """Fill the row of a new instrument, for which there is room."""
@@ -365,92 +420,6 @@ class Definitions:
         # its own id may be its underlying, so the slot exists before it is looked up
         row["underlying"] = NONE if own is None else self.instrument_slot(own)
 
-    def _terms(self, document: Instrument) -> dict[str, int]:
-        """The numbers of an instrument's row, checked; ValueError or Refused where they contradict each other."""
-        currency = self.documents["asset", document.currency]
-        assert isinstance(currency, Asset)
-        micros = 10 ** (currency.decimals + 6)
-        tick, lot = scaled(document.tick, NS), scaled(document.lot, QUANTITY_ONE)
-        low, high = (scaled(price, NS) for price in document.band)
-        _refuse_unless(tick > 0 and lot > 0 and document.multiplier > 0, "tick, lot and multiplier must be above 0")
-        _refuse_unless(tick < EXACT, f"tick {document.tick} is above {EXACT // NS}")
-        _refuse_unless(low <= high, f"band {document.band[0]} to {document.band[1]} is empty")
-        _refuse_unless((document.dv01 is None) == (document.bucket is None), "dv01 and bucket go together")
-        terms = {"tick": tick, "lot": lot, "low": low, "high": high, "tick_value": 0, "contract": 0, "scale": 0}
-        per_lot = Fraction(document.lot) * Fraction(document.multiplier)
-        if document.inverse:
-            _refuse_unless(low > 0 and high < EXACT, f"the band of an inverse contract lies between 0 and {EXACT // NS}")
-            _refuse_unless(tick % 1000 == 0, "the tick of an inverse contract is a multiple of 0.000001")
-            _refuse_unless(divide_half_even(low * 1000, tick) > 0, "the band's low end is below a thousandth of a tick")
-            terms["contract"] = _whole(per_lot * NS, "lot x multiplier")
-            terms["scale"] = micros
-        else:
-            terms["tick_value"] = _whole(
-                per_lot * Fraction(document.tick) * micros, "lot x tick x multiplier in 1e-6 minor units"
-            )
-        terms["stale_ns"] = round((document.stale_after or 0) * NS)
-        _refuse_unless(terms["stale_ns"] <= INT64_MAX, f"stale_after {document.stale_after} is over 9e9 seconds")
-        terms["calendar"] = NONE if document.calendar is None else self.calendar_ids.index(document.calendar)
-        terms["expiry_ns"] = 0 if document.expiry is None else time_ns(document.expiry)
-        _refuse_unless(document.expiry is None or terms["expiry_ns"] > 0, "expiry is at 1970")
-        dv01 = Fraction(document.dv01 or 0) * per_lot * micros
-        terms["dv01"] = divide_half_even(dv01.numerator, dv01.denominator)
-        delta = per_lot * DELTA_ONE
-        terms["delta"] = 0 if document.inverse else divide_half_even(delta.numerator, delta.denominator)
-        ratio = Fraction(DELTA_ONE, micros)
-        terms["delta_multiplier"], terms["delta_divisor"] = ratio.numerator, ratio.denominator
-        terms["max_lots"] = _max_lots(terms, document.inverse)
-        _refuse_unless(max(abs(terms["dv01"]), terms["delta"]) <= INT64_MAX, "a lot's sensitivity is too large")
-        return terms
-
-
-def _max_lots(terms: dict[str, int], inverse: bool) -> int:
-    """How many lots stay exact: their value at either end of the band is below 2^61 micros."""
-    ends = (terms["low"], terms["high"])
-    if inverse:
-        values = [divide_half_even(terms["contract"] * terms["scale"], price) for price in ends]
-    else:
-        marks = [divide_half_even(price * 1000, terms["tick"]) for price in ends]
-        values = [abs(divide_half_even(mark * terms["tick_value"], 1000)) for mark in marks]
-        fits = all(abs(mark) <= INT64_MAX and abs(mark * terms["tick_value"]) < 2 * MAX_VALUE for mark in marks)
-        _refuse_unless(fits, "the band is too wide for its tick")
-    values.append(terms["tick_value"])
-    _refuse_unless(max(values) < MAX_VALUE, "one lot is worth too much to be held exactly")
-    return min(MAX_LOTS, MAX_VALUE // max(1, *values))
-
-
-def _whole(value: Fraction, what: str) -> int:
-    _refuse_unless(
-        value.denominator == 1 and 1 <= value.numerator <= INT64_MAX,
-        f"{what} is {float(value):g}, not a whole number from 1",
-    )
-    return value.numerator
-
 
 def _u64(key: int) -> Any:
     return np.uint64(key)
-
-
-def _week(document: Calendar) -> list[tuple[int, int]]:
-    """Sessions as spans within the week from Thursday 00:00, split where they cross its end, merged where they touch."""
-    spans: list[tuple[int, int]] = []
-    for opens, closes in document.sessions:
-        start, stop = _moment(opens), _moment(closes)
-        spans += [(start, stop)] if start < stop else [(start, WEEK_NS), (0, stop)]
-    merged: list[tuple[int, int]] = []
-    for start, stop in sorted(spans):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = merged[-1][0], max(stop, merged[-1][1])
-        elif start < stop:
-            merged.append((start, stop))
-    _refuse_unless(len(merged) <= MAX_SESSIONS, f"over {MAX_SESSIONS} sessions a week")
-    return merged
-
-
-def _moment(text: str) -> int:
-    day, _, clock = text.partition(" ")
-    hours, _, minutes = clock.partition(":")
-    is_clock = hours.isdigit() and minutes.isdigit() and int(minutes) < 60 and int(hours) * 60 + int(minutes) <= 1440
-    if day not in _DAYS or not is_clock:
-        raise ValueError(f"{text!r} is not a moment of the week such as 'Sun 23:00'")
-    return (_DAYS.index(day) * 1440 + int(hours) * 60 + int(minutes)) * 60 * NS

@@ -9,6 +9,8 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from engine.models.collateral import Terms
+from engine.models.pilot import Pilot
 from engine.numbers import time_ns
 
 Id = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^(?![\x20-\x7e]*\n)[\x20-\x7e]+$")]
@@ -63,13 +65,19 @@ class Asset(Document, frozen=True, kw_only=True, tag="asset"):
 
 
 class Pool(Document, frozen=True, kw_only=True, tag="pool"):
-    """Where collateral is held under one regime; pools never lend to one another."""
+    """Where collateral is held under one regime; pools never lend to one another.
+
+    collateral: the rule (model collateral) that says what is taken and at which haircut; without it each asset's own.
+    shocks: the portfolio rule in whose scenarios the assets that the collateral rule calls shocked move with the positions.
+    """
 
     regime: Name
     currency: Id
     calendar: Id | None = None
     minimum_transfer: Decimal = Decimal(0)
     rounding: Decimal = Decimal(0)
+    collateral: Id | None = None
+    shocks: Id | None = None
 
 
 class Calendar(Document, frozen=True, kw_only=True, tag="calendar"):
@@ -78,12 +86,20 @@ class Calendar(Document, frozen=True, kw_only=True, tag="calendar"):
     sessions: Annotated[list[tuple[str, str]], Meta(min_length=1, max_length=32)]
 
 
+class Deliverable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A security of a Treasury future's basket, and its conversion factor."""
+
+    instrument: Id
+    factor: Decimal
+
+
 class Instrument(Document, frozen=True, kw_only=True, tag="instrument"):
     """An instrument; prices in points, one point of one unit of quantity is worth `multiplier` in `currency`.
 
     An inverse contract is worth multiplier / price of `currency` (its multiplier is the contract's size in the quote
     currency). band: lowest and highest price ever taken. stale_after: seconds. dv01: points per basis point, with its
-    tenor `bucket`. rule: the margin rule of positions in it.
+    tenor `bucket`. rule: the margin rule of positions in it. product: what agreements call it. deliverables: of a Treasury
+    future, the basket.
     """
 
     type: InstrumentType
@@ -105,6 +121,8 @@ class Instrument(Document, frozen=True, kw_only=True, tag="instrument"):
     coupon: Decimal | None = None
     strike: Decimal | None = None
     right: Literal["call", "put"] | None = None
+    product: Id | None = None
+    deliverables: Annotated[list[Deliverable], Meta(min_length=1, max_length=64)] | None = None
 
     @property
     def tradable(self) -> bool:
@@ -120,13 +138,48 @@ class Tier(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"abo
     maintenance: Decimal
 
 
+class SpreadLeg(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many deltas of an underlying one spread takes; legs of side 1 stand against legs of side -1."""
+
+    underlying: Id
+    ratio: Decimal
+    side: Literal[1, -1]
+
+
+class Spread(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A recognised spread between commodities and the money that one of it takes off."""
+
+    legs: Annotated[list[SpreadLeg], Meta(min_length=2, max_length=8)]
+    credit: Decimal
+
+
+class Range(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Scan ranges of an underlying: of its price in points (a share of the price where `fraction`), of its volatility."""
+
+    price: Decimal
+    volatility: Decimal = Decimal(0)
+    fraction: bool = False
+
+
 class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A rule's parameters; which are needed depends on the model.
+    """A rule's parameters; which are needed depends on the model (engine/rules.py has the table).
 
     flat: initial and maintenance, money per unit of quantity. tiered: tiers. volatility: per unit, the larger of floor and
     multiple x volatility x sqrt(days) x price, with the volatility of the underlying at tenor_days (a fraction a year of
     days_per_year days; one in basis points a day is multiplied by the DV01 instead of the price); initial is maintenance x
     initial_ratio. stale_after: seconds after which the volatility is stale.
+
+    Portfolio models (historical, scan, grid, points) margin all positions of an account under the rule as one, in
+    `currency`, over the scenario set `scenarios`: the requirement x multiplier is maintenance, x initial_ratio initial.
+    Shares are fractions, money is in major units. tail: share of losses beyond the quantile; stress_weight: of the stress
+    set; floor: share of the market value held. calendar_charge: money per delta of a spread between expiries; minimum:
+    money per short option (scan) or per unit of quantity (points). dampener: money off each pair's tail cells; gain_share,
+    gain_cap: what of a pair's gain counts; roll_rate (a year), roll_minimum: shares of the net delta's value of an expiry;
+    delta_threshold, delta_step, delta_cap: the delta shock. offset: share of a class's gain that counts against others.
+
+    cross_margin: houses are the two rules (futures, Treasuries) whose models answer; cap, precision, ttl (seconds) of the
+    saving; products and years of eligible positions; pools of the accounts. collateral: assets, through, pilot and currency
+    are a Schedule of engine/models/collateral.py.
     """
 
     initial: Decimal | None = None
@@ -139,19 +192,91 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     initial_ratio: Decimal | None = None
     days_per_year: Decimal = Decimal(365)
     stale_after: Annotated[float, Meta(gt=0)] | None = None
+    scenarios: Id | None = None
+    currency: Id | None = None
+    multiplier: Decimal | None = None
+    tail: Decimal | None = None
+    stress_weight: Decimal | None = None
+    ranges: dict[Id, Range] | None = None
+    calendar_charge: Decimal | None = None
+    spreads: Annotated[list[Spread], Meta(max_length=32)] | None = None
+    minimum: Decimal | None = None
+    dampener: Decimal | None = None
+    gain_share: Decimal | None = None
+    gain_cap: Decimal | None = None
+    roll_rate: Decimal | None = None
+    roll_minimum: Decimal | None = None
+    delta_threshold: Decimal | None = None
+    delta_step: Decimal | None = None
+    delta_cap: Decimal | None = None
+    offset: Decimal | None = None
+    houses: tuple[Id, Id] | None = None
+    cap: Decimal | None = None
+    precision: Decimal | None = None
+    ttl: Annotated[float, Meta(ge=0)] | None = None
+    products: list[Id] | None = None
+    years: Annotated[int, Meta(ge=0, le=100)] | None = None
+    pools: list[Id] | None = None
+    assets: Annotated[dict[Id, Terms], Meta(min_length=1, max_length=1024)] | None = None
+    through: bool = True
+    pilot: Pilot | None = None
 
 
 class Rule(Document, frozen=True, kw_only=True, tag="rule"):
-    """One dated version of a margin rule: in force from `effective` until the next version of the same id."""
+    """One dated version of a margin rule: in force from `effective` until the next version of the same id.
 
-    model: Literal["flat", "tiered", "volatility"]
+    sources: where each parameter comes from, with its grade of evidence.
+    """
+
+    model: Literal["flat", "tiered", "volatility", "historical", "scan", "grid", "points", "cross_margin", "collateral"]
     effective: Time
     parameters: Parameters
+    sources: dict[str, Text] = {}
 
     @property
     def effective_ns(self) -> int:
         """Nanoseconds since 1970 from which this version is in force."""
         return time_ns(self.effective)
+
+
+class Scenarios(Document, frozen=True, kw_only=True, tag="scenarios"):
+    """A scenario set as engine/scenarios/sets.py writes it; a later document of the same id replaces it."""
+
+    format: Name
+    version: Name
+    hash: Id
+    parameters: dict[str, str | int | float | bool]
+    factors: tuple[Id, ...]
+    moves: tuple[Id, ...]
+    labels: tuple[Name, ...]
+    matrix: tuple[tuple[float | None, ...], ...]
+
+
+class Firm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The clearing firm of an agreement: its registrations and memberships."""
+
+    broker_dealer: bool
+    futures_commission_merchant: bool
+    cme_member: bool
+    ficc_member: bool
+
+
+class Agreement(Document, frozen=True, kw_only=True, tag="agreement"):
+    """Cross-margin of a customer's futures account and Treasury account under a rule of model cross_margin.
+
+    The entities are the legal entities through which each account clears. A later document of the same id may change all but
+    customer and accounts.
+    """
+
+    customer: Id
+    rule: Id
+    futures_account: Id
+    treasury_account: Id
+    futures_entity: Name
+    treasury_entity: Name
+    firm: Firm
+    signed: bool
+    designated: bool
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
@@ -166,9 +291,10 @@ class Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     text: Text = ""
 
 
-AnyDocument = Customer | Account | Asset | Pool | Calendar | Instrument | Rule
+AnyDocument = Customer | Account | Asset | Pool | Calendar | Instrument | Rule | Scenarios | Agreement
 DOCUMENTS: Final[dict[str, type[Document]]] = {
-    str(t.__struct_config__.tag): t for t in (Customer, Account, Asset, Pool, Calendar, Instrument, Rule)
+    str(t.__struct_config__.tag): t
+    for t in (Customer, Account, Asset, Pool, Calendar, Instrument, Rule, Scenarios, Agreement)
 }
 _decoder: Final[msgspec.json.Decoder[AnyDocument]] = msgspec.json.Decoder(AnyDocument)
 _action_decoder: Final = msgspec.json.Decoder(Action)
@@ -202,7 +328,12 @@ def names_used(document: AnyDocument) -> list[tuple[str, str]]:
             ("instrument", document.instrument),
         ]
     elif isinstance(document, Pool):
-        used = [("asset", document.currency), ("calendar", document.calendar)]
+        used = [
+            ("asset", document.currency),
+            ("calendar", document.calendar),
+            ("rule", document.collateral),
+            ("rule", document.shocks),
+        ]
     elif isinstance(document, Instrument):
         underlying = None if document.underlying == document.id else document.underlying
         used = [
@@ -210,5 +341,16 @@ def names_used(document: AnyDocument) -> list[tuple[str, str]]:
             ("calendar", document.calendar),
             ("rule", document.rule),
             ("instrument", underlying),
+            *(("instrument", one.instrument) for one in document.deliverables or ()),
+        ]
+    elif isinstance(document, Rule):
+        p = document.parameters
+        used = [("scenarios", p.scenarios), ("asset", p.currency), *(("rule", house) for house in p.houses or ())]
+    elif isinstance(document, Agreement):
+        used = [
+            ("customer", document.customer),
+            ("rule", document.rule),
+            ("account", document.futures_account),
+            ("account", document.treasury_account),
         ]
     return [(kind, name) for kind, name in used if name is not None]

@@ -9,7 +9,7 @@ from engine.book import MAX_SUM
 from engine.margin import rebuild_rates
 from engine.prefetch import prefetch
 from engine.report import ChangeKind, Quality, Status
-from engine.requirement import account_requirement, require_anew
+from engine.requirement import account_requirement, is_margined, require_anew
 from engine.revalue import revalue_assets, revalue_instruments
 from engine.state import BLOCK, LINE, MARGIN_DUE, NONE, POSITIONS_DIRTY, VALUE_DIRTY, State
 
@@ -40,18 +40,31 @@ def account_quality(state: State, account: int) -> int:
 
 
 @part
+def margin_amount(state: State, pool: int, asset: int, held: int) -> int:
+    """Of what is held of an asset, what the pool counts after haircut and cap: minor units of the asset, rounded down."""
+    if held <= 0:
+        return held
+    amount, cap, rate = (
+        mul_div_floor(held, E9 - state.haircuts[pool, asset], E9),
+        state.caps[pool, asset],
+        state.assets[asset].rate,
+    )
+    if cap != 0 and rate > 0 and (not fits(amount, rate, E12) or mul_div_floor(amount, rate, E12) > cap):
+        return min(amount, mul_div_floor(cap, E12, rate)) if fits(cap, E12, rate) else amount
+    return amount
+
+
+@part
 def account_equity(state: State, account: int) -> int:
     """Net liquidating value and haircut collateral in minor units of the account's currency, each asset rounded down.
 
     LIMIT where it, or what it consists of, is not below that.
     """
     accounts, into = state.accounts, state.accounts.figures[account].asset
-    total = 0
+    total, pool = 0, accounts.pool[account]
     for j in range(state.now[0].assets):
         row = state.assets[j]
-        amount = accounts.holding[j, account]
-        if amount > 0:
-            amount = mul_div_floor(amount, E9 - row.haircut, E9)
+        amount = margin_amount(state, pool, j, accounts.holding[j, account])
         if row.currency_slot != -1:
             amount += (accounts.value[row.currency_slot, account] - accounts.book[row.currency_slot, account]) // E6
         if amount != 0:
@@ -129,15 +142,11 @@ def _evaluate(state: State, account: int, margins: bool, changes: Any, at: int) 
 
 
 @part
-def _pick(state: State, account: int, into_ns: int, passed_ns: int, count: int) -> int:
+def _pick(state: State, account: int, count: int) -> int:
     """Put an account whose flags say so among the picked ones, and ask for its memory; returns their number."""
     now, accounts, picked = state.now[0], state.accounts, state.picked
-    flags = int(accounts.flags[account])
-    margins = flags & POSITIONS_DIRTY != 0
-    if not margins and flags & MARGIN_DUE != 0:
-        since = into_ns - accounts.phase_ns[account]
-        margins = since + (now.spread_ns if since < 0 else 0) < passed_ns
-    if not margins and flags & VALUE_DIRTY == 0:
+    margins = is_margined(state, account)
+    if not margins and accounts.flags[account] & VALUE_DIRTY == 0:
         accounts.changed[account // LINE] = 1
         return count
     picked[0, count], picked[1, count], picked[2, count] = account, int(margins), NONE
@@ -170,13 +179,13 @@ def _evaluate_picked(state: State, count: int, changes: Any, at: int) -> int:
 
 
 @kernel
-def evaluate_accounts(state: State, passed_ns: int, changes: Any) -> int:
+def evaluate_accounts(state: State, changes: Any) -> int:
     """Margin the accounts that are due, then evaluate those that changed; returns the number of changes.
 
-    passed_ns: since the clock before. An account is margined at once when its positions changed, else at the first clock
-    past its own phase. changes: CHANGE rows, two per account at most.
+    An account is margined at once when its positions changed, else at the first clock past its own phase. changes: CHANGE
+    rows, two per account at most.
     """
-    accounts, into_ns = state.accounts, state.now[0].clock_ns % state.now[0].spread_ns
+    accounts = state.accounts
     blocks, words = accounts.changed.view(np.uint64), accounts.flags.view(np.uint64)
     at = count = 0
     for eight in range(len(blocks)):
@@ -190,7 +199,7 @@ def evaluate_accounts(state: State, passed_ns: int, changes: Any) -> int:
                 if words[word] != 0:
                     for account in range(8 * word, 8 * word + 8):
                         if accounts.flags[account] != 0:
-                            count = _pick(state, account, into_ns, passed_ns, count)
+                            count = _pick(state, account, count)
             if count >= BLOCK:
                 at = _evaluate_picked(state, count, changes, at)
                 count = 0
@@ -198,12 +207,11 @@ def evaluate_accounts(state: State, passed_ns: int, changes: Any) -> int:
 
 
 @kernel
-def run_clock(state: State, ts_ns: int, changes: Any) -> int:
-    """Everything a clock does after rules were bound; returns the number of CHANGE rows written."""
+def open_clock(state: State, ts_ns: int) -> int:
+    """Move time on, revalue, and build margin rates; returns how many instruments wait for risk rows (engine/risk.py)."""
     now = state.now[0]
-    passed_ns = max(0, ts_ns - now.clock_ns)
+    now.passed_ns = max(0, ts_ns - now.clock_ns)
     now.clock_ns = max(now.clock_ns, ts_ns)
     revalue_instruments(state)
     revalue_assets(state)
-    rebuild_rates(state)
-    return evaluate_accounts(state, passed_ns, changes)
+    return rebuild_rates(state)

@@ -49,6 +49,24 @@ def accounts_digest(state: State) -> Any:
     return total
 
 
+@part
+def _row_hash(state: State, instrument: int, h: Any) -> Any:
+    """The hash h of an instrument, and of its risk rows if it has any."""
+    row, risk = state.instruments[instrument], state.risk
+    if row.sets == 0:
+        return h
+    h = mix(mix(mix(h, row.sets), row.built_forward), row.unpriceable)
+    if row.unpriceable:
+        return h
+    for s in range(len(risk.width)):
+        if row.sets >> s & 1:
+            h = mix(mix(h, risk.scale[s, instrument]), risk.bound[s, instrument])
+            values = risk.values[s][instrument]
+            for k in range(risk.width[s]):
+                h = mix(h, values[k])
+    return mix(mix(mix(h, row.risk_delta), row.gross), row.roll)
+
+
 @kernel
 def tables_digest(state: State) -> Any:
     """The sum, modulo 2^64, of hashes of what every shard holds alike: marks, margin rates, volatilities, asset rates."""
@@ -60,7 +78,7 @@ def tables_digest(state: State) -> Any:
         h = mix(mix(mix(h, row.initial_rate), row.maintenance_rate), row.built_value)
         h = mix(mix(mix(h, row.built_mark), row.built_volatility), row.built_ns)
         bits = (int(row.priced) << 4) + (int(row.settled) << 3) + (int(row.closed) << 2) + int(row.quality)
-        total = wrapping_add(total, mix(mix(h, bits), row.rule_version))
+        total = wrapping_add(total, mix(mix(_row_hash(state, i, h), bits), row.rule_version))
     for v in range(state.now[0].volatilities):
         held = state.volatilities[v]
         h = mix(mix(_SEED, state.instruments[held.underlying].key), held.tenor)

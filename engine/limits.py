@@ -13,6 +13,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     ids: event ids remembered per generation (two are kept). ahead_ms: how far an event may be ahead of log time.
     rebuild_bps, rebuild_ms: a margin rate is rebuilt when the mark or volatility moved so far, or after so long.
+    sets, scenarios: scenario sets, and scenarios of one; portfolios: rules that margin positions together.
     spread_ms: the window over which the accounts of a rebuilt instrument are margined again, each at its own phase.
     """
 
@@ -25,6 +26,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     volatilities: Count = 1024
     rules: Count = 1024
     calendars: Count = 64
+    sets: Annotated[int, Meta(ge=1, le=16)] = 8
+    scenarios: Annotated[int, Meta(ge=1, le=1 << 14)] = 4096
+    portfolios: Annotated[int, Meta(ge=1, le=48)] = 24
+    pools: Annotated[int, Meta(ge=1, le=1024)] = 64
     partitions: Annotated[int, Meta(ge=1, le=1024)] = 64
     ids: Count = 1 << 19
     ahead_ms: Annotated[int, Meta(ge=0)] = 5000

@@ -4,7 +4,7 @@ from typing import Any
 
 from engine.arithmetic import E6, E9, LIMIT, add_up, mul_div_up, part
 from engine.prefetch import prefetch
-from engine.state import CHUNK, MAX_TIERS, NO_RULE, NONE, TIERED, State
+from engine.state import CHUNK, MARGIN_DUE, MAX_TIERS, NO_RULE, NONE, PORTFOLIO, POSITIONS_DIRTY, TIERED, State
 
 
 @part
@@ -26,8 +26,8 @@ def _tiered(tiers: Any, notional: int, initial: bool) -> int:
 
 @part
 def position_requirement(state: State, row: Any, lots: int, initial: bool) -> int:
-    """Minor units of the instrument's currency that a position of so many lots requires, rounded up."""
-    if row.model == NO_RULE or lots == 0:
+    """Minor units of the instrument's currency that a position of so many lots requires alone, rounded up."""
+    if row.model == NO_RULE or row.model == PORTFOLIO or lots == 0:
         return 0
     if row.model == TIERED:
         notional = mul_div_up(abs(lots), row.built_value, E6)
@@ -40,9 +40,10 @@ def position_requirement(state: State, row: Any, lots: int, initial: bool) -> in
 def follow_position(state: State, account: int, row: Any, before: int, after: int) -> bool:
     """Let the requirement of an account that is not MARGIN_DUE follow a position; False where it must be margined anew.
 
-    That is where the instrument's rates no longer are what the sum was built from, and where the sum may be inexact.
+    That is where the instrument's rates no longer are what the sum was built from, where its positions are margined
+    together with others, and where the sum may be inexact.
     """
-    if row.switched:
+    if row.switched or row.model == PORTFOLIO:
         return False
     required = state.accounts.required
     for level in range(2):
@@ -95,6 +96,16 @@ def require_anew(state: State, picked: Any, count: int) -> None:
 
 
 @part
+def is_margined(state: State, account: int) -> bool:
+    """Whether an account that has flags is margined at this clock: its positions changed, or it is due past its phase."""
+    now, accounts, flags = state.now[0], state.accounts, int(state.accounts.flags[account])
+    if flags & POSITIONS_DIRTY != 0 or flags & MARGIN_DUE == 0:
+        return flags & POSITIONS_DIRTY != 0
+    since = now.clock_ns % now.spread_ns - accounts.phase_ns[account]
+    return bool(since + (now.spread_ns if since < 0 else 0) < now.passed_ns)
+
+
+@part
 def convert_up(state: State, amount: int, asset: int, into: int) -> int:
     """An amount of one currency in another's minor units, rounded up."""
     if asset == into:
@@ -105,9 +116,11 @@ def convert_up(state: State, amount: int, asset: int, into: int) -> int:
 @part
 def account_requirement(state: State, account: int, level: int) -> int:
     """Initial (level 0) or maintenance (1) of an account: its sums per currency, converted; LIMIT where not below that."""
-    total, into = 0, state.accounts.figures[account].asset
+    accounts, total, into = state.accounts, 0, state.accounts.figures[account].asset
     for c in range(state.now[0].currencies):
-        amount = state.accounts.required[c, account, level]
+        amount = accounts.required[c, account, level]
+        if state.now[0].portfolios > 0:
+            amount = add_up(amount, accounts.together[c, account, level])
         if amount != 0:
             total = add_up(total, convert_up(state, amount, state.currencies[c], into))
     return total

@@ -16,6 +16,7 @@ from engine.state import (
     MARGIN_DUE,
     MAX_SESSIONS,
     NONE,
+    PORTFOLIO,
     POSITIONS_DIRTY,
     VALUE_DIRTY,
     VOLATILITY,
@@ -168,7 +169,13 @@ def _mark_quality(state: State, row: Any) -> int:
 
 
 @part
-def _instrument_quality(state: State, row: Any) -> int:
+def instrument_quality(state: State, row: Any) -> int:
+    """The worst of its inputs, and of the risk rows that its portfolio rule needs."""
+    return _UNPRICED if row.model == PORTFOLIO and row.unpriceable and not row.closed else inputs_quality(state, row)
+
+
+@part
+def inputs_quality(state: State, row: Any) -> int:
     """The worst of its inputs: the mark, the settlement an expired one waits for, the volatility its rule needs."""
     if row.closed:
         return _FRESH
@@ -187,7 +194,7 @@ def _instrument_quality(state: State, row: Any) -> int:
 
 
 @part
-def _move_holders(state: State, instrument: int, quality: int) -> None:
+def move_holders(state: State, instrument: int, quality: int) -> None:
     """Move the quality counters of an instrument's holders to its new quality."""
     book, row = state.book, state.instruments[instrument]
     chunk = row.first_chunk
@@ -215,9 +222,9 @@ def revalue_instruments(state: State) -> None:
         if row.priced:
             reprice(state, i)
         row.mark_quality = _mark_quality(state, row)
-        quality = _instrument_quality(state, row)
+        quality = instrument_quality(state, row)
         if quality != row.quality:
-            _move_holders(state, i, quality)
+            move_holders(state, i, quality)
 
 
 @part

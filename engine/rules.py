@@ -4,19 +4,39 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from math import isqrt
+from typing import Any
 
 from engine.arithmetic import LIMIT
 from engine.documents import Rule
 from engine.events import NS, QUANTITY_ONE, key64
+from engine.models import collateral
+from engine.models.scan import MICRO
 from engine.numbers import INT64_MAX, divide_half_even, divide_up, scaled
-from engine.state import FLAT, NO_RULE, TIERED, VOLATILITY, State
+from engine.state import FLAT, GRID, HISTORICAL, NO_RULE, POINTS, PORTFOLIO, SCAN, TIERED, VOLATILITY, State
+
+BPS = 10_000
 
 MODELS = {"flat": FLAT, "tiered": TIERED, "volatility": VOLATILITY}
-NEEDS = {
-    "flat": ("initial", "maintenance"),
-    "tiered": ("tiers",),
-    "volatility": ("multiple", "days", "tenor_days", "floor", "initial_ratio"),
-}
+PORTFOLIO_MODELS = {"historical": HISTORICAL, "scan": SCAN, "grid": GRID, "points": POINTS}
+_COMMON = {"scenarios", "currency", "initial_ratio"}
+NEEDS: dict[str, tuple[set[str], set[str]]] = {  # parameters that a model needs, and those it may have
+    "flat": ({"initial", "maintenance"}, set()),
+    "tiered": ({"tiers"}, set()),
+    "volatility": ({"multiple", "days", "tenor_days", "floor", "initial_ratio"}, set()),
+    "historical": (_COMMON | {"tail"}, {"stress_weight", "floor", "multiplier"}),
+    "scan": (_COMMON | {"ranges"}, {"calendar_charge", "spreads", "minimum", "multiplier"}),
+    "grid": (
+        _COMMON,
+        {"dampener", "gain_share", "gain_cap", "roll_rate", "roll_minimum", "delta_threshold", "delta_step", "delta_cap",
+         "multiplier"},
+    ),
+    "points": (_COMMON, {"minimum", "offset", "multiplier"}),
+    "cross_margin": ({"houses", "products", "years", "pools"}, {"cap", "precision", "ttl"}),
+    "collateral": ({"assets", "currency"}, {"pilot"}),
+}  # fmt: skip
+_SHARES = ("tail", "stress_weight", "gain_share", "offset", "cap", "precision", "delta_step", "delta_cap")
+_WITH_DEFAULTS = ("days_per_year", "stale_after", "through")
+_MONEY = 10**9  # the largest amount of a parameter, but of caps
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,35 +54,79 @@ class Binding:
 
 def check_rule(rule: Rule) -> None:
     """ValueError when a version lacks a parameter of its model, has a foreign one, or one out of range."""
-    given = {
-        name: value
-        for name in ("initial", "maintenance", "tiers", "multiple", "days", "tenor_days", "floor", "initial_ratio")
-        if (value := getattr(rule.parameters, name)) is not None
-    }
-    if set(given) != set(NEEDS[rule.model]):
-        raise ValueError(
-            f"rule {rule.id}: model {rule.model} takes {', '.join(NEEDS[rule.model])}, found {', '.join(given)}"
-        )
+    p, (needs, may) = rule.parameters, NEEDS[rule.model]
+    names = [name for name in p.__struct_fields__ if name not in _WITH_DEFAULTS]
+    given = {name: value for name in names if (value := getattr(p, name)) is not None}
+    if not needs <= set(given) <= needs | may:
+        takes = ", ".join(sorted(needs)) + "".join(f", [{name}]" for name in sorted(may))
+        raise ValueError(f"rule {rule.id}: model {rule.model} takes {takes}, found {', '.join(sorted(given))}")
     for name, value in given.items():
-        if name != "tiers" and not 0 <= value <= 10**9:
-            raise ValueError(f"rule {rule.id}: {name} {value} is not between 0 and 1e9")
-    parameters = rule.parameters
-    if round((parameters.stale_after or 0) * NS) > INT64_MAX:
-        raise ValueError(f"rule {rule.id}: stale_after {parameters.stale_after} is over 9e9 seconds")
+        _check_number(rule, name, value)
+    if round((p.stale_after or 0) * NS) > INT64_MAX:
+        raise ValueError(f"rule {rule.id}: stale_after {p.stale_after} is over 9e9 seconds")
     if rule.model == "flat" and given["initial"] < given["maintenance"]:
         raise ValueError(f"rule {rule.id}: initial {given['initial']} is below maintenance {given['maintenance']}")
+    if given.get("initial_ratio", 1) < 1 or given.get("multiplier", 1) < 1:
+        raise ValueError(f"rule {rule.id}: initial_ratio and multiplier are at least 1")
     if rule.model == "volatility":
-        if given["initial_ratio"] < 1 or given["tenor_days"] <= 0 or parameters.days_per_year <= 0:
-            raise ValueError(f"rule {rule.id}: initial_ratio is at least 1, tenor_days and days_per_year are above 0")
+        if given["tenor_days"] <= 0 or p.days_per_year <= 0:
+            raise ValueError(f"rule {rule.id}: tenor_days and days_per_year are above 0")
         scaled(given["tenor_days"], QUANTITY_ONE)
         _factors(rule)
-    for before, tier in zip([None, *(parameters.tiers or [])], parameters.tiers or [], strict=False):
+    _check_tiers(rule)
+    _check_lists(rule)
+
+
+def _check_number(rule: Rule, name: str, value: Any) -> None:
+    if isinstance(value, Decimal):
+        top = 1 if name in _SHARES or (name == "floor" and rule.model == "historical") else _MONEY
+        if not 0 <= value <= top:
+            raise ValueError(f"rule {rule.id}: {name} {value} is not between 0 and {top:g}")
+        if rule.model in PORTFOLIO_MODELS or rule.model == "cross_margin":
+            scaled(value, NS)
+    if name == "tail" and (value * BPS) % 1 != 0:
+        raise ValueError(f"rule {rule.id}: tail {value} is not a whole number of basis points")
+    if name == "stress_weight" and (value * BPS) % 1 != 0:
+        raise ValueError(f"rule {rule.id}: stress_weight {value} is not a whole number of basis points")
+
+
+def _check_tiers(rule: Rule) -> None:
+    tiers = rule.parameters.tiers or []
+    for before, tier in zip([None, *tiers], tiers, strict=False):
         if (before is None and tier.above != 0) or (before is not None and tier.above <= before.above):
             raise ValueError(f"rule {rule.id}: tiers ascend from 0, found from {tier.above}")
         if not 0 <= tier.maintenance <= tier.initial <= 10:
             raise ValueError(f"rule {rule.id}: a tier's rates are 0 <= maintenance <= initial <= 10")
         scaled(tier.initial, NS)
         scaled(tier.maintenance, NS)
+
+
+def _check_lists(rule: Rule) -> None:
+    p = rule.parameters
+    for name, one in (p.ranges or {}).items():
+        if one.price < 0 or one.volatility < 0:
+            raise ValueError(f"rule {rule.id}: ranges of {name} are {one.price} and {one.volatility}; allowed is from 0")
+    for spread in p.spreads or []:
+        sides = [leg.side for leg in spread.legs]
+        pools = {(leg.underlying, leg.side) for leg in spread.legs}
+        if set(sides) != {1, -1} or len(pools) < len(sides) or not 0 <= spread.credit <= _MONEY:
+            raise ValueError(f"rule {rule.id}: a spread has legs of both sides, no underlying twice on one, a credit from 0")
+        for leg in spread.legs:
+            if not 0 < leg.ratio <= BPS:
+                raise ValueError(f"rule {rule.id}: ratio {leg.ratio} of {leg.underlying}; allowed is above 0, up to {BPS}")
+            scaled(leg.ratio, MICRO)
+        scaled(spread.credit, NS)
+    if rule.model == "collateral":
+        try:
+            collateral.check(schedule_of(rule))
+        except ValueError as error:
+            raise ValueError(f"rule {rule.id}: {error}") from error
+
+
+def schedule_of(rule: Rule) -> collateral.Schedule:
+    """The schedule that a rule of model collateral states."""
+    p = rule.parameters
+    return collateral.Schedule(assets=p.assets or {}, currency=p.currency or "", through=p.through, pilot=p.pilot)
 
 
 def _root(value: Fraction) -> int:
@@ -95,10 +159,10 @@ def bind(state: State, slot: int, rule: Rule | None, binding: Binding) -> None:
         row["model"] = NO_RULE
         return
     p = rule.parameters
-    row["model"] = MODELS[rule.model]
+    row["model"] = MODELS.get(rule.model, PORTFOLIO if rule.model in PORTFOLIO_MODELS else NO_RULE)
     row["flat_initial"] = binding.micros_per_lot(p.initial or Decimal(0))
     row["flat_maintenance"] = binding.micros_per_lot(p.maintenance or Decimal(0))
-    row["floor"] = binding.micros_per_lot(p.floor or Decimal(0))
+    row["floor"] = binding.micros_per_lot((p.floor if rule.model == "volatility" else None) or Decimal(0))
     row["initial_ratio"] = scaled(p.initial_ratio or Decimal(0), NS)
     row["tenor"] = scaled(p.tenor_days or Decimal(0), QUANTITY_ONE)
     row["volatility_stale_ns"] = round((p.stale_after or 0) * NS)

@@ -20,7 +20,7 @@ from engine.requirement import require
 from engine.state import CHUNK, NONE, State
 
 MAGIC: Final = b"CMSN"
-FORMAT: Final = 2
+FORMAT: Final = 3
 _HEAD: Final = struct.Struct("<4sIQQ")  # magic, format, checksum, header length
 
 
@@ -54,8 +54,8 @@ def _parts(state: State, accounts: int, chunks: int, rows: tuple[int, int, int, 
     for name, array in state.accounts._asdict().items():
         if name in ("changed", "required"):  # derived
             continue
-        if name in ("holding", "value", "book", "exposure"):
-            used = {"holding": assets, "exposure": factors}.get(name, len(array))
+        if name in ("holding", "value", "book", "exposure", "together"):
+            used = {"holding": assets, "exposure": factors}.get(name, int(state.now[0]["currencies"]))
             yield f"accounts.{name}", array[:used, :accounts]
         else:
             yield f"accounts.{name}", array[:accounts]
@@ -66,6 +66,18 @@ def _parts(state: State, accounts: int, chunks: int, rows: tuple[int, int, int, 
     yield "instruments", state.instruments[:instruments]
     yield "tiers", state.tiers[:instruments]
     yield "assets", state.assets[:assets]
+    yield "portfolios", state.portfolios
+    yield "agreements", state.agreements[: int(state.now[0]["agreements"])]
+    yield "haircuts", state.haircuts
+    yield "caps", state.caps
+    yield "shocks", state.shocks
+    yield "shock_kinds", state.shock_kinds
+    for name in ("scale", "bound"):
+        yield f"risk.{name}", getattr(state.risk, name)[:, :instruments]
+    yield "risk.width", state.risk.width
+    yield "risk.set_hash", state.risk.set_hash
+    for s in np.flatnonzero(state.risk.width).tolist():
+        yield f"risk.values.{s}", state.risk.values[s, :instruments, : state.risk.width[s]]
     yield "volatilities", state.volatilities[:volatilities]
     yield "watermark_offset", state.watermark_offset
     yield "watermark_index", state.watermark_index
@@ -121,6 +133,7 @@ def _load(state: State, header: _Header, body: memoryview) -> None:
     for generation in range(2):
         _fill_ids(state.ids, generation, np.frombuffer(raw[f"ids.{generation}"][0], np.uint64))
     state.accounts.changed[:] = 1
+    state.portfolios["rule"] = 0  # the next clock fills in what follows from the rules in force
     _derive(state)
 
 
@@ -132,7 +145,7 @@ def _fill_ids(ids: NDArray[np.uint64], generation: int, keys: NDArray[np.uint64]
 
 @kernel
 def _derive(state: State) -> None:
-    """Enter every position into the index, and sum up what it requires."""
+    """Enter every position into the index, and sum up what it requires alone."""
     book = state.book
     for account in range(state.now[0].accounts):
         slot = state.accounts.first_position[account]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from engine.arithmetic import part, rows
 from engine.events import KINDS
 from engine.limits import Limits
+from engine.models.scan import Spreads
 
 LINE: Final = 64  # bytes of a cache line; accounts whose flags share one
 BUCKET: Final = 4  # keys of a hash table that share a cache line
@@ -30,6 +31,14 @@ NO_RULE: Final = 0
 FLAT: Final = 1
 TIERED: Final = 2
 VOLATILITY: Final = 3
+PORTFOLIO: Final = 4  # positions under the rule are margined together, as its row in `portfolios` says
+HISTORICAL: Final = 1
+SCAN: Final = 2
+GRID: Final = 3
+POINTS: Final = 4
+LINES: Final = 12  # of a requirement, as engine/portfolio.py names them
+MAX_SPREADS: Final = 32
+MAX_LEGS: Final = 8
 
 INSTRUMENT: Final = np.dtype(
     [
@@ -51,6 +60,13 @@ INSTRUMENT: Final = np.dtype(
         ("initial_ratio", "<i8"), ("tenor", "<i8"), ("volatility_stale_ns", "<i8"), ("tiers", "<i4"),
         ("initial_rate", "<i8"), ("maintenance_rate", "<i8"), ("built_value", "<i8"), ("built_mark", "<i8"),
         ("built_volatility", "<i8"), ("built_unit", "<i8"), ("built_ns", "<i8"),
+        # risk rows, and what portfolio models need beside them, per lot in the money of the rule
+        ("portfolio", "<i4"), ("group", "<i4"),  # its row in `portfolios`; its underlying, else itself
+        ("sets", "<i8"),  # bit s: it has a row in scenario set s
+        ("waits", "u1"), ("unpriceable", "u1"), ("option", "u1"),
+        ("eligible", "<i8"),  # bit r: eligible under cross-margin rule r
+        ("built_forward", "<i8"),  # the underlying's mark that the rows were built from
+        ("risk_delta", "<i8"), ("spot", "<i8"), ("gross", "<i8"), ("roll", "<i8"), ("minimum", "<i8"),
     ],
     align=True,
 )  # fmt: skip
@@ -65,6 +81,29 @@ ASSET: Final = np.dtype(
 VOLATILITY_ROW: Final = np.dtype(
     [("underlying", "<i4"), ("next", "<i4"), ("tenor", "<i8"), ("value", "<i8"), ("ts_ns", "<i8"), ("basis_points", "<i8")]
 )
+PORTFOLIO_ROW: Final = np.dtype(
+    [
+        ("model", "<i4"), ("set", "<i4"), ("currency", "<i4"), ("asset", "<i4"), ("rule", "<u8"),
+        ("scenarios", "<i8"), ("initial_ratio", "<i8"), ("multiplier", "<i8"),
+        ("lookback", "<i8"), ("stress", "<i8"), ("tail_bps", "<i8"), ("stress_weight_bps", "<i8"), ("floor", "<i8"),
+        ("calendar_charge", "<i8"), ("first_spread", "<i8"), ("last_spread", "<i8"),
+        ("gain_share", "<i8"), ("gain_cap", "<i8"), ("delta_threshold", "<i8"), ("delta_step", "<i8"), ("delta_cap", "<i8"),
+        ("offset", "<i8"),
+    ],
+    align=True,
+)  # fmt: skip
+AGREEMENT: Final = np.dtype(
+    [
+        ("futures", "<i4"), ("treasury", "<i4"),  # accounts
+        ("cme", "<i4"), ("ficc", "<i4"),  # rows of `portfolios`
+        ("cap", "<i8"), ("precision", "<i8"), ("ttl_ns", "<i8"),
+        ("saving", "<i8"), ("agreed_ns", "<i8"),  # the last agreed saving in 1e-9, below 0: none; and when
+        ("active", "u1"), ("done", "u1"), ("basis", "u1"), ("rule", "<i8"),  # its bit in `eligible`
+        ("applied", "<i8"),  # the saving now
+        ("after_futures", "<i8"), ("after_treasury", "<i8"),  # what each leg's portfolio requires with it, minor units
+    ],
+    align=True,
+)  # fmt: skip
 POSITION: Final = np.dtype([("cost", "<i8"), ("realized", "<i8"), ("as_of_ns", "<i8"), ("last_trade_ns", "<i8")])
 ACCOUNT: Final = np.dtype(
     [
@@ -80,7 +119,8 @@ ENTRY: Final = np.dtype([("key", "<u8"), ("slot", "<i8")])
 TIER: Final = np.dtype([("above", "<i8"), ("initial", "<i8"), ("maintenance", "<i8")])
 GLOBALS: Final = np.dtype(
     [
-        ("clock_ns", "<i8"), ("ahead_ns", "<i8"), ("spread_ns", "<i8"), ("rebuild_ns", "<i8"), ("rebuild_bps", "<i8"),
+        ("clock_ns", "<i8"), ("passed_ns", "<i8"), ("ahead_ns", "<i8"), ("spread_ns", "<i8"), ("rebuild_ns", "<i8"),
+        ("rebuild_bps", "<i8"), ("portfolios", "<i8"), ("agreements", "<i8"), ("next_row", "<i8"),
         ("accounts", "<i8"), ("max_accounts", "<i8"), ("positions", "<i8"), ("max_positions", "<i8"), ("chunks", "<i8"),
         ("instruments", "<i8"), ("assets", "<i8"), ("currencies", "<i8"), ("factors", "<i8"),
         ("volatilities", "<i8"), ("max_volatilities", "<i8"),
@@ -92,11 +132,14 @@ GLOBALS: Final = np.dtype(
 class Accounts(NamedTuple):
     """Per account, by slot; two-dimensional arrays are (currency, asset or factor, account): a tick walks along accounts.
 
-    required: initial and maintenance of the positions, minor units; of an account that is not MARGIN_DUE at the margin
-    rates in force. It lies beside book, as a trade needs both.
+    required: initial and maintenance of the positions margined alone, minor units; of an account that is not MARGIN_DUE at
+    the margin rates in force. It lies beside book, as a trade needs both. together: of those under portfolio rules, as last
+    margined.
     """
 
     key: NDArray[np.uint64]
+    pool: NDArray[np.int32]
+    agreement: NDArray[np.int32]  # its row in `agreements`, NONE for most
     phase_ns: NDArray[np.int64]
     first_position: NDArray[np.int32]
     flags: NDArray[np.uint8]
@@ -107,6 +150,7 @@ class Accounts(NamedTuple):
     value: NDArray[np.int64]  # (currency, account), micros: market value, which is the net notional
     book: NDArray[np.int64]  # (currency, account), micros: cost less realized profit
     required: NDArray[np.int64]  # (currency, account, initial and maintenance)
+    together: NDArray[np.int64]  # (currency, account, initial and maintenance)
     exposure: NDArray[np.int64]  # (factor, account)
 
 
@@ -122,6 +166,30 @@ class Book(NamedTuple):
     slots: NDArray[Any]  # ENTRY
 
 
+class Risk(NamedTuple):
+    """Rows of every scenario set by instrument (engine/models/rows.py has their form), and scratch to margin one account.
+
+    values: (set, instrument, scenario) int32; scale, bound: (set, instrument). dampener: (portfolio, cell), units of 1e-4
+    minor units, as are vectors.
+    """
+
+    values: NDArray[np.int32]
+    scale: NDArray[np.int64]
+    bound: NDArray[np.int64]
+    dampener: NDArray[np.int64]
+    width: NDArray[np.int64]  # by set: how many scenarios
+    set_hash: NDArray[np.uint64]  # by set: of what its rows were built from
+    spreads: Spreads  # of all portfolios; leg pools are slots of underlyings
+    row: NDArray[np.int32]  # gathered positions: instrument
+    lots: NDArray[np.int64]
+    mine_row: NDArray[np.int32]  # those of one portfolio
+    mine_lots: NDArray[np.int64]
+    vectors: NDArray[np.int64]  # (4, scenarios)
+    scratch: NDArray[np.int64]  # 2 x scenarios
+    deltas: NDArray[np.int64]  # (long and short, instrument)
+    lines: NDArray[np.int64]  # of the requirement last computed
+
+
 class State(NamedTuple):
     """Everything a kernel reads and writes."""
 
@@ -134,6 +202,13 @@ class State(NamedTuple):
     factor_keys: NDArray[np.uint64]
     volatilities: NDArray[Any]  # VOLATILITY_ROW
     tiers: NDArray[Any]  # (rows of TIER, MAX_TIERS)
+    portfolios: NDArray[Any]  # PORTFOLIO_ROW
+    agreements: NDArray[Any]  # AGREEMENT
+    haircuts: NDArray[np.int64]  # (pool, asset), 1e-9; E9: not taken
+    caps: NDArray[np.int64]  # (pool, asset), US cents of margin value; 0: none
+    shocks: NDArray[np.int32]  # (pool, asset): the portfolio that an asset's moves belong to, else NONE
+    shock_kinds: NDArray[np.int32]  # (pool, asset): Shock of engine/models/collateral.py
+    risk: Risk
     sessions: NDArray[np.int64]  # (calendar, MAX_SESSIONS, start and stop in the week); unused rows are 0, 0
     ids: NDArray[np.uint64]  # (bucket, generation, BUCKET keys)
     account_keys: NDArray[Any]  # ENTRY hash maps
@@ -176,6 +251,8 @@ def allocate(limits: Limits, start_ns: int) -> State:
     now["max_volatilities"] = limits.volatilities
     accounts = Accounts(
         key=np.zeros(a, np.uint64),
+        pool=np.zeros(a, np.int32),
+        agreement=np.full(a, NONE, np.int32),
         phase_ns=np.zeros(a, np.int64),
         first_position=np.zeros(a, np.int32),
         flags=_lines((8 * LINE * blocks,), np.uint8),
@@ -186,6 +263,7 @@ def allocate(limits: Limits, start_ns: int) -> State:
         value=np.zeros((limits.currencies, a), np.int64),
         book=money[:, :, 0],
         required=money[:, :, 1:3],
+        together=np.zeros((limits.currencies, a, 2), np.int64),
         exposure=np.zeros((limits.factors, a), np.int64),
     )
     book = Book(
@@ -207,6 +285,13 @@ def allocate(limits: Limits, start_ns: int) -> State:
         factor_keys=np.zeros(limits.factors, np.uint64),
         volatilities=rows(np.zeros(limits.volatilities, VOLATILITY_ROW)),
         tiers=rows(np.zeros((limits.instruments, MAX_TIERS), TIER)),
+        portfolios=rows(np.zeros(limits.portfolios, PORTFOLIO_ROW)),
+        agreements=rows(np.zeros(a // 2 + 1, AGREEMENT)),
+        haircuts=np.zeros((limits.pools, limits.assets), np.int64),
+        caps=np.zeros((limits.pools, limits.assets), np.int64),
+        shocks=np.full((limits.pools, limits.assets), NONE, np.int32),
+        shock_kinds=np.zeros((limits.pools, limits.assets), np.int32),
+        risk=_risk(limits),
         sessions=np.zeros((limits.calendars, MAX_SESSIONS, 2), np.int64),
         ids=_lines((hash_size(limits.ids) // BUCKET, 2, BUCKET), np.uint64),
         account_keys=rows(_lines((hash_size(a),), ENTRY)),
@@ -217,6 +302,35 @@ def allocate(limits: Limits, start_ns: int) -> State:
         covered=np.full((KINDS, limits.partitions), -1, np.int64),
         found=np.zeros((RING, 4), np.int32),
         picked=np.zeros((3, BLOCK + LINE), np.int32),
+    )
+
+
+def _risk(limits: Limits) -> Risk:
+    width, instruments = limits.scenarios + LINE // 4, limits.instruments  # a line more: rows do not alias in the cache
+    spreads = limits.portfolios * MAX_SPREADS
+    legs = spreads * MAX_LEGS
+    return Risk(
+        values=np.zeros((limits.sets, instruments, width), np.int32),
+        scale=np.zeros((limits.sets, instruments), np.int64),
+        bound=np.zeros((limits.sets, instruments), np.int64),
+        dampener=np.zeros((limits.portfolios, width), np.int64),
+        width=np.zeros(limits.sets, np.int64),
+        set_hash=np.zeros(limits.sets, np.uint64),
+        spreads=Spreads(
+            np.zeros(spreads + 1, np.int64),
+            np.zeros(legs, np.int32),
+            np.zeros(legs, np.int64),
+            np.zeros(legs, np.int64),
+            np.zeros(spreads, np.int64),
+        ),
+        row=np.zeros(instruments, np.int32),
+        lots=np.zeros(instruments, np.int64),
+        mine_row=np.zeros(instruments, np.int32),
+        mine_lots=np.zeros(instruments, np.int64),
+        vectors=np.zeros((4, width), np.int64),
+        scratch=np.zeros(2 * width, np.int64),
+        deltas=np.zeros((2, instruments), np.int64),
+        lines=np.zeros(LINES, np.int64),
     )
 
 

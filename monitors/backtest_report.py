@@ -1,9 +1,9 @@
-"""The backtest's report: one self-contained HTML page with a table and, per contract, a plot as inline SVG."""
+"""The backtest's report: one self-contained HTML page with tables and, per contract or portfolio, a plot as inline SVG."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -17,12 +17,22 @@ BOTTOM: Final = 28
 TOP: Final = 10
 GAP_DAYS: Final = 30  # a line does not bridge a longer gap in the days
 INTRODUCTION: Final = f"""
-One margin rate per contract, long or short, set each evening from what was known then. A breach is a day on which
-one side lost more than the margin. Treasury futures are a proxy: the shortest deliverable par bond, repriced at
-the next day's par yield, over its conversion factor; BTC is five bitcoin at spot. Parameters were chosen on the
-first span and judged on the second. Expected breaches are 1 % of the days; p-values are of Kupiec's test (their
-number), of Christoffersen's (their independence) and of both together. Peak to trough is the highest over the
-lowest margin within {PEAK_TO_TROUGH_DAYS} rows.
+One margin rate per contract, long or short, set each evening from what was known then; a scenario's loss is that of the
+losing side. A breach is a day on which one side lost more than the margin. Treasury futures are a proxy: the shortest
+deliverable par bond, repriced at the next day's par yield, over its conversion factor; BTC is five bitcoin at spot.
+Parameters were chosen on the first span and judged on the second. Expected breaches are 1 % of the days; p-values are of
+Kupiec's test (their number), of Christoffersen's (their independence) and of both together. Peak to trough is the highest
+over the lowest margin within {PEAK_TO_TROUGH_DAYS} rows.
+"""
+PORTFOLIO_INTRODUCTION: Final = f"""
+The positions were held unchanged on every day and margined as one portfolio, each evening from what was known then; beside
+it stands the sum of the same positions margined alone, by the same scenarios. A breach is a day on which the portfolio lost
+more than the margin. Only days with all of the portfolio's factors count, as days and as scenarios. Treasury futures are a
+proxy: the shortest deliverable par bond, repriced at the next day's par yield, over its conversion factor; a security keeps
+its term, and its yield is the par yield of that term; BTC is five bitcoin at spot. The parameters are those chosen for
+single contracts on the first span. Expected breaches are 1 % of the days; p-values are of Kupiec's test (their number), of
+Christoffersen's (their independence) and of both together. Peak to trough is the highest over the lowest margin within
+{PEAK_TO_TROUGH_DAYS} rows.
 """
 STYLE: Final = """
 body{font:15px/1.5 system-ui,sans-serif;color:#1f2933;background:#fbfbf9;max-width:1020px;margin:2em auto;padding:0 1em}
@@ -31,22 +41,24 @@ table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9em;
 th,td{padding:.25em .7em;text-align:right;border-bottom:1px solid #e3e5e0}th{font-weight:500;color:#52606d}
 th:first-child,td:first-child{text-align:left}.miss{color:#a3392b}.note{color:#52606d;font-size:.9em}
 svg{width:100%;height:auto;background:#fff;border:1px solid #e3e5e0}svg text{font-size:11px;fill:#52606d}
-.grid{stroke:#eceeea}.ours{fill:none;stroke:#2f6f9f;stroke-width:1.3}.cme{fill:none;stroke:#c08a2d;stroke-width:1.3}
+.grid{stroke:#eceeea}.ours{fill:none;stroke:#2f6f9f;stroke-width:1.3}.other{fill:none;stroke:#c08a2d;stroke-width:1.3}
 .loss{fill:none;stroke:#b9c0c6;stroke-width:.7}.breach{fill:#b23a2e}.span{fill:#f4f3ee}
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A contract over history, a row a day, USD: margin, CME's maintenance (nan where not trusted), profit of one long.
+    """A contract or portfolio over history, a row a day, USD: its margin, another beside it (nan: none), the profit judged.
 
-    spans, ours and beside are by name of the span; beside holds our judgement and CME's on the days that have both.
+    The profit is that of one long contract, or of a portfolio where it lost, else 0. spans, ours and beside are by name of
+    the span; beside holds our judgement and the other margin's on the days that have both; other_name says what that is.
     """
 
     symbol: str
     days: Days
     margin: Floats
-    cme: Floats
+    other: Floats
+    other_name: str
     profit: Floats
     spans: Mapping[str, tuple[str, str]]
     ours: Mapping[str, Judgement]
@@ -54,15 +66,54 @@ class Compared:
     rule: str
 
 
+class Line(NamedTuple):
+    """A position of a portfolio: instrument, quantity, and its average margin alone in USD."""
+
+    instrument: str
+    qty: int
+    average_alone: float
+
+
 def html(contracts: Sequence[Compared]) -> str:
-    """The whole page."""
-    body = "".join(_section(contract) for contract in contracts)
+    """The whole page of contracts, each beside CME's margin."""
+    return _page(INTRODUCTION, _summary(contracts), contracts)
+
+
+def portfolio_html(portfolio: Compared, lines: Sequence[Line]) -> str:
+    """The whole page of a portfolio, beside its positions alone; lines: all of them, averages of the judged span."""
+    ours, alone = (f"{portfolio.margin.mean():,.0f}", f"{portfolio.other.mean():,.0f}")
+    rows = [[escape(line.instrument), f"{line.qty:,}", f"{line.average_alone:,.0f}"] for line in lines]
+    tables = _netting(portfolio) + _table(("position", "quantity", "average margin alone, judged span, USD"), rows)
+    note = f"<p class='note'>all days: {ours} USD on average, {alone} USD for the positions alone</p>"
+    return _page(PORTFOLIO_INTRODUCTION, tables + note, [portfolio])
+
+
+def _page(introduction: str, tables: str, sections: Sequence[Compared]) -> str:
+    body = "".join(_section(compared) for compared in sections)
     return (
         "<!DOCTYPE html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
         f"<title>crossmargin backtest</title><style>{STYLE}</style></head><body><h1>Backtest of the historical margin</h1>"
-        f"<p>{INTRODUCTION}</p>"
-        f"{_summary(contracts)}{body}</body></html>"
+        f"<p>{introduction}</p>"
+        f"{tables}{body}</body></html>"
     )
+
+
+def saving(ours: Judgement, other: Judgement) -> float:
+    """What share of the other margin's average ours does without."""
+    return 1.0 - ours.average / other.average
+
+
+def _netting(portfolio: Compared) -> str:
+    """What one portfolio saves over its positions alone, span by span."""
+    rows = []
+    for name, (first, last) in portfolio.spans.items():
+        pair = portfolio.beside[name]
+        if pair:
+            ours, alone = pair
+            rows.append([f"{name} {first} to {last}", f"{ours.average:,.0f}", f"{alone.average:,.0f}",
+                         f"{saving(ours, alone):.1%}", f"{ours.breaches} / {alone.breaches}"])  # fmt: skip
+    heads = ("span", "average USD", "positions alone", "netting saves", "breaches portfolio / alone")
+    return _table(heads, rows)
 
 
 def _summary(contracts: Sequence[Compared]) -> str:
@@ -99,16 +150,16 @@ def _section(contract: Compared) -> str:
         pair = contract.beside[name]
         if pair:
             if pair[0] != contract.ours[name]:
-                rows.append(["days with a CME figure: ours", *_cells(pair[0])])
-            rows.append(["days with a CME figure: CME", *_cells(pair[1])])
+                rows.append([f"days with {contract.other_name}: ours", *_cells(pair[0])])
+            rows.append([contract.other_name, *_cells(pair[1])])
     heads = (
         "span", "days", "breaches (long, short)", "mean, worst excess USD", "p number", "p independent", "p both",
         "average USD", "peak to trough median, 95 %, worst",
     )  # fmt: skip
     return (
         f"<h2>{escape(contract.symbol)}</h2><p class='note'>{escape(contract.rule)}</p>{_plot(contract)}"
-        "<p class='note'>blue: margin; amber: CME maintenance; grey: the day's loss of the losing side; red: breaches "
-        f"of the margin; shaded: the span on which parameters were chosen</p>{_table(heads, rows)}"
+        f"<p class='note'>blue: margin; amber: {contract.other_name}; grey: the day's loss (of a contract: of the losing "
+        f"side); red: breaches of the margin; shaded: the span on which parameters were chosen</p>{_table(heads, rows)}"
     )
 
 
@@ -135,7 +186,7 @@ def _plot(contract: Compared) -> str:
     """Losses as grey bars, both margins as lines, breaches as dots, over days."""
     ordinal = contract.days.astype("M8[D]").astype(np.int64).astype(np.float64)
     loss = np.abs(contract.profit)
-    known = contract.cme[~np.isnan(contract.cme)]
+    known = contract.other[~np.isnan(contract.other)]
     top = float(max(contract.margin.max(), loss.max(), known.max() if len(known) else 0.0)) * 1.03
     low, high = ordinal[0], max(ordinal[-1], ordinal[0] + 1)
     x = LEFT + (ordinal - low) / (high - low) * (WIDTH - LEFT - 8)
@@ -153,7 +204,7 @@ def _plot(contract: Compared) -> str:
     return (
         f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role='img' aria-label='{escape(contract.symbol)}: margin and losses'>"
         f"{_shade(contract, x)}{_axes(contract.days, x, top)}<path class='loss' d='{bars}'/>"
-        f"<path class='cme' d='{_line(ordinal, x, y(contract.cme))}'/>"
+        f"<path class='other' d='{_line(ordinal, x, y(contract.other))}'/>"
         f"<path class='ours' d='{_line(ordinal, x, y(contract.margin))}'/>{dots}</svg>"
     )
 

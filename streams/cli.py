@@ -212,35 +212,50 @@ def replay(settings: Settings, files: tuple[Path, ...], count: int, as_json: boo
 @click.option(
     "--history", "files", multiple=True, type=click.Path(path_type=Path), help="A history of yours; may be repeated."
 )
+@click.option("--portfolio", type=click.Path(path_type=Path), help="Positions in JSON or JSON lines, margined as one.")
 @click.option("--calibrate", is_flag=True, help="Choose the parameters again on the first span, and print the grid.")
 @json_flag
-def backtest(contracts: tuple[str, ...], out: Path, files: tuple[Path, ...], calibrate: bool, as_json: bool) -> None:
-    """Margin contracts over history, beside CME's margin.
+def backtest(
+    contracts: tuple[str, ...], out: Path, files: tuple[Path, ...], portfolio: Path | None, calibrate: bool, as_json: bool
+) -> None:
+    """Margin contracts or a portfolio over history.
 
-    CONTRACT: ZT, ZF, ZN, ZB, BTC; default: all. Writes an HTML report with breaches, coverage tests, averages and peak to
-    trough. Without --history it takes the histories that travel with the package.
+    CONTRACT: ZT, ZF, ZN, ZB, BTC; default: all, each beside CME's margin. A portfolio's positions, such as {"instrument":
+    "ZN", "qty": -5}, are contracts or, as UST:4.25:10, USD of face of a security by coupon and years; it stands beside the
+    sum of them alone. Writes an HTML report with breaches, coverage tests, averages and peak to trough. Without --history it
+    takes the histories that travel with the package.
     """
     from streams import backtest as test
     from streams.history import read_history
 
+    if portfolio and (contracts or calibrate):
+        raise ConfigError("--portfolio: found a CONTRACT or --calibrate beside it; allowed: neither")
     history = test.with_files([read_history(path) for path in files])
     if calibrate:
         _print_grid(test.calibrations(contracts, history), as_json)
         return
-    figures = test.run(contracts, out, history)
+    figures = test.run_portfolio(portfolio, out, history) if portfolio else test.run(contracts, out, history)
     if as_json:
         _print_json(figures)
+    elif portfolio:
+        _print_table(test.PORTFOLIO_COLUMNS, test.portfolio_table(figures))
     else:
         _print_table(test.COLUMNS, test.table(figures))
+    if not as_json:
         click.echo(f"report: {out}")
 
 
 @cli.command()
-@files_argument
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The scenario set, a JSON document.")
-@click.option("--name", default="history", show_default=True, help="Name of the set.")
+@click.option("--list", "kind", metavar="KIND", help="span, grid, grid:COIN or points:CLASS in place of histories.")
+@click.option("--name", help="Name of the set; default: history, or the kind's own.")
 @click.option("--set-version", default="1", show_default=True, help="Version of the set.")
 @click.option("--move", multiple=True, metavar="FACTOR=KIND", help="bp, log or relative, where the column's name misleads.")
+@click.option("--rename", multiple=True, metavar="FROM=TO", help="A factor's name in the stream, such as btc=BTC-USD.")
+@click.option(
+    "--proxy", multiple=True, metavar="FACTOR=OTHER:BETA", help="A missing move of FACTOR is BETA x that of OTHER."
+)
 @click.option("--as-of", help="Last day used; default: the history's last.")
 @click.option("--decay", type=float, help="Decay of the volatility; default: the calibrated one.")
 @click.option("--long-run-weight", type=float, help="Weight of the long-run variance; default: the calibrated one.")
@@ -250,7 +265,7 @@ def backtest(contracts: tuple[str, ...], out: Path, files: tuple[Path, ...], cal
 @click.option("--raw", is_flag=True, help="Add the unfiltered moves of the look-back to the stress set.")
 @json_flag
 def scenarios(files: tuple[Path, ...], out: Path, as_json: bool, **options: Any) -> None:
-    """Build a scenario set from histories.
+    """Build a scenario set from histories, or write a listed one.
 
     FILE: CSV (also .gz) or Parquet with a column date and a column a factor; yields in per cent under names such as m120 or
     10Y, anything else is a price. Moves are filtered by volatility; named stress days stay as they were.

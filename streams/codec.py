@@ -21,6 +21,7 @@ from engine.documents import (
     Customer,
     Instrument,
     Rule,
+    Scenarios,
     parse_action,
     parse_document,
 )
@@ -152,7 +153,7 @@ def read_document(raw: bytes | msgspec.Raw) -> AnyDocument:
     document = parse_document(raw)
     if not document.id.isprintable():
         raise Refused(Code.BAD_FIELD, f"id: found {document.id!a}; allowed: printable ASCII, 1 to 64 characters")
-    if not isinstance(document, Customer | Account | Calendar):
+    if not isinstance(document, Customer | Account | Calendar | Scenarios):
         for path, number in _decimals(document, ""):
             _check_decimal(path, number)
     times = {"expiry": document.expiry} if isinstance(document, Instrument) else {}
@@ -188,6 +189,9 @@ def _decimals(value: object, path: str) -> Iterator[tuple[str, Decimal]]:
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from _decimals(item, f"{path}[{index}]")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _decimals(item, f"{path}.{name}")
 
 
 def _check_decimal(path: str, number: Decimal) -> None:

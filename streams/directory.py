@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.codes import Code
-from engine.documents import DOCUMENTS, Account, AnyDocument, Asset, Customer, Instrument, names_used
+from engine.documents import DOCUMENTS, Account, Agreement, AnyDocument, Asset, Customer, Instrument, names_used
 from engine.events import key64, shard_of
 
 ALL_SHARDS: Final = -1
@@ -97,6 +97,8 @@ class Directory:
                 names.add(document.id, document.kind)
         else:
             self._others[document.kind].add(document.id)
+            if isinstance(document, Agreement):
+                return shard_of(document.customer, self.shards)
         return ALL_SHARDS
 
     def _admit_account(self, document: Account) -> int:

@@ -7,7 +7,7 @@ import csv
 import gzip
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from io import TextIOWrapper
 from pathlib import Path
@@ -112,6 +112,15 @@ def joined(histories: Iterable[History]) -> History:
                 raise ConfigError(f"factor {factor}: found twice on {part.days[both][0]}; allowed: one value a day")
             column[rows] = np.where(np.isnan(part.levels[:, j]), column[rows], part.levels[:, j])
     return History(days, tuple(names), tuple(kinds.values()), levels)
+
+
+def renamed(history: History, names: Mapping[str, str]) -> History:
+    """The history with factors under the names that they have in the stream; ConfigError where two would have one name."""
+    factors = tuple(names.get(factor, factor) for factor in history.factors)
+    repeated = [factor for factor in factors if factors.count(factor) > 1]
+    if repeated:
+        raise ConfigError(f"--rename: found two factors '{repeated[0]}'; allowed: each name once")
+    return replace(history, factors=factors)
 
 
 def par_yields() -> History:

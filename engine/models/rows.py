@@ -94,13 +94,14 @@ def in_range(rows: Rows, row_of: NDArray[np.int32], lots: NDArray[np.int64], sta
 def portfolio_vector(
     rows: Rows, row_of: NDArray[np.int32], lots: NDArray[np.int64], start: int, end: int, vector: NDArray[np.int64]
 ) -> bool:
-    """Profit and loss of positions start to end, common units, into vector (scenarios,); out of range False, and none.
+    """Profit and loss of positions start to end, common units, into vector (the first so many scenarios of the rows).
 
-    Four positions at a time, which is what memory and registers of one core do best.
+    False, and no vector, where it is out of range. Four positions at a time, which is what memory and registers of one core
+    do best.
     """
     if not in_range(rows, row_of, lots, start, end):
         return False
-    scenarios = rows.values.shape[1]
+    scenarios = len(vector)
     for s in range(scenarios):
         vector[s] = 0
     p = start

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.arithmetic import LIMIT, kernel, mul_div_floor, mul_div_up, part
+from engine.arithmetic import LIMIT, mul_div_floor, mul_div_up, part
 from engine.models.rows import MINOR_MAX
 
 MICRO: Final = 1_000_000
@@ -163,15 +163,17 @@ def _formable(spreads: Spreads, i: int, way: int, long_micros: NDArray[np.int64]
     return count
 
 
-@kernel
-def spread_amount(spreads: Spreads, long_micros: NDArray[np.int64], short_micros: NDArray[np.int64], credit: bool) -> int:
-    """Minor units that the spreads formed in their order charge (rounded up) or credit (rounded down).
+@part
+def spread_amount(
+    spreads: Spreads, start: int, stop: int, long_micros: NDArray[np.int64], short_micros: NDArray[np.int64], credit: bool
+) -> int:
+    """Minor units that the spreads from start to stop, formed in their order, charge (rounded up) or credit (rounded down).
 
     long, short: (pools,) int64 in 1e-6 deltas, and what each spread takes is taken off. Spreads are counted in 1e-6, down.
     LIMIT (as a credit: 0) where the amount is not below that.
     """
     total = 0
-    for i in range(len(spreads.amount_micros)):
+    for i in range(start, stop):
         for way in (1, -1):
             count = _formable(spreads, i, way, long_micros, short_micros)
             if count == 0:

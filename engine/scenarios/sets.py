@@ -1,15 +1,18 @@
 """Scenario sets: named, versioned and hashed over their whole content; history with stress days, SPAN, grid and points."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 import xxhash
 
+from engine.documents import Scenarios
 from engine.models import grid, points, scan
 from engine.scenarios.moves import (
+    MAX_GAP_DAYS,
     WARM_UP,
     Days,
     Floats,
@@ -41,7 +44,11 @@ STRESS: Final = "stress "  # what a stress day's label begins with
 MIRROR: Final = "mirror "
 RAW: Final = "raw "
 MIN_LOOK_BACK_YEARS: Final = 10
+PROXY: Final = "proxy "  # what the parameter begins with that states a proxy
 FORMAT: Final = "crossmargin-scenarios-1"
+MOVE_DIGITS: Final = 9  # significant ones of a historical move: a millionth of a basis point, and documents half as long
+MAX_DOCUMENT_BYTES: Final = 999_999
+"""A set travels as one Kafka message, which may have 1,048,588 bytes with its key and headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +89,9 @@ class ScenarioSet:
 
 
 def encode(scenarios: ScenarioSet) -> bytes:
-    """The set as a JSON document with its hash; a missing move is null, numbers are exact."""
+    """The set as a JSON document with its hash; a missing move is null, numbers are exact. ValueError where too long."""
     rows = [[None if cell != cell else cell for cell in row] for row in scenarios.matrix.tolist()]
-    return msgspec.json.encode(
+    document = msgspec.json.encode(
         {
             "kind": "scenarios",
             "format": FORMAT,
@@ -98,27 +105,25 @@ def encode(scenarios: ScenarioSet) -> bytes:
             "matrix": rows,
         }
     )
-
-
-class _Document(msgspec.Struct, forbid_unknown_fields=True):
-    kind: str
-    format: str
-    id: str
-    version: str
-    hash: str
-    parameters: dict[str, str | int | float | bool]
-    factors: tuple[str, ...]
-    moves: tuple[str, ...]
-    labels: tuple[str, ...]
-    matrix: list[list[float | None]]
+    if len(document) > MAX_DOCUMENT_BYTES:
+        raise ValueError(
+            f"set {scenarios.name}: found {len(document):,} bytes for {len(rows)} scenarios of {len(scenarios.factors)} "
+            f"factors; allowed: {MAX_DOCUMENT_BYTES:,}, as a set is one Kafka message"
+        )
+    return document
 
 
 def decode(document: bytes) -> ScenarioSet:
     """A set out of its JSON document; ValueError where form, shape or hash is wrong."""
     try:
-        read = msgspec.json.decode(document, type=_Document)
+        read = msgspec.json.decode(document, type=Scenarios)
     except msgspec.MsgspecError as error:
         raise ValueError(f"not a scenario set: {error}") from error
+    return from_document(read)
+
+
+def from_document(read: Scenarios) -> ScenarioSet:
+    """The set that a reference document holds; ValueError where format, shape or hash is wrong."""
     if read.format != FORMAT:
         raise ValueError(f"format: found '{read.format}'; allowed: '{FORMAT}'")
     if any(len(row) != len(read.factors) for row in read.matrix):
@@ -129,6 +134,19 @@ def decode(document: bytes) -> ScenarioSet:
     if found.hash != read.hash:
         raise ValueError(f"hash: found {read.hash}; the content has {found.hash}")
     return found
+
+
+def shocks_of(made: ScenarioSet) -> grid.Shocks:
+    """The parameters of a grid set's cells; ValueError where it lacks some, or its cells are others."""
+    move, volatility, extended = made.matrix.T
+    given = {name: made.parameters[name] for name in grid.Shocks._fields if name in made.parameters}
+    try:
+        shocks = grid.check(grid.Shocks(**given, extended=tuple(move[extended == 1.0].tolist())))  # type: ignore[arg-type]
+    except TypeError as error:
+        raise ValueError(f"set {made.name} lacks parameters of a grid: {error}") from error
+    if not all(map(np.array_equal, (move, volatility), grid.cells(shocks))):
+        raise ValueError(f"the cells of set {made.name} are not those of its parameters")
+    return shocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +173,11 @@ def historical_set(
     stress: Mapping[str, str] = STRESS_DAYS,
 ) -> ScenarioSet:
     """The filtered moves of the look-back (labelled by the day each ends on), then the stress set: the stress days' own
-    moves, and where `raw` is chosen the look-back's own. Parameter look_back counts the filtered ones.
+    moves, and where `raw` is chosen the look-back's own. Parameter look_back counts the filtered ones. Moves have 9 digits.
 
-    A stress day that lies in the history's span must have a move of at least one factor, and one that does is in the set
-    however short the look-back is. ValueError where a day is missing, the look-back is below ten years, or nothing is left.
+    A stress day that lies in the history (not in a hole of over MAX_GAP_DAYS) must have a move of at least one factor, and
+    one that does is in the set however short the look-back is. ValueError where a day is missing, the look-back is below ten
+    years, or nothing is left.
     """
     how = how or Filter()
     if how.look_back_years < MIN_LOOK_BACK_YEARS:
@@ -183,7 +202,59 @@ def historical_set(
     if how.antithetic:
         matrix, labels = with_mirror(matrix), [*labels, *(MIRROR + label for label in labels)]
     parameters = {key: getattr(how, key) for key in Filter.__slots__} | {"as_of": str(days[-1]), "look_back": filtered}
-    return ScenarioSet(name, version, tuple(factors), tuple(map(str, kinds)), tuple(labels), matrix, parameters)
+    return ScenarioSet(name, version, tuple(factors), tuple(map(str, kinds)), tuple(labels), rounded(matrix), parameters)
+
+
+def rounded(moves: Floats) -> Floats:
+    """Moves (scenarios, factors) to MOVE_DIGITS significant decimal digits; nan stays."""
+    cells = [[float(f"{cell:.{MOVE_DIGITS}g}") for cell in row] for row in moves.tolist()]
+    return np.array(cells, np.float64).reshape(moves.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """Where a factor has no move in a scenario, it takes beta x the other factor's move of that scenario."""
+
+    factor: str
+    other: str
+    beta: float
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.beta) or self.beta == 0:
+            raise ValueError(f"proxy of {self.factor}: found a beta of {self.beta}; allowed: a finite number other than 0")
+        if self.factor == self.other:
+            raise ValueError(f"proxy of {self.factor}: found itself; allowed: another factor")
+
+
+def with_proxies(scenarios: ScenarioSet, proxies: Sequence[Proxy]) -> ScenarioSet:
+    """The set with missing moves filled by proxies in their order, each stated as parameter `proxy FACTOR`, and hashed.
+
+    ValueError: an unknown factor, two of different kinds, a factor with two proxies, a scenario where both have no move.
+    """
+    matrix, stated = scenarios.matrix.copy(), dict(scenarios.parameters)
+    for proxy in proxies:
+        unknown = [name for name in (proxy.factor, proxy.other) if name not in scenarios.factors]
+        if unknown:
+            raise ValueError(
+                f"proxy of {proxy.factor}: found no factor {unknown[0]}; allowed: {', '.join(scenarios.factors)}"
+            )
+        own, other = scenarios.factors.index(proxy.factor), scenarios.factors.index(proxy.other)
+        if scenarios.kinds[own] != scenarios.kinds[other]:
+            raise ValueError(
+                f"proxy of {proxy.factor}: found {scenarios.kinds[own]} moves, and {scenarios.kinds[other]} moves of "
+                f"{proxy.other}; allowed: one kind"
+            )
+        if PROXY + proxy.factor in stated:
+            raise ValueError(f"proxy of {proxy.factor}: found two; allowed: one for each factor")
+        gaps = np.isnan(matrix[:, own])
+        if (both := gaps & np.isnan(matrix[:, other])).any():
+            raise ValueError(
+                f"proxy of {proxy.factor}: found no move of {proxy.other} either in scenario "
+                f"'{scenarios.labels[int(np.argmax(both))]}'; allowed: one wherever {proxy.factor} has none"
+            )
+        matrix[gaps, own] = proxy.beta * matrix[gaps, other]
+        stated[PROXY + proxy.factor] = f"{proxy.other} x {repr(proxy.beta).removesuffix('.0')}"
+    return replace(scenarios, matrix=rounded(matrix), parameters=stated)
 
 
 def years_before(day: Any, years: int) -> Any:
@@ -193,12 +264,14 @@ def years_before(day: Any, years: int) -> Any:
 
 
 def _stress_rows(days: Days, moves: Floats, horizon: int, stress: Mapping[str, str]) -> tuple[Floats, list[str]]:
-    """The moves ending on the stress days within the history's span, and these days."""
+    """The moves ending on the stress days within the history, and these days."""
     named = [day for day in sorted(stress) if days[horizon] <= np.datetime64(day) <= days[-1]]
-    at = np.searchsorted(days, np.array(named, "M8[D]")) - horizon
+    at = np.searchsorted(days, np.array(named, "M8[D]"))
+    covered = days[at] - days[at - 1] <= np.timedelta64(MAX_GAP_DAYS, "D")  # horizon >= 1, so there is a day before
+    named, at = [day for day, inside in zip(named, covered, strict=True) if inside], at[covered] - horizon
     for day, i in zip(named, at, strict=True):
         if days[i + horizon] != np.datetime64(day) or np.isnan(moves[i]).all():
-            raise ValueError(f"history: stress day {day} has no move in it; allowed: every stress day within its span")
+            raise ValueError(f"history: stress day {day} has no move in it; allowed: every stress day within it")
     return moves[at], named
 
 
@@ -225,6 +298,12 @@ def grid_set(shocks: grid.Shocks) -> ScenarioSet:
     parameters = {name: value for name, value in shocks._asdict().items() if name != "extended"}  # those are in the matrix
     return _listed("grid", kinds, labels, matrix, parameters)
 
+
+DERIBIT: Final[Mapping[str, grid.Shocks]] = {
+    "BTC": grid.Shocks(0.16, 0.50, 0.25, 0.5, 0.30, 0.13, 1.0),
+    "ETH": grid.Shocks(0.18, 0.40, 0.25, 0.5, 0.30, 0.13, 1.0),
+}
+"""Deribit's published parameters by coin: BTC June 2024, ETH 15 February 2026 (crypto.md 4.2, [P]; they change)."""
 
 POINT_RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "high_cap_broad_index": (-0.08, 0.06),

@@ -1,22 +1,36 @@
 """Margin models alone, on one core: two houses' requirements of cross-margin portfolios, and a grid over option accounts.
 
 Rows are random of the size that the scenario sets have; they are built, and positions are gathered, before the clock starts.
+Last, such rows are rebuilt: every instrument revalued in every scenario.
 """
 
+from datetime import date
+from decimal import Decimal
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.arithmetic import E9, LIMIT, kernel
+from engine.documents import Instrument
 from engine.models.cross_margin import Agreement, cross_margins
 from engine.models.grid import Shocks, add_pair, cells, dampeners, requirement
 from engine.models.historical import Historical, Portfolios, leg_requirements
 from engine.models.rows import Rows, make_rows, portfolio_vector, quantize
-from tests.bench.result import Figures, Sizes, median_seconds
+from engine.pricing.dates import add_months
+from engine.pricing.options import black_value
+from engine.scenarios import profits
+from engine.scenarios.contracts import TENORS
+from engine.scenarios.profits import DAY_NS, Subject
+from engine.scenarios.sets import ScenarioSet
+from tests.bench.result import Figures, Sizes, median_seconds, timed
 from tests.bench.services import Services, say
 
-INSTRUMENTS: Final = 620  # 400 securities, 20 futures, 200 options
+SECURITIES: Final = 400
+FUTURES: Final = 20
+BASKET: Final = 12  # deliverable securities of each
+OPTIONS: Final = 200
+INSTRUMENTS: Final = SECURITIES + FUTURES + OPTIONS
 SCENARIOS: Final = 2500
 GRID_ACCOUNTS: Final = 10_000
 GRID_OPTIONS: Final = 200
@@ -27,6 +41,9 @@ NOTES: Final = [
     "cross: engine.models.historical.leg_requirements for each of two houses (legs apart and together, 99 % loss, exact),"
     " then the saving of each account",
     "grid: portfolio cells, dampener, worst cell and requirement; rows are shared and not rebuilt",
+    f"rebuild: engine.scenarios.profits and rows.quantize of {SECURITIES} Treasuries of up to 30 years, {FUTURES} futures"
+    f" with {BASKET} deliverable securities each, {OPTIONS} options (volatility implied from the mark), x {SCENARIOS:,};"
+    " rebuild_first: the first of a day, which makes each security's cash flows anew",
 ]
 
 
@@ -38,6 +55,11 @@ def run(sizes: Sizes, _: Services) -> tuple[Figures, list[str]]:
     cross = median_seconds(_cross(random, accounts, positions), sizes.repetitions)
     say(f"models: {GRID_ACCOUNTS:,} accounts on the grid")
     grid = median_seconds(_grid(random, GRID_ACCOUNTS, positions), sizes.repetitions)
+    say(f"models: {INSTRUMENTS} rows rebuilt")
+    rebuild = _rebuild(random)
+    profits._flows.cache_clear()
+    first = timed(rebuild)
+    again = median_seconds(rebuild, sizes.repetitions)
     figures: Figures = {
         "accounts": accounts,
         "positions": positions,
@@ -49,6 +71,9 @@ def run(sizes: Sizes, _: Services) -> tuple[Figures, list[str]]:
         "grid_cells": len(cells(SHOCKS)[0]),
         "grid_seconds": grid,
         "grid_accounts_k_per_s": GRID_ACCOUNTS / grid / 1e3,
+        "rebuild_rows": INSTRUMENTS,
+        "rebuild_seconds": again,
+        "rebuild_first_seconds": first,
     }
     return figures, NOTES
 
@@ -107,3 +132,48 @@ def _grid(random: np.random.Generator, accounts: int, positions: int) -> Any:
         assert 0 < out.max() < LIMIT
 
     return work
+
+
+def _rebuild(random: np.random.Generator) -> Any:
+    scenarios = ScenarioSet(
+        "bench",
+        "1",
+        (*TENORS, "BTC-USD"),
+        (*["bp"] * len(TENORS), "log"),
+        tuple(map(str, range(SCENARIOS))),
+        np.column_stack([random.normal(0, 6.0, (SCENARIOS, len(TENORS))), random.normal(0, 0.04, SCENARIOS)]),
+    )
+    subjects = _subjects(random)
+
+    def work() -> None:
+        values, _ = quantize([100 * profits.profits(scenarios, subject, None) for subject in subjects])
+        assert values.any(axis=1).all()
+
+    return work
+
+
+def _subjects(random: np.random.Generator) -> list[Subject]:
+    """Treasuries from one month to 30 years, futures on them, and calls and puts on bitcoin, half of them paid in coin."""
+    now_ns, day = 20_000 * DAY_NS, date.fromordinal(date(1970, 1, 1).toordinal() + 20_000)
+    security: dict[str, Any] = {"type": "treasury", "multiplier": Decimal("0.01"), "coupon": Decimal("4.25")}
+    option: dict[str, Any] = {"type": "option", "underlying": "BTC-USD", "expiry": (20_000 + 30) * DAY_NS}
+    subjects = [
+        Subject(
+            _document(f"UST-{i}", **security, maturity=str(add_months(day, 1 + i * 359 // SECURITIES))), price, now_ns, None
+        )
+        for i, price in enumerate(random.uniform(80, 110, SECURITIES))
+    ]
+    for i in range(FUTURES):
+        start = 100 + 10 * i
+        basket = tuple((one, 0.9) for one in subjects[start : start + BASKET])
+        subjects.append(Subject(_document(f"ZN-{i}", type="treasury_future"), 110.0, now_ns, None, basket))
+    for i, strike in enumerate(random.uniform(50_000, 80_000, OPTIONS).round()):
+        value = float(black_value(65_000.0, strike, 0.6, 30 / 365, i % 2 == 0))
+        right, inverse = ("call", "put")[i % 2], i >= OPTIONS // 2
+        terms = _document(f"O-{i}", **option, strike=Decimal(strike), right=right, inverse=inverse)
+        subjects.append(Subject(terms, value / 65_000.0 if inverse else value, now_ns, 65_000.0))
+    return subjects
+
+
+def _document(name: str, **terms: Any) -> Instrument:
+    return Instrument(id=name, currency="USD", tick=Decimal("0.01"), band=(Decimal(0), Decimal(10**6)), **terms)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from engine.scenarios.coverage import judge
-from monitors.backtest_report import Compared, html
+from monitors.backtest_report import Compared, Line, html, portfolio_html, saving
 
 
 def compared() -> Compared:
@@ -18,7 +18,8 @@ def compared() -> Compared:
     span = {"chosen": ("2019-01-01", "2019-12-31"), "judged": ("2020-01-01", "2020-02-09")}
     both = (judged, beside)
     ours_by = {"chosen": judged, "judged": judged}
-    return Compared("A<B", days, ours, theirs, profit, span, ours_by, {"chosen": None, "judged": both}, "rule & more")
+    beside_by = {"chosen": None, "judged": both}
+    return Compared("A<B", days, ours, theirs, "CME maintenance", profit, span, ours_by, beside_by, "rule & more")
 
 
 def test_a_missed_aim_is_said_and_names_are_escaped() -> None:
@@ -31,10 +32,24 @@ def test_a_missed_aim_is_said_and_names_are_escaped() -> None:
 
 
 def test_without_a_figure_of_cme_nothing_is_compared() -> None:
-    page = html([replace(compared(), cme=np.full(40, np.nan), beside={"chosen": None, "judged": None})])
+    page = html([replace(compared(), other=np.full(40, np.nan), beside={"chosen": None, "judged": None})])
     assert page.count("no CME figure") == 3
     assert "aim missed" not in page
     assert not re.search(r"\bnan\b", page)
+
+
+def test_a_portfolio_stands_beside_its_positions_alone() -> None:
+    book = replace(compared(), margin=np.full(40, 75.0), other_name="positions alone")
+    ours, alone = judge(book.margin, book.profit), judge(book.other, book.profit)
+    book = replace(book, ours={"chosen": ours, "judged": ours}, beside={"chosen": (ours, alone), "judged": (ours, alone)})
+    page = portfolio_html(book, [Line("ZN<", 1_000, 60.0), Line("ZF", -2, 40.0)])
+    cells = re.findall(r"<td>([^<]*)</td>", page)
+    assert cells[:5] == ["chosen 2019-01-01 to 2019-12-31", "75", "100", "25.0%", "1 / 1"]
+    assert cells[10:16] == ["ZN&lt;", "1,000", "60", "ZF", "-2", "40"]
+    assert saving(ours, alone) == 0.25
+    assert "amber: positions alone" in page
+    assert "CME" not in page
+    assert "ZN<" not in page
 
 
 def test_breaches_are_marked_and_lines_lift_over_gaps() -> None:

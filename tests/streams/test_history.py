@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.scenarios.moves import Move
-from streams.history import bitcoin, cme_margins, joined, par_yields, read_history
+from streams.history import bitcoin, cme_margins, joined, par_yields, read_history, renamed
 from streams.settings import ConfigError, UserError
 from streams.sources import DATA
 from tests.services import shared
@@ -93,6 +93,16 @@ def test_joined_histories(tmp_path: Path) -> None:
     third = read_history(tmp_path / "b.csv", {"a": Move.BP})
     with pytest.raises(ConfigError, match="factor a: found bp moves and log moves"):
         joined([first, third])
+
+
+def test_renamed_factors(tmp_path: Path) -> None:
+    first = read_history(written(tmp_path, "date,btc,10Y\n2020-01-02,1,4\n2020-01-03,2,5\n", "a.csv"))
+    other = renamed(first, {"btc": "BTC-USD", "absent": "x"})
+    assert other.factors == ("BTC-USD", "10Y")
+    assert other.kinds == first.kinds
+    assert renamed(first, {"btc": "10Y", "10Y": "btc"}).factors == ("10Y", "btc")
+    with pytest.raises(ConfigError, match="--rename: found two factors '10Y'; allowed: each name once"):
+        renamed(first, {"btc": "10Y"})
 
 
 def test_histories_that_travel() -> None:

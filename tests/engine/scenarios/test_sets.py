@@ -1,6 +1,7 @@
 """Scenario sets: what is in them, stress days that never drop out, and a hash that any cell changes."""
 
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -8,22 +9,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.models.grid import Shocks
 from engine.scenarios.moves import Days, Floats, Move, daily_moves, ewma_volatility, filtered_moves
 from engine.scenarios.sets import (
+    DERIBIT,
+    MAX_DOCUMENT_BYTES,
     MIRROR,
     RAW,
     STRESS,
     Filter,
+    Proxy,
     ScenarioSet,
     decode,
     encode,
     grid_set,
     historical_set,
     points_set,
+    rounded,
     span_set,
+    with_proxies,
     years_before,
 )
+from tests.engine.models.golden import golden
 
 KINDS = (Move.BP, Move.LOG)
 STRESS_DAY = "1990-06-04"
@@ -38,6 +44,11 @@ def history(days: int = 9000, start: str = "1990-01-01") -> tuple[Days, Floats]:
     return np.datetime64(start) + np.arange(days), levels
 
 
+def in_nine_digits(moves: Floats) -> Floats:
+    """Each move as the decimal of nine significant digits that is nearest."""
+    return np.array([float(f"{move:.8e}") for move in moves.flat]).reshape(moves.shape)
+
+
 def made(how: Filter | None = None, days: int = 9000, stress: dict[str, str] | None = None) -> ScenarioSet:
     stress = {STRESS_DAY: "x", "2035-01-01": "later"} if stress is None else stress
     return historical_set("h", "1", ("y", "p"), KINDS, *history(days), how, stress)
@@ -49,7 +60,7 @@ def test_a_stress_day_stays_when_the_look_back_has_left_it() -> None:
     assert scenarios.stress_days == (STRESS_DAY,)
     days, levels = history()
     own = daily_moves(levels, KINDS)[np.searchsorted(days, np.datetime64(STRESS_DAY)) - 1]
-    np.testing.assert_array_equal(scenarios.matrix[scenarios.labels.index(STRESS + STRESS_DAY)], own)
+    np.testing.assert_array_equal(scenarios.matrix[scenarios.labels.index(STRESS + STRESS_DAY)], in_nine_digits(own))
     assert np.isnan(own[1]), "the factor that was not there has no move, not zero"
 
 
@@ -66,6 +77,13 @@ def test_a_stress_day_without_a_move_is_refused() -> None:
         historical_set("h", "1", ("y", "p"), KINDS, days[gone], levels[gone], None, {STRESS_DAY: "x"})
 
 
+def test_a_stress_day_in_a_hole_of_the_history_lies_outside_it() -> None:
+    days, levels = history()
+    kept = np.abs(days - np.datetime64(STRESS_DAY)) > np.timedelta64(10, "D")
+    scenarios = historical_set("h", "1", ("y", "p"), KINDS, days[kept], levels[kept], None, {STRESS_DAY: "x"})
+    assert scenarios.stress_days == ()
+
+
 def test_look_back_is_ten_years_and_its_moves_are_filtered() -> None:
     scenarios = made(stress={})
     days, levels = history()
@@ -74,7 +92,7 @@ def test_look_back_is_ten_years_and_its_moves_are_filtered() -> None:
     moves = daily_moves(levels, KINDS)
     how = Filter()
     expected = filtered_moves(moves, ewma_volatility(moves, how.decay, how.long_run_weight))
-    np.testing.assert_array_equal(scenarios.matrix, expected[-len(scenarios.labels) :])
+    np.testing.assert_array_equal(scenarios.matrix, in_nine_digits(expected[-len(scenarios.labels) :]))
     with pytest.raises(ValueError, match="look_back_years: found 9; allowed: 10 or more"):
         made(Filter(look_back_years=9))
 
@@ -143,6 +161,71 @@ def test_document_round_trip_and_refusals() -> None:
             decode(found)
 
 
+def test_a_ten_year_set_of_twelve_factors_is_one_message_and_four_times_that_is_not() -> None:
+    days = np.arange(np.datetime64("2012-01-01"), np.datetime64("2024-05-01"))
+    days = days[np.is_busday(days)]
+    random = np.random.Generator(np.random.PCG64(11))
+    levels = np.exp((random.normal(size=(len(days), 12)) * 0.03).cumsum(axis=0))
+    factors = [f"BTC-FACTOR-{n}" for n in range(12)]
+    kinds = [Move.BP] * 10 + [Move.LOG] * 2
+    whole = historical_set("h", "1", factors, kinds, days, levels, None, {})
+    document = encode(whole)
+    assert len(whole.labels) > 2_600
+    assert len(document) < 500_000
+    assert decode(document).hash == whole.hash
+    big = historical_set("h", "1", factors, kinds, days, levels, Filter(antithetic=True, raw=True), {})
+    said = r"set h: found 1,\d{3},\d{3} bytes for 10\d{3} scenarios of 12 factors; allowed: 999,999, as a set is one Kafka"
+    with pytest.raises(ValueError, match=said):
+        encode(big)
+    assert MAX_DOCUMENT_BYTES < 1_000_000
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
+def test_moves_have_nine_digits_in_documents(moves: list[float]) -> None:
+    cells = np.array([moves])
+    np.testing.assert_array_equal(rounded(cells), in_nine_digits(cells))
+    np.testing.assert_array_equal(rounded(-cells), -rounded(cells))
+    written = [Decimal(repr(cell)).normalize() for cell in rounded(cells)[0].tolist()]
+    assert all(len(number.as_tuple().digits) <= 9 for number in written)
+
+
+def gaps() -> ScenarioSet:
+    """Three factors of one kind and one of another; b lacks two moves, c lacks another and all that b lacks."""
+    nan = np.nan
+    matrix = np.array([[1.0, 2.0, 3.0, 9.0], [-2.0, nan, nan, 9.0], [5.0, nan, nan, 9.0], [4.0, 4.0, nan, 9.0]])
+    return ScenarioSet("s", "1", ("a", "b", "c", "d"), ("log", "log", "log", "bp"), ("w", "x", "y", "z"), matrix)
+
+
+def test_proxies_fill_what_is_missing_in_their_order_and_are_stated_and_hashed() -> None:
+    filled = with_proxies(gaps(), [Proxy("b", "a", 1.2), Proxy("c", "b", -0.5)])
+    np.testing.assert_array_equal(filled.matrix[:, 1], [2.0, -2.4, 6.0, 4.0])
+    np.testing.assert_array_equal(filled.matrix[:, 2], [3.0, 1.2, -3.0, -2.0])
+    np.testing.assert_array_equal(filled.matrix[:, [0, 3]], gaps().matrix[:, [0, 3]])
+    assert filled.parameters == {"proxy b": "a x 1.2", "proxy c": "b x -0.5"}
+    assert decode(encode(filled)).hash == filled.hash
+    assert replace(filled, parameters={}).hash != filled.hash
+    assert with_proxies(gaps(), []).hash == gaps().hash
+    assert with_proxies(gaps(), [Proxy("b", "a", 2.0)]).parameters["proxy b"] == "a x 2"
+
+
+@pytest.mark.parametrize(
+    ("proxies", "said"),
+    [
+        ([("b", "e", 1.0)], "proxy of b: found no factor e; allowed: a, b, c, d"),
+        ([("e", "a", 1.0)], "proxy of e: found no factor e"),
+        ([("b", "d", 1.0)], "proxy of b: found log moves, and bp moves of d; allowed: one kind"),
+        ([("c", "b", 1.0)], "proxy of c: found no move of b either in scenario 'x'"),
+        ([("b", "a", 1.0), ("b", "a", 2.0)], "proxy of b: found two"),
+        ([("b", "a", 0.0)], "found a beta of 0.0; allowed: a finite number other than 0"),
+        ([("b", "a", np.nan)], "found a beta of nan"),
+        ([("b", "b", 1.0)], "proxy of b: found itself"),
+    ],
+)
+def test_proxies_that_are_none(proxies: list[tuple[str, str, float]], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        with_proxies(gaps(), [Proxy(*proxy) for proxy in proxies])
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -167,7 +250,7 @@ def test_span_is_the_published_table() -> None:
     np.testing.assert_array_equal(span_set((3, 0.33)).matrix[14:], [[3, 0, 0.33], [-3, 0, 0.33]])
 
 
-SHOCKS = Shocks(0.16, 0.5, 0.25, 0.5, 0.3, 0.13, 1.0)  # crypto.md 4.1
+SHOCKS = DERIBIT["BTC"]
 
 
 def test_grid_has_27_cells_and_8_extended() -> None:
@@ -178,6 +261,16 @@ def test_grid_has_27_cells_and_8_extended() -> None:
     np.testing.assert_array_equal(scenarios.matrix[27:], [[m, 1, 1] for m in (-0.66, -0.33, 0.5, 1, 2, 3, 4, 5)])
     with pytest.raises(ValueError, match=r"price_range 1\.0"):
         grid_set(SHOCKS._replace(price_range=1.0))
+
+
+def test_deribits_parameters_are_those_of_its_own_answer() -> None:
+    printed = golden("deribit_pm_btc")["params"]
+    assert {name: float(printed[name]) for name in SHOCKS._fields if name in printed} == {
+        name: value for name, value in SHOCKS._asdict().items() if name not in ("buckets", "extended")
+    }
+    other = {name for name, value in DERIBIT["ETH"]._asdict().items() if value != getattr(SHOCKS, name)}
+    assert other == {"price_range", "volatility_range_up"}
+    assert (DERIBIT["ETH"].price_range, DERIBIT["ETH"].volatility_range_up) == (0.18, 0.4)  # crypto.md 4.2
 
 
 def test_ten_points_by_class() -> None:

@@ -1,0 +1,372 @@
+"""Portfolio rules in force: from rules, scenario sets, pools and agreements to the tables that kernels read.
+
+Slots stand in the order of definition, so that a log gives the same ones again; what changed is switched, which builds rows
+and margins accounts anew.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from engine.codes import Code
+from engine.documents import Agreement, AnyDocument, Asset, Instrument, Parameters, Pool, Rule
+from engine.events import NS
+from engine.limits import Limits
+from engine.models import cross_margin, grid, scan
+from engine.models.collateral import Holding, Shock, treatment
+from engine.models.rows import FINEST
+from engine.numbers import scaled
+from engine.rules import BPS, PORTFOLIO_MODELS, schedule_of, version_key
+from engine.scenarios.sets import ScenarioSet, shocks_of
+from engine.state import (
+    MARGIN_DUE,
+    MAX_LEGS,
+    MAX_SPREADS,
+    NONE,
+    PORTFOLIO,
+    POSITIONS_DIRTY,
+    VALUE_DIRTY,
+    State,
+    set_flags,
+)  # fmt: skip
+from engine.terms import Refused, refuse_unless
+
+DAY_NS: Final = 86_400 * NS
+_SPAN, _GRID, _POINTS = ("scan_range", "scan_range", "scale"), ("relative", "direction", "flag"), ("relative",)
+_KINDS: Final[Mapping[str, Callable[[ScenarioSet], bool]]] = {
+    "scan": lambda s: s.kinds == _SPAN,
+    "grid": lambda s: s.kinds == _GRID,
+    "points": lambda s: s.factors == ("price",) and s.kinds == _POINTS,
+    "historical": lambda s: set(s.kinds) <= {"bp", "log", "relative"} and s.factors != ("price",),
+}
+Documents = Mapping[tuple[str, str], AnyDocument]
+Rules = Callable[[str | None], Rule | None]
+"""A rule's version in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowSet:
+    """What a set slot's rows are made from: the scenario set, the currency's asset, and the scan ranges of a rule."""
+
+    scenarios: str
+    currency: str
+    ranges_of: str | None
+
+
+@dataclass(slots=True)
+class Portfolios:
+    """Slots of portfolio rules, row sets, cross-margin rules and agreements, and why an agreement is not in force."""
+
+    state: State
+    limits: Limits
+    sets: dict[str, ScenarioSet] = field(default_factory=dict)
+    row_sets: list[RowSet] = field(default_factory=list)
+    rule_ids: list[str] = field(default_factory=list)
+    cross_ids: list[str] = field(default_factory=list)
+    agreement_ids: list[str] = field(default_factory=list)
+    not_in_force: dict[str, list[str]] = field(default_factory=dict)
+
+    # --- definitions ----------------------------------------------------------------------------------------------
+
+    def define_set(self, made: ScenarioSet) -> None:
+        """Take a set, or its new version; Refused where it does not fit, or a rule could not use it any more."""
+        count, look_back = len(made.labels), made.parameters.get("look_back", len(made.labels))
+        refuse_unless(1 <= count, "a set without scenarios")
+        if count > self.limits.scenarios:
+            raise Refused(Code.FULL_SCENARIOS)
+        is_count = isinstance(look_back, int) and 1 <= look_back <= count
+        refuse_unless(is_count, f"look_back is {look_back}, not 1 to {count}")
+        old = self.sets.get(made.name)
+        refuse_unless(old is None or _model(old) == _model(made), f"{made.name} becomes a set for another model")
+        self.sets[made.name] = made
+
+    def define_rule(self, rule: Rule) -> None:
+        """Give a portfolio or cross-margin rule its slots; Refused where they are full or it contradicts its set."""
+        if rule.model == "cross_margin":
+            if rule.id not in self.cross_ids:
+                if len(self.cross_ids) >= self.limits.portfolios:
+                    raise Refused(Code.FULL_RULES)
+                self.cross_ids.append(rule.id)
+        elif rule.model in PORTFOLIO_MODELS:
+            made = self.sets[rule.parameters.scenarios or ""]
+            refuse_unless(
+                _model(made) == rule.model,
+                f"model {rule.model} takes a {rule.model} set, {made.name} is a {_model(made)} one",
+            )
+            weight = rule.parameters.stress_weight or Decimal(0)
+            has_stress = _look_back(made) < len(made.labels)
+            refuse_unless(weight == 0 or has_stress, f"stress_weight {weight} without stress scenarios in {made.name}")
+            row_set, new_rule = _row_set(rule), rule.id not in self.rule_ids
+            new_set = row_set not in self.row_sets
+            if new_rule and len(self.rule_ids) >= self.limits.portfolios:
+                raise Refused(Code.FULL_RULES)
+            if new_set and len(self.row_sets) >= self.limits.sets:
+                raise Refused(Code.FULL_SCENARIOS)
+            self.row_sets += [row_set] * new_set
+            self.rule_ids += [rule.id] * new_rule
+            self.state.now[0]["portfolios"] = len(self.rule_ids)
+
+    def define_agreement(self, document: Agreement, accounts: tuple[int, int]) -> None:
+        """Give an agreement of these accounts (futures, Treasuries) its row; Refused where one is in another already."""
+        table, at = self.state.accounts.agreement, len(self.agreement_ids)
+        refuse_unless(accounts[0] != accounts[1], "both legs name one account")
+        refuse_unless(all(table[a] == NONE for a in accounts), "an account is in another agreement")
+        row = self.state.agreements[at]
+        row["futures"], row["treasury"] = accounts
+        row["cme"] = row["ficc"] = NONE
+        row["saving"] = -1
+        self.state.accounts.phase_ns[accounts[1]] = self.state.accounts.phase_ns[accounts[0]]  # margined together
+        table[list(accounts)] = at
+        self.agreement_ids.append(document.id)
+        self.state.now[0]["agreements"] = at + 1
+
+    # --- what is in force -----------------------------------------------------------------------------------------
+
+    def bind(self, documents: Documents, names: "Names", rules: Rules, clock_ns: int) -> None:
+        """Bring all tables to the rules in force at a time."""
+        for p, rule_id in enumerate(self.rule_ids):
+            self._portfolio(p, rules(rule_id), names)
+        day = datetime.fromtimestamp(clock_ns // NS, UTC).date()
+        self._pools(documents, names, rules, day)
+        self._instruments(documents, names, rules, day)
+        self._agreements(documents, names, rules)
+
+    def _portfolio(self, slot: int, rule: Rule | None, names: "Names") -> None:
+        row = self.state.portfolios[slot]
+        if row["rule"] == version_key(rule) and self._same_set(rule, row):
+            return
+        row["rule"], row["model"], row["scenarios"] = version_key(rule), 0, 0
+        if rule is None or rule.model not in PORTFOLIO_MODELS:
+            return
+        p, made = rule.parameters, self.sets[rule.parameters.scenarios or ""]
+        money = 10 ** names.decimals(p.currency or "")
+        row["model"], row["set"] = PORTFOLIO_MODELS[rule.model], self.row_sets.index(_row_set(rule))
+        row["currency"], row["asset"] = names.currency(p.currency or ""), names.asset(p.currency or "")
+        row["scenarios"], row["lookback"] = len(made.labels), _look_back(made)
+        row["stress"] = row["scenarios"] - row["lookback"]
+        row["tail_bps"], row["stress_weight_bps"] = _share(p.tail, BPS), _share(p.stress_weight, BPS)
+        for name in ("floor", "gain_share", "delta_step", "delta_cap", "offset"):
+            row[name] = _share(getattr(p, name), NS)
+        row["initial_ratio"], row["multiplier"] = (
+            _share(p.initial_ratio or Decimal(1), NS),
+            _share(p.multiplier or Decimal(1), NS),
+        )
+        row["calendar_charge"] = _share(p.calendar_charge, money * 10**6)
+        row["gain_cap"] = _share(p.gain_cap, money * 10**FINEST)
+        row["delta_threshold"] = _share(p.delta_threshold, money)
+        if rule.model == "grid":
+            dampener = grid.dampeners(shocks_of(made), float(p.dampener or 0) * money * 10**FINEST)
+            self.state.risk.dampener[slot, : len(dampener)] = dampener
+        self._spreads(slot, p, money, names)
+
+    def _same_set(self, rule: Rule | None, row: Any) -> bool:
+        if rule is None or rule.model not in PORTFOLIO_MODELS:
+            return True
+        made = self.sets[rule.parameters.scenarios or ""]
+        return bool((row["scenarios"], row["lookback"]) == (len(made.labels), _look_back(made)))
+
+    def _spreads(self, slot: int, p: Parameters, money: int, names: "Names") -> None:
+        row, table = self.state.portfolios[slot], self.state.risk.spreads
+        first = slot * MAX_SPREADS
+        row["first_spread"] = row["last_spread"] = first
+        leg = first * MAX_LEGS
+        table.first[first] = leg
+        for i, spread in enumerate(p.spreads or [], first):
+            for one in spread.legs:
+                table.pool[leg] = names.instrument(one.underlying)
+                table.ratio_micros[leg], table.side[leg] = scaled(one.ratio, scan.MICRO), one.side
+                leg += 1
+            table.amount_micros[i] = scaled(spread.credit, money * scan.MICRO)
+            table.first[i + 1] = leg
+            row["last_spread"] = i + 1
+
+    def _pools(self, documents: Documents, names: "Names", rules: Rules, day: date) -> None:
+        """Haircut, cap and shock of every asset in every pool; whoever holds one that changed is evaluated again."""
+        state, accounts, used = self.state, self.state.accounts, slice(names.accounts)
+        for pool_slot, pool_id in enumerate(names.pool_ids):
+            pool = documents["pool", pool_id]
+            assert isinstance(pool, Pool)
+            for slot, asset_id in enumerate(names.asset_ids):
+                asset = documents["asset", asset_id]
+                assert isinstance(asset, Asset)
+                terms = self._asset_terms(pool, asset, documents, rules, day)
+                tables: tuple[NDArray[Any], ...] = (state.haircuts, state.caps, state.shocks, state.shock_kinds)
+                before = [int(table[pool_slot, slot]) for table in tables]
+                if before == terms:
+                    continue
+                for table, value in zip(tables, terms, strict=True):
+                    table[pool_slot, slot] = value
+                held = (accounts.pool[used] == pool_slot) & (accounts.holding[slot, used] != 0)
+                moved = POSITIONS_DIRTY | MARGIN_DUE if before[2] != terms[2] or terms[2] != NONE else 0
+                accounts.flags[used][held] |= VALUE_DIRTY | moved
+                accounts.changed[:] = 1
+
+    def _asset_terms(self, pool: Pool, asset: Asset, documents: Documents, rules: Rules, day: date) -> list[int]:
+        """[haircut in 1e-9, cap in US cents (0: none), portfolio it is shocked in or NONE, how] of an asset in a pool."""
+        if pool.collateral is None:
+            return [scaled(asset.haircut, NS), 0, NONE, Shock.NONE]
+        rule, shocks = rules(pool.collateral), rules(pool.shocks)
+        if rule is None or rule.model != "collateral":
+            return [NS, 0, NONE, Shock.NONE]
+        schedule = schedule_of(rule)
+        priced = documents.get(("instrument", asset.instrument or ""))
+        maturity = priced.maturity if isinstance(priced, Instrument) else None
+        currency = (
+            asset.id if asset.type == "currency" else None if asset.type in ("crypto", "stablecoin") else asset.currency
+        )
+        holding = Holding(
+            names=(asset.id, asset.type),
+            currency=currency,
+            maturity=None if maturity is None else date.fromisoformat(maturity),
+            value_minor=0,
+        )
+        found = treatment(schedule, holding, day, pool.currency)
+        haircut = NS - (NS - found.haircut_ppb) * (NS - found.fx_ppb) // NS
+        cap = None if found.reason else schedule.assets[found.key].cap
+        shocked = found.shock != Shock.NONE and shocks is not None and shocks.id in self.rule_ids and asset.instrument
+        portfolio = self.rule_ids.index(shocks.id) if shocks is not None and shocked else NONE
+        return [haircut, 0 if cap is None else scaled(cap, 100), portfolio, int(found.shock) if shocked else int(Shock.NONE)]
+
+    def _instruments(self, documents: Documents, names: "Names", rules: Rules, today: date) -> None:
+        """Which row sets each instrument has, and under which cross-margin rules it is eligible."""
+        state, table = self.state, self.state.portfolios
+        changed = self._changed_sets(rules)
+        crossed = [self._cross(rules(rule_id)) for rule_id in self.cross_ids]
+        of_portfolio = [1 << int(row["set"]) if row["model"] else 0 for row in table[: len(self.rule_ids)]]
+        for _, houses in crossed:
+            both = sum({of_portfolio[h] for h in houses})
+            of_portfolio = [bits | both if p in houses else bits for p, bits in enumerate(of_portfolio)]
+        shocked = self._shocked(of_portfolio)
+        for slot, name in enumerate(names.instrument_ids):
+            row, document = state.instruments[slot], documents["instrument", name]
+            assert isinstance(document, Instrument)
+            row["portfolio"] = self.rule_ids.index(document.rule) if document.rule in self.rule_ids else NONE
+            row["group"] = slot if row["underlying"] == NONE else row["underlying"]
+            row["option"] = document.type in ("option", "future_option")
+            bits = shocked.get(slot, 0) | (of_portfolio[row["portfolio"]] if row["model"] == PORTFOLIO else 0)
+            own = row["portfolio"] if row["model"] == PORTFOLIO else NONE
+            allowed = [r for r, (rule, houses) in enumerate(crossed) if own in houses and is_eligible(document, rule, today)]
+            eligible = sum(1 << r for r in allowed)
+            if row["sets"] != bits or bits & changed or row["eligible"] != eligible:
+                row["sets"], row["eligible"], row["switched"] = bits, eligible, 1
+                row["unpriceable"] = bits != 0
+
+    def _shocked(self, of_portfolio: list[int]) -> dict[int, int]:
+        """The row sets that assets' instruments need, by instrument."""
+        state, found = self.state, dict[int, int]()
+        for pool_slot, asset_slot in np.argwhere(state.shocks != NONE).tolist():
+            instrument = int(state.assets[asset_slot]["instrument"])
+            found[instrument] = found.get(instrument, 0) | of_portfolio[state.shocks[pool_slot, asset_slot]]
+        return found
+
+    def _changed_sets(self, rules: Rules) -> int:
+        """The row sets whose scenarios or scan ranges are not those that rows were built from."""
+        bits, hashes = 0, self.state.risk.set_hash
+        for slot, row_set in enumerate(self.row_sets):
+            rule = rules(row_set.ranges_of)
+            ranges = b"" if rule is None else msgspec.json.encode(rule.parameters.ranges, order="sorted")
+            now = np.uint64(xxhash.xxh3_64_intdigest(self.sets[row_set.scenarios].hash.encode() + ranges))
+            if hashes[slot] != now:
+                hashes[slot], bits = now, bits | 1 << slot
+                self.state.risk.width[slot] = len(self.sets[row_set.scenarios].labels)
+        return bits
+
+    def _cross(self, rule: Rule | None) -> tuple[Rule | None, set[int]]:
+        """A cross-margin rule and its houses' portfolios; none of them where one is not in force."""
+        houses = () if rule is None or rule.model != "cross_margin" else rule.parameters.houses or ()
+        slots = [self.rule_ids.index(house) for house in houses if house in self.rule_ids]
+        ready = len(slots) == 2 and all(self.state.portfolios[p]["model"] == PORTFOLIO_MODELS["historical"] for p in slots)
+        return (rule, set(slots)) if ready else (None, set())
+
+    def _agreements(self, documents: Documents, names: "Names", rules: Rules) -> None:
+        for at, agreement_id in enumerate(self.agreement_ids):
+            document, row = documents["agreement", agreement_id], self.state.agreements[at]
+            assert isinstance(document, Agreement)
+            rule, houses = self._cross(rules(document.rule))
+            accounts = [names.account_pool(int(row[leg])) for leg in ("futures", "treasury")]
+            reasons = ["the rule of the agreement, or one of its houses' rules, is not in force"] if rule is None else []
+            terms: dict[str, int] = {"active": 0}
+            if rule is not None and len(houses) == 2:
+                p = rule.parameters
+                reasons = _reasons(document, p, accounts)
+                cme, ficc = (self.rule_ids.index(house) for house in p.houses or ())
+                terms = {
+                    "cme": cme, "ficc": ficc, "rule": self.cross_ids.index(rule.id),
+                    "cap": _share(Decimal(1) if p.cap is None else p.cap, NS), "precision": _share(p.precision, NS),
+                    "ttl_ns": round((p.ttl or 0) * NS), "active": int(not reasons),
+                }  # fmt: skip
+            self.not_in_force[agreement_id] = reasons
+            if any(row[name] != value for name, value in terms.items()):
+                for name, value in terms.items():
+                    row[name] = value
+                for leg in ("futures", "treasury"):
+                    set_flags(self.state.accounts, int(row[leg]), POSITIONS_DIRTY | MARGIN_DUE)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Slots by id, as far as binding needs them."""
+
+    instrument_ids: list[str]
+    asset_ids: list[str]
+    pool_ids: list[str]
+    accounts: int
+    instrument: Callable[[str], int]
+    asset: Callable[[str], int]
+    currency: Callable[[str], int]
+    decimals: Callable[[str], int]
+    account_pool: Callable[[int], str]
+
+
+def is_eligible(document: Instrument, rule: Rule | None, today: date) -> bool:
+    """Whether a cross-margin rule takes an instrument: its product, and of a Treasury or repo the maturity."""
+    return rule is not None and not cross_margin.position_reasons(
+        position_of(document), today, conditions_of(rule.parameters)
+    )
+
+
+def position_of(document: Instrument) -> cross_margin.Position:
+    """An instrument as the conditions of cross-margin see it: its product, else its type."""
+    is_treasury = document.type in ("treasury", "repo")
+    maturity = None if document.maturity is None else date.fromisoformat(document.maturity)
+    return cross_margin.Position(document.product or document.type, is_treasury, maturity)
+
+
+def conditions_of(p: Parameters) -> cross_margin.Conditions:
+    """The conditions that a cross-margin rule's parameters make."""
+    return cross_margin.Conditions("", frozenset(p.products or ()), p.years or 0)
+
+
+def _reasons(document: Agreement, p: Parameters, pools: list[str]) -> list[str]:
+    firm = document.firm
+    inside = all(pool in (p.pools or ()) for pool in pools)
+    account = cross_margin.Account(
+        document.futures_entity, document.treasury_entity, document.signed, document.designated, "" if inside else "another"
+    )
+    registered = cross_margin.Firm(firm.broker_dealer, firm.futures_commission_merchant, firm.cme_member, firm.ficc_member)
+    return [str(reason) for reason in cross_margin.account_reasons(registered, account, conditions_of(p))]
+
+
+def _row_set(rule: Rule) -> RowSet:
+    p = rule.parameters
+    return RowSet(p.scenarios or "", p.currency or "", rule.id if p.ranges is not None else None)
+
+
+def _model(made: ScenarioSet) -> str | None:
+    """The model that a set's kinds are for."""
+    return next((model for model, fits in _KINDS.items() if fits(made)), None)
+
+
+def _look_back(made: ScenarioSet) -> int:
+    return int(made.parameters.get("look_back", len(made.labels)))
+
+
+def _share(value: Decimal | None, one: int) -> int:
+    return scaled(value or Decimal(0), one)

@@ -1,0 +1,288 @@
+"""What an account holds under its portfolio rules requires: positions into scenario vectors, and vectors into lines.
+
+The models are those of engine/models; here they get the account's positions, the rows in force and the rule's numbers. A
+requirement is the sum of its lines, minor units of the rule's currency; LIMIT where it is not below that.
+"""
+
+from enum import IntEnum
+from typing import Any
+
+from engine.agreements import agree, pair_flags
+from engine.arithmetic import E6, E9, LIMIT, add_up, kernel, mul_div_floor, mul_div_up, part
+from engine.models.grid import DeltaShock, add_pair, delta_shock
+from engine.models.rows import worst_loss
+from engine.models.scan import spread_amount
+from engine.requirement import is_margined
+from engine.state import GRID, HISTORICAL, LINE, MARGIN_DUE, NONE, POINTS, SCAN, State
+from engine.vectors import UNITS, add_shocked, gather, historical_loss, select, value_floor, vector_of
+
+COIN = 10**10  # units of a delta in one unit of its underlying
+
+
+class Line(IntEnum):
+    """The lines of a portfolio's requirement."""
+
+    RISK = 0  # the model's scenarios
+    FLOOR = 1  # what the floor adds to them
+    SPREAD = 2  # calendar charges less credits between commodities
+    MINIMUM = 3  # what the minimum per option or contract adds
+    ROLL = 4  # roll shock of the grid
+    DELTA = 5  # delta shock of the grid
+    CROSS = 6  # what cross-margin takes off
+    HOUSE = 7  # the multiplier
+
+
+_RISK, _FLOOR, _SPREAD, _MINIMUM = int(Line.RISK), int(Line.FLOOR), int(Line.SPREAD), int(Line.MINIMUM)
+_ROLL, _DELTA, _CROSS, _HOUSE = int(Line.ROLL), int(Line.DELTA), int(Line.CROSS), int(Line.HOUSE)
+
+
+@part
+def _historical(state: State, account: int, portfolio: int, end: int) -> bool:
+    row, lines = state.portfolios[portfolio], state.risk.lines
+    vector = state.risk.vectors[0][: row.scenarios]
+    if not vector_of(state, row.set, 0, end, vector) or not add_shocked(state, account, portfolio, vector):
+        return False
+    lines[_RISK] = historical_loss(state, row, vector)
+    lines[_FLOOR] = max(0, value_floor(state, row, 0, end) - lines[_RISK])
+    return True
+
+
+@part
+def _group_end(state: State, start: int, end: int) -> int:
+    """Bring the selected positions that share the group of the first to the front; returns where they end."""
+    risk, group = state.risk, state.instruments[state.risk.mine_row[start]].group
+    stop = start + 1
+    for i in range(stop, end):
+        if state.instruments[risk.mine_row[i]].group == group:
+            row, lots = risk.mine_row[i], risk.mine_lots[i]
+            risk.mine_row[i], risk.mine_lots[i] = risk.mine_row[stop], risk.mine_lots[stop]
+            risk.mine_row[stop], risk.mine_lots[stop] = row, lots
+            stop += 1
+    return stop
+
+
+@part
+def _deltas(state: State, start: int, end: int) -> tuple[int, int]:
+    """Long and short deltas (1e-6) of one group's expiries: those of an expiry net, those of different expiries do not.
+
+    -1, -1 where one is out of range.
+    """
+    risk, long, short = state.risk, 0, 0
+    for i in range(start, end):
+        expiry, net, first = state.instruments[risk.mine_row[i]].expiry_ns, 0, True
+        for k in range(start, end):
+            row = state.instruments[risk.mine_row[k]]
+            if row.expiry_ns == expiry:
+                if abs(float(risk.mine_lots[k]) * float(row.risk_delta)) >= 1e18:
+                    return -1, -1
+                first = first and k >= i
+                net += risk.mine_lots[k] * row.risk_delta
+        if first:
+            long, short = long + max(net, 0) // 10**4, short + max(-net, 0) // 10**4
+    return long, short
+
+
+@part
+def _minimum(state: State, row: Any, start: int, end: int) -> int:
+    """Minor units: scan charges each short option, points every contract, a long one not above its market value."""
+    total = 0
+    for i in range(start, end):
+        lots, held = state.risk.mine_lots[i], state.instruments[state.risk.mine_row[i]]
+        if row.model == POINTS:
+            each = held.minimum if lots < 0 else min(held.minimum, held.gross)
+            total = add_up(total, mul_div_up(abs(lots), each, E6))
+        elif lots < 0 and held.option:
+            total = add_up(total, mul_div_up(-lots, held.minimum, E6))
+    return total
+
+
+@part
+def _calendar(row: Any, long: int, short: int) -> int:
+    """Minor units that spreads between the expiries of one commodity charge (calendar_charge: micros per delta)."""
+    return mul_div_up(mul_div_up(min(long, short), row.calendar_charge, E6), 1, E6)
+
+
+@part
+def _scan(state: State, portfolio: int, end: int) -> bool:
+    """Worst loss of each commodity, calendar charges, credits between commodities, short option minimum."""
+    row, risk, lines, start = state.portfolios[portfolio], state.risk, state.risk.lines, 0
+    vector = risk.vectors[0][: row.scenarios]
+    long, short = risk.deltas[0], risk.deltas[1]
+    for leg in range(risk.spreads.first[row.first_spread], risk.spreads.first[row.last_spread]):
+        long[risk.spreads.pool[leg]] = short[risk.spreads.pool[leg]] = 0
+    total = calendar = 0
+    while start < end:
+        stop = _group_end(state, start, end)
+        if not vector_of(state, row.set, start, stop, vector):
+            return False
+        total = add_up(total, worst_loss(vector))
+        ups, downs = _deltas(state, start, stop)
+        if ups < 0:
+            return False
+        calendar = add_up(calendar, _calendar(row, ups, downs))
+        group = state.instruments[risk.mine_row[start]].group
+        long[group], short[group] = max(ups - downs, 0), max(downs - ups, 0)
+        start = stop
+    credit = spread_amount(risk.spreads, row.first_spread, row.last_spread, long, short, True)
+    lines[_RISK] = -(-total // UNITS)
+    lines[_SPREAD] = max(calendar - credit, -lines[_RISK])
+    lines[_MINIMUM] = max(0, _minimum(state, row, 0, end) - lines[_RISK] - lines[_SPREAD])
+    return total < LIMIT and calendar < LIMIT
+
+
+@part
+def _delta_of(state: State, row: Any, start: int, end: int) -> int:
+    """Minor units of the delta shock of one group; LIMIT out of range."""
+    options = others = price = 0
+    for i in range(start, end):
+        held, lots = state.instruments[state.risk.mine_row[i]], state.risk.mine_lots[i]
+        if abs(float(lots) * float(held.risk_delta)) >= 1e18:
+            return LIMIT
+        price = max(price, held.spot)
+        if held.option and lots > 0:
+            options += lots * held.risk_delta
+        else:
+            others += lots * held.risk_delta
+    if row.delta_cap == 0 or price == 0:
+        return 0
+    return delta_shock(options, others, price, COIN, DeltaShock(row.delta_threshold, row.delta_step, row.delta_cap))
+
+
+@part
+def _roll_of(state: State, start: int, end: int) -> int:
+    """Units of the roll shock of one group: of each expiry the net of lots x roll; LIMIT out of range."""
+    risk, total = state.risk, 0
+    for i in range(start, end):
+        expiry, net, first = state.instruments[risk.mine_row[i]].expiry_ns, 0, True
+        for k in range(start, end):
+            row = state.instruments[risk.mine_row[k]]
+            if row.expiry_ns == expiry:
+                if abs(float(risk.mine_lots[k]) * float(row.roll)) >= 1e18:
+                    return LIMIT
+                first = first and k >= i
+                net += risk.mine_lots[k] * row.roll
+        if first:
+            total = add_up(total, abs(net))
+    return total
+
+
+@part
+def _grid(state: State, account: int, portfolio: int, end: int) -> bool:
+    """Worst cell over all pairs, each dampened, with the collateral that moves with them; roll and delta shock."""
+    row, risk, lines, start = state.portfolios[portfolio], state.risk, state.risk.lines, 0
+    vector, total = risk.vectors[0][: row.scenarios], risk.vectors[1][: row.scenarios]
+    dampener, roll, delta = risk.dampener[portfolio][: row.scenarios], 0, 0
+    for s in range(row.scenarios):
+        total[s] = 0
+    while start < end:
+        stop = _group_end(state, start, end)
+        if not vector_of(state, row.set, start, stop, vector):
+            return False
+        add_pair(vector, dampener, row.gain_cap, row.gain_share, total)
+        roll, delta = add_up(roll, _roll_of(state, start, stop)), add_up(delta, _delta_of(state, row, start, stop))
+        for s in range(row.scenarios):
+            if abs(total[s]) >= LIMIT // 2:
+                return False
+        start = stop
+    if not add_shocked(state, account, portfolio, total):
+        return False
+    lines[_RISK] = -(-worst_loss(total) // UNITS)
+    lines[_ROLL] = -(-roll // UNITS)
+    lines[_DELTA] = delta
+    return roll < LIMIT and delta < LIMIT
+
+
+@part
+def _points(state: State, portfolio: int, end: int) -> bool:
+    """The largest loss over the points, a class's gain counting in part against other classes' losses; the minimum."""
+    row, risk, lines, start = state.portfolios[portfolio], state.risk, state.risk.lines, 0
+    vector, total = risk.vectors[0][: row.scenarios], risk.vectors[1][: row.scenarios]
+    for s in range(row.scenarios):
+        total[s] = 0
+    while start < end:
+        stop = _group_end(state, start, end)
+        if not vector_of(state, row.set, start, stop, vector):
+            return False
+        for s in range(row.scenarios):
+            total[s] += vector[s] if vector[s] < 0 else mul_div_floor(vector[s], row.offset, E9)
+            if abs(total[s]) >= LIMIT // 2:
+                return False
+        start = stop
+    lines[_RISK] = -(-worst_loss(total) // UNITS)
+    lines[_MINIMUM] = max(0, _minimum(state, row, 0, end) - lines[_RISK])
+    return True
+
+
+@part
+def portfolio_requirement(state: State, account: int, portfolio: int, count: int) -> int:
+    """Maintenance, minor units, of the gathered positions in one portfolio; its lines are left in risk.lines."""
+    row, lines = state.portfolios[portfolio], state.risk.lines
+    end = select(state, portfolio, count, 0, False, 0)
+    for i in range(len(lines)):
+        lines[i] = 0
+    if row.model == HISTORICAL:
+        known = _historical(state, account, portfolio, end)
+    elif row.model == SCAN:
+        known = _scan(state, portfolio, end)
+    elif row.model == GRID:
+        known = _grid(state, account, portfolio, end)
+    else:
+        known = _points(state, portfolio, end)
+    total = 0
+    for i in range(len(lines)):
+        total = add_up(total, lines[i]) if lines[i] >= 0 else total + lines[i]
+    if not known or total >= LIMIT:
+        return LIMIT
+    lines[_CROSS] = min(0, _after(state, account, portfolio) - total)
+    lines[_HOUSE] = mul_div_up(total + lines[_CROSS], row.multiplier - E9, E9)
+    return add_up(total + lines[_CROSS], lines[_HOUSE])
+
+
+@part
+def _after(state: State, account: int, portfolio: int) -> int:
+    """Minor units that the portfolio requires under the account's agreement, which was worked out before; LIMIT: none."""
+    at = state.accounts.agreement[account]
+    if at == NONE or not state.agreements[at].active:
+        return LIMIT
+    row = state.agreements[at]
+    if account == row.futures and portfolio == row.cme:
+        return int(row.after_futures)
+    return int(row.after_treasury) if account == row.treasury and portfolio == row.ficc else LIMIT
+
+
+@part
+def _margin(state: State, account: int) -> None:
+    """Sum up what the account's portfolios require."""
+    together, at = state.accounts.together, state.accounts.agreement[account]
+    for c in range(state.now[0].currencies):
+        together[c, account, 0] = together[c, account, 1] = 0
+    if at != NONE and state.agreements[at].active and not state.agreements[at].done:
+        agree(state, at)
+    count, portfolios = gather(state, account)
+    for p in range(state.now[0].portfolios):
+        if portfolios >> p & 1:
+            row = state.portfolios[p]
+            maintenance = portfolio_requirement(state, account, p, count)
+            initial = LIMIT if maintenance >= LIMIT else mul_div_up(maintenance, row.initial_ratio, E9)
+            together[row.currency, account, 0] = add_up(together[row.currency, account, 0], initial)
+            together[row.currency, account, 1] = add_up(together[row.currency, account, 1], maintenance)
+
+
+@kernel
+def margin_portfolios(state: State) -> None:
+    """Margin what is held under portfolio rules by the accounts that are due now, both of an agreement together."""
+    accounts = state.accounts
+    pair_flags(state)
+    for block in range(len(accounts.changed)):
+        if accounts.changed[block] != 0:
+            for account in range(LINE * block, min(LINE * (block + 1), state.now[0].accounts)):
+                if accounts.flags[account] & MARGIN_DUE != 0 and accounts.figures[account].unpriced == 0:
+                    if is_margined(state, account):
+                        _margin(state, account)
+
+
+@kernel
+def explain_portfolio(state: State, account: int, portfolio: int) -> int:
+    """What an account requires in one portfolio, under its agreement as last worked out; lines are left in risk.lines."""
+    count, _ = gather(state, account)
+    return portfolio_requirement(state, account, portfolio, count)

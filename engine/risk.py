@@ -1,0 +1,143 @@
+"""Building risk rows: what one lot of an instrument wins and loses in every scenario of the sets it is margined in."""
+
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Final
+
+import numpy as np
+
+from engine.arithmetic import LIMIT
+from engine.definitions import Definitions
+from engine.documents import Asset, Instrument, Rule
+from engine.events import NS, PRICE_ONE
+from engine.models import grid
+from engine.models.rows import FINEST, quantize
+from engine.numbers import divide_up, time_ns
+from engine.portfolio import COIN
+from engine.scenarios.profits import ScanRange, Subject, Unpriceable, delta, profits
+from engine.state import PORTFOLIO
+
+YEAR_NS: Final = 365 * 86_400 * NS
+
+
+class Builder:
+    """Builds the rows that wait at a clock; `reasons` says, by instrument id, why one could not be built."""
+
+    def __init__(self, definitions: Definitions) -> None:
+        self._definitions = definitions
+        self._state = definitions.state
+        self.reasons: dict[str, str] = {}
+
+    def build(self) -> None:
+        """Build the rows of every instrument that waits; one that cannot be priced is so marked, with the reason."""
+        ids, instruments = self._definitions.instrument_ids, self._state.instruments
+        for slot in np.flatnonzero(instruments["waits"][: len(ids)]).tolist():
+            row = instruments[slot]
+            try:
+                self._rows(slot, row)
+                self.reasons.pop(ids[slot], None)
+                row["unpriceable"] = 0
+            except (ValueError, ArithmeticError) as error:
+                self.reasons[ids[slot]] = str(error)
+                row["unpriceable"] = 1
+
+    def subject(self, slot: int, deliverables: bool = True) -> Subject:
+        """An instrument as valuation sees it: at its mark, its underlying at its own. Unpriceable: not marked."""
+        definitions, row = self._definitions, self._state.instruments[slot]
+        document = self._document(slot)
+        if not row["priced"]:
+            raise Unpriceable(f"{document.id}: it has no mark")
+        forward = None
+        if row["option"] and row["underlying"] >= 0 and self._state.instruments[row["underlying"]]["priced"]:
+            forward = self._price(int(row["underlying"]))
+        basket = tuple(
+            (self.subject(definitions.instrument_slot(one.instrument), False), float(one.factor))
+            for one in (document.deliverables or () if deliverables else ())
+        )
+        return Subject(document, self._price(slot), int(self._state.now[0]["clock_ns"]), forward, basket)
+
+    def _document(self, slot: int) -> Instrument:
+        document = self._definitions.documents["instrument", self._definitions.instrument_ids[slot]]
+        assert isinstance(document, Instrument)
+        return document
+
+    def _price(self, slot: int) -> float:
+        row = self._state.instruments[slot]
+        return int(row["mark"]) * int(row["tick"]) / (1000 * PRICE_ONE)
+
+    def _rows(self, slot: int, row: Any) -> None:
+        definitions, risk, subject = self._definitions, self._state.risk, self.subject(slot)
+        quote, lot = self._quote(subject.document), float(subject.document.lot)
+        for at, row_set in enumerate(definitions.portfolios.row_sets):
+            if not int(row["sets"]) >> at & 1:
+                continue
+            made = definitions.portfolios.sets[row_set.scenarios]
+            won = profits(made, subject, _ranges(definitions.rule_now(row_set.ranges_of)))
+            values, decimals = quantize(won[None, :] * (self._minor(quote, row_set.currency) * lot))
+            scale = 10 ** (FINEST - int(decimals[0]))
+            risk.values[at, slot, : values.shape[1]] = values[0]
+            risk.scale[at, slot] = scale
+            risk.bound[at, slot] = min(int(np.abs(values[0].astype(np.int64)).max()) * scale, LIMIT)
+        rule = definitions.rule_now(subject.document.rule)
+        if row["model"] == PORTFOLIO and rule is not None:
+            self._beside(row, subject, rule, self._minor(quote, rule.parameters.currency or ""))
+
+    def _beside(self, row: Any, subject: Subject, rule: Rule, minor: float) -> None:
+        """What portfolio models need beside rows, per lot; minor: the rule's minor units in one unit of quote money."""
+        document, p = subject.document, rule.parameters
+        each = delta(subject) * float(document.lot)
+        spot = subject.price if subject.underlying_price is None else subject.underlying_price
+        row["risk_delta"], row["spot"] = _bounded(each * COIN), _bounded(abs(spot) * minor)
+        row["gross"] = self._gross(row, document.currency, p.currency or "")
+        row["roll"] = 0
+        if rule.model == "grid":
+            years = 0.0 if document.expiry is None else (time_ns(document.expiry) - subject.now_ns) / YEAR_NS
+            rate = float(grid.roll_rates([years], float(p.roll_rate or 0), float(p.roll_minimum or 0))[0]) / NS
+            row["roll"] = _bounded(each * spot * minor * rate * 10**FINEST)
+        minimum = (
+            Fraction(p.minimum or Decimal(0)) * Fraction(document.lot) * 10 ** (self._asset(p.currency or "").decimals + 6)
+        )
+        minimum *= Fraction(document.multiplier) if rule.model == "points" else 1
+        row["minimum"] = min(divide_up(minimum.numerator, minimum.denominator), LIMIT)
+
+    def _gross(self, row: Any, currency: str, into: str) -> int:
+        """The market value of a lot, micros of `into`'s minor unit, taken positive and rounded up."""
+        rate, other = (int(self._state.assets[self._definitions.asset_slot(name)]["rate"]) for name in (currency, into))
+        return min(divide_up(abs(int(row["lot_value"])) * rate, other), LIMIT)
+
+    def _quote(self, document: Instrument) -> str:
+        """The currency of an instrument's profits: of what is settled in coin the currency of its underlying."""
+        underlying = self._definitions.documents.get(("instrument", document.underlying or ""))
+        if document.inverse and isinstance(underlying, Instrument):
+            return underlying.currency
+        if document.inverse:
+            raise Unpriceable(
+                f"{document.id}: an inverse contract needs an underlying, whose currency is that of its profits"
+            )
+        return document.currency
+
+    def _minor(self, currency: str, into: str) -> float:
+        """Minor units of one currency in a unit of another, at their rates now. Unpriceable: one has no rate."""
+        rates = [int(self._state.assets[self._definitions.asset_slot(name)]["rate"]) for name in (currency, into)]
+        if min(rates) <= 0:
+            raise Unpriceable(f"{currency if rates[0] <= 0 else into} has no rate")
+        return float(rates[0] * 10 ** self._asset(currency).decimals / rates[1])
+
+    def _asset(self, asset_id: str) -> Asset:
+        asset = self._definitions.documents["asset", asset_id]
+        assert isinstance(asset, Asset)
+        return asset
+
+
+def _ranges(rule: Rule | None) -> dict[str, ScanRange] | None:
+    if rule is None:
+        return None
+    given = rule.parameters.ranges or {}
+    return {name: ScanRange(float(one.price), float(one.volatility), one.fraction) for name, one in given.items()}
+
+
+def _bounded(value: float) -> int:
+    """The nearest integer; Unpriceable from 2^61 on, where sums of it would wrap."""
+    if not abs(value) < 2.0**61:
+        raise Unpriceable(f"{value:g} is out of range")
+    return round(value)
