@@ -6,7 +6,7 @@ positions only, and both are margined at the same clock.
 
 from engine.arithmetic import LIMIT, part
 from engine.models.cross_margin import ABSENT, Agreement, Basis, House, after_saving, saving_of
-from engine.state import MARGIN_DUE, POSITIONS_DIRTY, State, set_flags
+from engine.state import MARGIN_DUE, POSITIONS_DIRTY, MarginState, set_flags
 from engine.vectors import are_built, gather, historical_loss, select, value_floor, vector_of
 
 _AGREED = int(Basis.AGREED)
@@ -14,7 +14,7 @@ _DUE = POSITIONS_DIRTY | MARGIN_DUE
 
 
 @part
-def pair_flags(state: State) -> None:
+def pair_flags(state: MarginState) -> None:
     """Let both accounts of an agreement be margined when one is; one that waits for a price waits alone."""
     accounts = state.accounts
     for g in range(state.now[0].agreements):
@@ -30,7 +30,7 @@ def pair_flags(state: State) -> None:
 
 
 @part
-def _answer(state: State, portfolio: int, split: int, end: int) -> House:
+def _answer(state: MarginState, portfolio: int, split: int, end: int) -> House:
     """A house's model on the selected Treasury positions (up to split), the futures (from there), and both."""
     row, vectors = state.portfolios[portfolio], state.risk.vectors
     if row.scenarios == 0 or not are_built(state, row.set, 0, end):
@@ -49,7 +49,7 @@ def _answer(state: State, portfolio: int, split: int, end: int) -> House:
 
 
 @part
-def _rest(state: State, portfolio: int, account: int, bit: int) -> int:
+def _rest(state: MarginState, portfolio: int, account: int, bit: int) -> int:
     """Minor units of the account's positions in a portfolio that are not eligible, margined apart; LIMIT out of range."""
     count, _ = gather(state, account)
     row, end = state.portfolios[portfolio], select(state, portfolio, count, bit, False, 0)
@@ -62,7 +62,7 @@ def _rest(state: State, portfolio: int, account: int, bit: int) -> int:
 
 
 @part
-def agree(state: State, agreement: int) -> None:
+def agree(state: MarginState, agreement: int) -> None:
     """Work out an agreement's saving from what its accounts hold now, and what each leg's portfolio requires with it.
 
     While an input of either account is stale the saving does not rise above the last agreed one.

@@ -33,6 +33,7 @@ from engine.state import (
     PORTFOLIO,
     POSITIONS_DIRTY,
     VALUE_DIRTY,
+    Risk,
     State,
     set_flags,
 )  # fmt: skip
@@ -65,6 +66,7 @@ class Portfolios:
     """Slots of portfolio rules, row sets, cross-margin rules and agreements, and why an agreement is not in force."""
 
     state: State
+    risk: Risk
     limits: Limits
     sets: dict[str, ScenarioSet] = field(default_factory=dict)
     row_sets: list[RowSet] = field(default_factory=list)
@@ -163,7 +165,7 @@ class Portfolios:
         row["delta_threshold"] = _share(p.delta_threshold, money)
         if rule.model == "grid":
             dampener = grid.dampeners(shocks_of(made), float(p.dampener or 0) * money * 10**FINEST)
-            self.state.risk.dampener[slot, : len(dampener)] = dampener
+            self.risk.dampener[slot, : len(dampener)] = dampener
         self._spreads(slot, p, money, names)
 
     def _same_set(self, rule: Rule | None, row: Any) -> bool:
@@ -173,7 +175,7 @@ class Portfolios:
         return bool((row["scenarios"], row["lookback"]) == (len(made.labels), _look_back(made)))
 
     def _spreads(self, slot: int, p: Parameters, money: int, names: "Names") -> None:
-        row, table = self.state.portfolios[slot], self.state.risk.spreads
+        row, table = self.state.portfolios[slot], self.risk.spreads
         first = slot * MAX_SPREADS
         row["first_spread"] = row["last_spread"] = first
         leg = first * MAX_LEGS
@@ -268,14 +270,14 @@ class Portfolios:
 
     def _changed_sets(self, rules: Rules) -> int:
         """The row sets whose scenarios or scan ranges are not those that rows were built from."""
-        bits, hashes = 0, self.state.risk.set_hash
+        bits, hashes = 0, self.risk.set_hash
         for slot, row_set in enumerate(self.row_sets):
             rule = rules(row_set.ranges_of)
             ranges = b"" if rule is None else msgspec.json.encode(rule.parameters.ranges, order="sorted")
             now = np.uint64(xxhash.xxh3_64_intdigest(self.sets[row_set.scenarios].hash.encode() + ranges))
             if hashes[slot] != now:
                 hashes[slot], bits = now, bits | 1 << slot
-                self.state.risk.width[slot] = len(self.sets[row_set.scenarios].labels)
+                self.risk.width[slot] = len(self.sets[row_set.scenarios].labels)
         return bits
 
     def _cross(self, rule: Rule | None) -> tuple[Rule | None, set[int]]:

@@ -163,7 +163,7 @@ class MarginEngine:
             log.builder.build()
             settle_rows(log.state)
         if log.definitions.portfolios.rule_ids:
-            margin_portfolios(log.state)
+            margin_portfolios(log.definitions.margin)
         count = evaluate_accounts(log.state, log.changes)
         if count:
             changes = log.changes[:count]
@@ -329,8 +329,9 @@ class MarginEngine:
 
     def digest(self) -> Digest:
         """Hashes of the state by ids: equal for the same log however cut, and in sum for any number of shards."""
-        tables = (int(hashing.tables_digest(self._state)) + self._open_log.definitions.tables_hash) % 2**64
-        return Digest(int(hashing.accounts_digest(self._state)), tables)
+        definitions = self._open_log.definitions
+        tables = int(hashing.tables_digest(self._state, definitions.margin.risk)) + definitions.tables_hash
+        return Digest(int(hashing.accounts_digest(self._state)), tables % 2**64)
 
     def shard_digest(self) -> int:
         """A hash of everything that recovery must bring back: the digest, watermarks, remembered ids and log offset."""
@@ -353,6 +354,7 @@ class MarginEngine:
             snapshot.Meta(self.shard, self.offset, log.genesis, list(self._writers.items())),
             log.definitions.applied,
             log.state,
+            log.definitions.margin.risk,
         )
 
     @classmethod
@@ -364,7 +366,7 @@ class MarginEngine:
         log = engine._open_log
         for body in bodies:
             log.definitions.define(body)
-        load(log.state)
+        load(log.state, log.definitions.margin.risk)
         log.definitions.unbound = True
         log.definitions.hash_rules(engine.clock_ns)
         log.state.accounts.touched[: len(log.definitions.account_ids)] = 1

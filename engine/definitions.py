@@ -31,7 +31,7 @@ from engine.report import Quality
 from engine.revalue import add_exposure
 from engine.rules import Binding, bind, check_rule
 from engine.scenarios.sets import from_document
-from engine.state import NONE, VALUE_DIRTY, State, find, insert, set_flags
+from engine.state import NONE, VALUE_DIRTY, MarginState, State, find, insert, margin_state, set_flags
 from engine.terms import EXACT, Refused, instrument_terms, refuse_unless, week
 
 BASE: Final = "USD"
@@ -79,10 +79,12 @@ class Definitions:
     unbound: bool = False
     next_switch_ns: int = INT64_MAX
     bound_ns: int = 0
+    margin: MarginState = field(init=False)
     portfolios: Portfolios = field(init=False)
 
     def __post_init__(self) -> None:
-        self.portfolios = Portfolios(self.state, self.limits)
+        self.margin = margin_state(self.state, self.limits)
+        self.portfolios = Portfolios(self.state, self.margin.risk, self.limits)
 
     def define(self, body: bytes | msgspec.Raw) -> None:
         """Apply one reference document; Refused says why not, and then nothing changed."""

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from engine.arithmetic import kernel, mix, part, wrapping_add
-from engine.state import CHUNK, NONE, State
+from engine.state import CHUNK, NONE, Risk, State
 
 _SEED = np.uint64(0x5EED)
 
@@ -50,9 +50,9 @@ def accounts_digest(state: State) -> Any:
 
 
 @part
-def _row_hash(state: State, instrument: int, h: Any) -> Any:
+def _row_hash(state: State, risk: Risk, instrument: int, h: Any) -> Any:
     """The hash h of an instrument, and of its risk rows if it has any."""
-    row, risk = state.instruments[instrument], state.risk
+    row = state.instruments[instrument]
     if row.sets == 0:
         return h
     h = mix(mix(mix(h, row.sets), row.built_forward), row.unpriceable)
@@ -68,7 +68,7 @@ def _row_hash(state: State, instrument: int, h: Any) -> Any:
 
 
 @kernel
-def tables_digest(state: State) -> Any:
+def tables_digest(state: State, risk: Risk) -> Any:
     """The sum, modulo 2^64, of hashes of what every shard holds alike: marks, margin rates, volatilities, asset rates."""
     total = mix(_SEED, state.now[0].clock_ns)
     for i in range(state.now[0].instruments):
@@ -78,7 +78,7 @@ def tables_digest(state: State) -> Any:
         h = mix(mix(mix(h, row.initial_rate), row.maintenance_rate), row.built_value)
         h = mix(mix(mix(h, row.built_mark), row.built_volatility), row.built_ns)
         bits = (int(row.priced) << 4) + (int(row.settled) << 3) + (int(row.closed) << 2) + int(row.quality)
-        total = wrapping_add(total, mix(mix(_row_hash(state, i, h), bits), row.rule_version))
+        total = wrapping_add(total, mix(mix(_row_hash(state, risk, i, h), bits), row.rule_version))
     for v in range(state.now[0].volatilities):
         held = state.volatilities[v]
         h = mix(mix(_SEED, state.instruments[held.underlying].key), held.tenor)

@@ -13,7 +13,7 @@ from engine.models.grid import DeltaShock, add_pair, delta_shock
 from engine.models.rows import worst_loss
 from engine.models.scan import spread_amount
 from engine.requirement import is_margined
-from engine.state import GRID, HISTORICAL, LINE, MARGIN_DUE, NONE, POINTS, SCAN, State
+from engine.state import GRID, HISTORICAL, LINE, MARGIN_DUE, NONE, POINTS, SCAN, MarginState
 from engine.vectors import UNITS, add_shocked, gather, historical_loss, select, value_floor, vector_of
 
 COIN = 10**10  # units of a delta in one unit of its underlying
@@ -37,7 +37,7 @@ _ROLL, _DELTA, _CROSS, _HOUSE = int(Line.ROLL), int(Line.DELTA), int(Line.CROSS)
 
 
 @part
-def _historical(state: State, account: int, portfolio: int, end: int) -> bool:
+def _historical(state: MarginState, account: int, portfolio: int, end: int) -> bool:
     row, lines = state.portfolios[portfolio], state.risk.lines
     vector = state.risk.vectors[0][: row.scenarios]
     if not vector_of(state, row.set, 0, end, vector) or not add_shocked(state, account, portfolio, vector):
@@ -48,7 +48,7 @@ def _historical(state: State, account: int, portfolio: int, end: int) -> bool:
 
 
 @part
-def _group_end(state: State, start: int, end: int) -> int:
+def _group_end(state: MarginState, start: int, end: int) -> int:
     """Bring the selected positions that share the group of the first to the front; returns where they end."""
     risk, group = state.risk, state.instruments[state.risk.mine_row[start]].group
     stop = start + 1
@@ -62,7 +62,7 @@ def _group_end(state: State, start: int, end: int) -> int:
 
 
 @part
-def _deltas(state: State, start: int, end: int) -> tuple[int, int]:
+def _deltas(state: MarginState, start: int, end: int) -> tuple[int, int]:
     """Long and short deltas (1e-6) of one group's expiries: those of an expiry net, those of different expiries do not.
 
     -1, -1 where one is out of range.
@@ -83,7 +83,7 @@ def _deltas(state: State, start: int, end: int) -> tuple[int, int]:
 
 
 @part
-def _minimum(state: State, row: Any, start: int, end: int) -> int:
+def _minimum(state: MarginState, row: Any, start: int, end: int) -> int:
     """Minor units: scan charges each short option, points every contract, a long one not above its market value."""
     total = 0
     for i in range(start, end):
@@ -103,7 +103,7 @@ def _calendar(row: Any, long: int, short: int) -> int:
 
 
 @part
-def _scan(state: State, portfolio: int, end: int) -> bool:
+def _scan(state: MarginState, portfolio: int, end: int) -> bool:
     """Worst loss of each commodity, calendar charges, credits between commodities, short option minimum."""
     row, risk, lines, start = state.portfolios[portfolio], state.risk, state.risk.lines, 0
     vector = risk.vectors[0][: row.scenarios]
@@ -131,7 +131,7 @@ def _scan(state: State, portfolio: int, end: int) -> bool:
 
 
 @part
-def _delta_of(state: State, row: Any, start: int, end: int) -> int:
+def _delta_of(state: MarginState, row: Any, start: int, end: int) -> int:
     """Minor units of the delta shock of one group; LIMIT out of range."""
     options = others = price = 0
     for i in range(start, end):
@@ -149,7 +149,7 @@ def _delta_of(state: State, row: Any, start: int, end: int) -> int:
 
 
 @part
-def _roll_of(state: State, start: int, end: int) -> int:
+def _roll_of(state: MarginState, start: int, end: int) -> int:
     """Units of the roll shock of one group: of each expiry the net of lots x roll; LIMIT out of range."""
     risk, total = state.risk, 0
     for i in range(start, end):
@@ -167,7 +167,7 @@ def _roll_of(state: State, start: int, end: int) -> int:
 
 
 @part
-def _grid(state: State, account: int, portfolio: int, end: int) -> bool:
+def _grid(state: MarginState, account: int, portfolio: int, end: int) -> bool:
     """Worst cell over all pairs, each dampened, with the collateral that moves with them; roll and delta shock."""
     row, risk, lines, start = state.portfolios[portfolio], state.risk, state.risk.lines, 0
     vector, total = risk.vectors[0][: row.scenarios], risk.vectors[1][: row.scenarios]
@@ -193,7 +193,7 @@ def _grid(state: State, account: int, portfolio: int, end: int) -> bool:
 
 
 @part
-def _points(state: State, portfolio: int, end: int) -> bool:
+def _points(state: MarginState, portfolio: int, end: int) -> bool:
     """The largest loss over the points, a class's gain counting in part against other classes' losses; the minimum."""
     row, risk, lines, start = state.portfolios[portfolio], state.risk, state.risk.lines, 0
     vector, total = risk.vectors[0][: row.scenarios], risk.vectors[1][: row.scenarios]
@@ -214,7 +214,7 @@ def _points(state: State, portfolio: int, end: int) -> bool:
 
 
 @part
-def portfolio_requirement(state: State, account: int, portfolio: int, count: int) -> int:
+def portfolio_requirement(state: MarginState, account: int, portfolio: int, count: int) -> int:
     """Maintenance, minor units, of the gathered positions in one portfolio; its lines are left in risk.lines."""
     row, lines = state.portfolios[portfolio], state.risk.lines
     end = select(state, portfolio, count, 0, False, 0)
@@ -239,7 +239,7 @@ def portfolio_requirement(state: State, account: int, portfolio: int, count: int
 
 
 @part
-def _after(state: State, account: int, portfolio: int) -> int:
+def _after(state: MarginState, account: int, portfolio: int) -> int:
     """Minor units that the portfolio requires under the account's agreement, which was worked out before; LIMIT: none."""
     at = state.accounts.agreement[account]
     if at == NONE or not state.agreements[at].active:
@@ -251,7 +251,7 @@ def _after(state: State, account: int, portfolio: int) -> int:
 
 
 @part
-def _margin(state: State, account: int) -> None:
+def _margin(state: MarginState, account: int) -> None:
     """Sum up what the account's portfolios require."""
     together, at = state.accounts.together, state.accounts.agreement[account]
     for c in range(state.now[0].currencies):
@@ -269,7 +269,7 @@ def _margin(state: State, account: int) -> None:
 
 
 @kernel
-def margin_portfolios(state: State) -> None:
+def margin_portfolios(state: MarginState) -> None:
     """Margin what is held under portfolio rules by the accounts that are due now, both of an agreement together."""
     accounts = state.accounts
     pair_flags(state)
@@ -282,7 +282,7 @@ def margin_portfolios(state: State) -> None:
 
 
 @kernel
-def explain_portfolio(state: State, account: int, portfolio: int) -> int:
+def explain_portfolio(state: MarginState, account: int, portfolio: int) -> int:
     """What an account requires in one portfolio, under its agreement as last worked out; lines are left in risk.lines."""
     count, _ = gather(state, account)
     return portfolio_requirement(state, account, portfolio, count)

@@ -4,7 +4,18 @@ from typing import Any
 
 from engine.arithmetic import E6, E9, LIMIT, add_up, mul_div_up, part
 from engine.prefetch import prefetch
-from engine.state import CHUNK, MARGIN_DUE, MAX_TIERS, NO_RULE, NONE, PORTFOLIO, POSITIONS_DIRTY, TIERED, State
+from engine.state import (
+    CHUNK,
+    MARGIN_DUE,
+    MAX_TIERS,
+    NO_RULE,
+    NONE,
+    PORTFOLIO,
+    POSITIONS_DIRTY,
+    TIERED,
+    MarginState,
+    State,
+)
 
 
 @part
@@ -96,7 +107,7 @@ def require_anew(state: State, picked: Any, count: int) -> None:
 
 
 @part
-def is_margined(state: State, account: int) -> bool:
+def is_margined(state: State | MarginState, account: int) -> bool:
     """Whether an account that has flags is margined at this clock: its positions changed, or it is due past its phase."""
     now, accounts, flags = state.now[0], state.accounts, int(state.accounts.flags[account])
     if flags & POSITIONS_DIRTY != 0 or flags & MARGIN_DUE == 0:

@@ -66,7 +66,7 @@ class Builder:
         return int(row["mark"]) * int(row["tick"]) / (1000 * PRICE_ONE)
 
     def _rows(self, slot: int, row: Any) -> None:
-        definitions, risk, subject = self._definitions, self._state.risk, self.subject(slot)
+        definitions, risk, subject = self._definitions, self._definitions.margin.risk, self.subject(slot)
         quote, lot = self._quote(subject.document), float(subject.document.lot)
         for at, row_set in enumerate(definitions.portfolios.row_sets):
             if not int(row["sets"]) >> at & 1:

@@ -17,7 +17,7 @@ from engine.arithmetic import kernel
 from engine.book import index_position
 from engine.frames import Genesis
 from engine.requirement import require
-from engine.state import CHUNK, NONE, State
+from engine.state import CHUNK, NONE, Risk, State
 
 MAGIC: Final = b"CMSN"
 FORMAT: Final = 3
@@ -47,7 +47,9 @@ class _Header(msgspec.Struct):
     arrays: list[tuple[str, int, list[int]]]  # name, item size, shape
 
 
-def _parts(state: State, accounts: int, chunks: int, rows: tuple[int, int, int, int]) -> Iterator[tuple[str, NDArray[Any]]]:
+def _parts(
+    state: State, risk: Risk, accounts: int, chunks: int, rows: tuple[int, int, int, int]
+) -> Iterator[tuple[str, NDArray[Any]]]:
     """Views of the used part of every array, by name, for so many accounts, chunks and table rows."""
     instruments, assets, factors, volatilities = rows
     yield "now", state.now
@@ -73,11 +75,11 @@ def _parts(state: State, accounts: int, chunks: int, rows: tuple[int, int, int, 
     yield "shocks", state.shocks
     yield "shock_kinds", state.shock_kinds
     for name in ("scale", "bound"):
-        yield f"risk.{name}", getattr(state.risk, name)[:, :instruments]
-    yield "risk.width", state.risk.width
-    yield "risk.set_hash", state.risk.set_hash
-    for s in np.flatnonzero(state.risk.width).tolist():
-        yield f"risk.values.{s}", state.risk.values[s, :instruments, : state.risk.width[s]]
+        yield f"risk.{name}", getattr(risk, name)[:, :instruments]
+    yield "risk.width", risk.width
+    yield "risk.set_hash", risk.set_hash
+    for s in np.flatnonzero(risk.width).tolist():
+        yield f"risk.values.{s}", risk.values[s, :instruments, : risk.width[s]]
     yield "volatilities", state.volatilities[:volatilities]
     yield "watermark_offset", state.watermark_offset
     yield "watermark_index", state.watermark_index
@@ -89,9 +91,9 @@ def _used(now: Any) -> tuple[int, int, tuple[int, int, int, int]]:
     return int(now["accounts"]), int(now["chunks"]), rows
 
 
-def pack(meta: Meta, bodies: list[bytes], state: State) -> bytes:
+def pack(meta: Meta, bodies: list[bytes], state: State, risk: Risk) -> bytes:
     """The snapshot of a state."""
-    parts = [(name, np.ascontiguousarray(array)) for name, array in _parts(state, *_used(state.now[0]))]
+    parts = [(name, np.ascontiguousarray(array)) for name, array in _parts(state, risk, *_used(state.now[0]))]
     parts += [(f"ids.{g}", state.ids[:, g][state.ids[:, g] != 0]) for g in range(2)]
     header = msgspec.msgpack.encode(
         _Header(meta, bodies, [(name, array.dtype.itemsize, list(array.shape)) for name, array in parts])
@@ -103,7 +105,7 @@ def pack(meta: Meta, bodies: list[bytes], state: State) -> bytes:
     return b"".join([_HEAD.pack(MAGIC, FORMAT, checksum.intdigest(), len(header)), *body])
 
 
-def unpack(data: bytes) -> tuple[Meta, list[bytes], Callable[[State], None]]:
+def unpack(data: bytes) -> tuple[Meta, list[bytes], Callable[[State, Risk], None]]:
     """Meta, the documents in order, and what fills a state in which they were defined; BadSnapshot when damaged."""
     if len(data) < _HEAD.size or data[:4] != MAGIC:
         raise BadSnapshot("not a snapshot")
@@ -114,10 +116,10 @@ def unpack(data: bytes) -> tuple[Meta, list[bytes], Callable[[State], None]]:
         raise BadSnapshot("the checksum does not match: the snapshot is torn or damaged")
     view = memoryview(data)[_HEAD.size :]
     header = msgspec.msgpack.decode(view[:length], type=_Header)
-    return header.meta, header.bodies, lambda state: _load(state, header, view[length:])
+    return header.meta, header.bodies, lambda state, risk: _load(state, risk, header, view[length:])
 
 
-def _load(state: State, header: _Header, body: memoryview) -> None:
+def _load(state: State, risk: Risk, header: _Header, body: memoryview) -> None:
     raw: dict[str, tuple[memoryview, list[int]]] = {}
     at = 0
     for name, itemsize, shape in header.arrays:
@@ -125,7 +127,7 @@ def _load(state: State, header: _Header, body: memoryview) -> None:
         raw[name] = body[at : at + size], shape
         at += size
     now = np.frombuffer(raw["now"][0], state.now.dtype)[0]
-    for name, array in _parts(state, *_used(now)):
+    for name, array in _parts(state, risk, *_used(now)):
         data, shape = raw[name]
         if list(array.shape) != shape or array.nbytes != len(data):
             raise BadSnapshot(f"array {name} has shape {shape}, the documents define {list(array.shape)}")

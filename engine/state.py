@@ -166,6 +166,36 @@ class Book(NamedTuple):
     slots: NDArray[Any]  # ENTRY
 
 
+class State(NamedTuple):
+    """Everything a kernel reads and writes."""
+
+    now: NDArray[Any]  # GLOBALS, one row
+    accounts: Accounts
+    book: Book
+    instruments: NDArray[Any]  # INSTRUMENT
+    assets: NDArray[Any]  # ASSET
+    currencies: NDArray[np.int32]  # currency slot -> asset
+    factor_keys: NDArray[np.uint64]
+    volatilities: NDArray[Any]  # VOLATILITY_ROW
+    tiers: NDArray[Any]  # (rows of TIER, MAX_TIERS)
+    portfolios: NDArray[Any]  # PORTFOLIO_ROW
+    agreements: NDArray[Any]  # AGREEMENT
+    haircuts: NDArray[np.int64]  # (pool, asset), 1e-9; E9: not taken
+    caps: NDArray[np.int64]  # (pool, asset), US cents of margin value; 0: none
+    shocks: NDArray[np.int32]  # (pool, asset): the portfolio that an asset's moves belong to, else NONE
+    shock_kinds: NDArray[np.int32]  # (pool, asset): Shock of engine/models/collateral.py
+    sessions: NDArray[np.int64]  # (calendar, MAX_SESSIONS, start and stop in the week); unused rows are 0, 0
+    ids: NDArray[np.uint64]  # (bucket, generation, BUCKET keys)
+    account_keys: NDArray[Any]  # ENTRY hash maps
+    instrument_keys: NDArray[Any]
+    asset_keys: NDArray[Any]
+    watermark_offset: NDArray[np.int64]  # (kind, partition)
+    watermark_index: NDArray[np.int64]
+    covered: NDArray[np.int64]
+    found: NDArray[np.int32]  # (records ahead, account, instrument and position): scratch of apply
+    picked: NDArray[np.int32]  # (account, whether it is margined and its position, accounts together): scratch of a clock
+
+
 class Risk(NamedTuple):
     """Rows of every scenario set by instrument (engine/models/rows.py has their form), and scratch to margin one account.
 
@@ -190,35 +220,45 @@ class Risk(NamedTuple):
     lines: NDArray[np.int64]  # of the requirement last computed
 
 
-class State(NamedTuple):
-    """Everything a kernel reads and writes."""
+class MarginAccounts(NamedTuple):
+    """The arrays of Accounts that margining positions together needs."""
 
-    now: NDArray[Any]  # GLOBALS, one row
-    accounts: Accounts
-    book: Book
-    instruments: NDArray[Any]  # INSTRUMENT
-    assets: NDArray[Any]  # ASSET
-    currencies: NDArray[np.int32]  # currency slot -> asset
-    factor_keys: NDArray[np.uint64]
-    volatilities: NDArray[Any]  # VOLATILITY_ROW
-    tiers: NDArray[Any]  # (rows of TIER, MAX_TIERS)
-    portfolios: NDArray[Any]  # PORTFOLIO_ROW
-    agreements: NDArray[Any]  # AGREEMENT
-    haircuts: NDArray[np.int64]  # (pool, asset), 1e-9; E9: not taken
-    caps: NDArray[np.int64]  # (pool, asset), US cents of margin value; 0: none
-    shocks: NDArray[np.int32]  # (pool, asset): the portfolio that an asset's moves belong to, else NONE
-    shock_kinds: NDArray[np.int32]  # (pool, asset): Shock of engine/models/collateral.py
+    pool: NDArray[np.int32]
+    agreement: NDArray[np.int32]
+    phase_ns: NDArray[np.int64]
+    first_position: NDArray[np.int32]
+    flags: NDArray[np.uint8]
+    changed: NDArray[np.uint8]
+    figures: NDArray[Any]
+    holding: NDArray[np.int64]
+    together: NDArray[np.int64]
+
+
+class MarginBook(NamedTuple):
+    """The arrays of Book that it needs."""
+
+    lots: NDArray[np.int32]
+    next: NDArray[np.int32]
+    chunk_instrument: NDArray[np.int32]
+
+
+class MarginState(NamedTuple):
+    """The State as kernels see it that margin positions together: few of its arrays, and the risk rows.
+
+    Compiling a kernel takes time by the number of arrays it is given: with the rows in State all took a third longer.
+    """
+
+    now: NDArray[Any]
+    accounts: MarginAccounts
+    book: MarginBook
+    instruments: NDArray[Any]
+    assets: NDArray[Any]
+    portfolios: NDArray[Any]
+    agreements: NDArray[Any]
+    haircuts: NDArray[np.int64]
+    shocks: NDArray[np.int32]
+    shock_kinds: NDArray[np.int32]
     risk: Risk
-    sessions: NDArray[np.int64]  # (calendar, MAX_SESSIONS, start and stop in the week); unused rows are 0, 0
-    ids: NDArray[np.uint64]  # (bucket, generation, BUCKET keys)
-    account_keys: NDArray[Any]  # ENTRY hash maps
-    instrument_keys: NDArray[Any]
-    asset_keys: NDArray[Any]
-    watermark_offset: NDArray[np.int64]  # (kind, partition)
-    watermark_index: NDArray[np.int64]
-    covered: NDArray[np.int64]
-    found: NDArray[np.int32]  # (records ahead, account, instrument and position): scratch of apply
-    picked: NDArray[np.int32]  # (account, whether it is margined and its position, accounts together): scratch of a clock
 
 
 def hash_size(entries: int) -> int:
@@ -291,7 +331,6 @@ def allocate(limits: Limits, start_ns: int) -> State:
         caps=np.zeros((limits.pools, limits.assets), np.int64),
         shocks=np.full((limits.pools, limits.assets), NONE, np.int32),
         shock_kinds=np.zeros((limits.pools, limits.assets), np.int32),
-        risk=_risk(limits),
         sessions=np.zeros((limits.calendars, MAX_SESSIONS, 2), np.int64),
         ids=_lines((hash_size(limits.ids) // BUCKET, 2, BUCKET), np.uint64),
         account_keys=rows(_lines((hash_size(a),), ENTRY)),
@@ -303,6 +342,17 @@ def allocate(limits: Limits, start_ns: int) -> State:
         found=np.zeros((RING, 4), np.int32),
         picked=np.zeros((3, BLOCK + LINE), np.int32),
     )
+
+
+def margin_state(state: State, limits: Limits) -> MarginState:
+    """A state's own arrays, and new empty rows."""
+
+    def some(kind: Any, arrays: Any) -> Any:
+        return kind(*(getattr(arrays, name) for name in kind._fields))
+
+    own = {name: getattr(state, name) for name in MarginState._fields if name not in ("accounts", "book", "risk")}
+    accounts, book = some(MarginAccounts, state.accounts), some(MarginBook, state.book)
+    return MarginState(accounts=accounts, book=book, risk=_risk(limits), **own)
 
 
 def _risk(limits: Limits) -> Risk:
@@ -335,7 +385,7 @@ def _risk(limits: Limits) -> Risk:
 
 
 @part
-def set_flags(accounts: Accounts, account: int, flags: int) -> None:
+def set_flags(accounts: Accounts | MarginAccounts, account: int, flags: int) -> None:
     """Set flags of an account, so that the next clock sees it."""
     accounts.flags[account] |= np.uint8(flags)
     accounts.changed[account // LINE] = 1

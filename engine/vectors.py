@@ -12,14 +12,14 @@ from engine.arithmetic import E6, E9, LIMIT, SURELY_FITS, add_up, fits, kernel, 
 from engine.models import historical
 from engine.models.collateral import Shock
 from engine.models.rows import FINEST, Rows, portfolio_vector
-from engine.state import CHUNK, NONE, PORTFOLIO, State
+from engine.state import CHUNK, NONE, PORTFOLIO, MarginState
 
 UNITS: Final = 10**FINEST  # in one minor unit
 _BEYOND = int(Shock.BEYOND)
 
 
 @part
-def gather(state: State, account: int) -> tuple[int, int]:
+def gather(state: MarginState, account: int) -> tuple[int, int]:
     """Put the account's positions under portfolio rules into risk.row and risk.lots: (how many, bit p for portfolio p).
 
     A portfolio is there too where only collateral moves with it.
@@ -44,7 +44,7 @@ def gather(state: State, account: int) -> tuple[int, int]:
 
 
 @part
-def select(state: State, portfolio: int, count: int, eligible: int, wanted: bool, at: int) -> int:
+def select(state: MarginState, portfolio: int, count: int, eligible: int, wanted: bool, at: int) -> int:
     """Copy the gathered positions of a portfolio to risk.mine_row and mine_lots from `at` on; returns where they end.
 
     eligible: a cross-margin rule's bit; only positions that have it (wanted) or have it not; 0: all of them, if not wanted.
@@ -59,7 +59,7 @@ def select(state: State, portfolio: int, count: int, eligible: int, wanted: bool
 
 
 @part
-def are_built(state: State, scenarios: int, start: int, end: int) -> bool:
+def are_built(state: MarginState, scenarios: int, start: int, end: int) -> bool:
     """Whether all selected positions from start to end have a row in a set."""
     for i in range(start, end):
         row = state.instruments[state.risk.mine_row[i]]
@@ -69,7 +69,7 @@ def are_built(state: State, scenarios: int, start: int, end: int) -> bool:
 
 
 @part
-def add_shocked(state: State, account: int, portfolio: int, vector: NDArray[np.int64]) -> bool:
+def add_shocked(state: MarginState, account: int, portfolio: int, vector: NDArray[np.int64]) -> bool:
     """Add what happens to the account's shocked collateral, each scenario rounded down; False: no row, or out of range.
 
     Of an asset whose haircut is charged all the same only the loss beyond it counts (Shock.BEYOND).
@@ -97,7 +97,7 @@ def add_shocked(state: State, account: int, portfolio: int, vector: NDArray[np.i
 
 
 @part
-def charged_units(state: State, pool: int, asset: int, portfolio: int, held: int) -> int:
+def charged_units(state: MarginState, pool: int, asset: int, portfolio: int, held: int) -> int:
     """What a pool's haircut takes off a holding, units of the portfolio's currency, rounded down; 0 where it cannot say."""
     rate, into = state.assets[asset].rate, state.assets[state.portfolios[portfolio].asset].rate
     if held <= 0 or into <= 0 or not fits(held, rate, into):
@@ -120,7 +120,7 @@ def _risk(vector: NDArray[np.int64], rules: historical.Historical, scratch: NDAr
 
 
 @part
-def vector_of(state: State, scenarios: int, start: int, end: int, vector: NDArray[np.int64]) -> bool:
+def vector_of(state: MarginState, scenarios: int, start: int, end: int, vector: NDArray[np.int64]) -> bool:
     """The vector of the selected positions from start to end; False, and none, where it is out of range."""
     risk = state.risk
     rows = Rows(risk.values[scenarios], risk.scale[scenarios], risk.bound[scenarios], UNITS)
@@ -128,7 +128,7 @@ def vector_of(state: State, scenarios: int, start: int, end: int, vector: NDArra
 
 
 @part
-def gross_value(state: State, start: int, end: int) -> int:
+def gross_value(state: MarginState, start: int, end: int) -> int:
     """Minor units of the market value of the selected positions, each taken positive and rounded up; LIMIT at most."""
     total = 0
     for i in range(start, end):
@@ -137,13 +137,13 @@ def gross_value(state: State, start: int, end: int) -> int:
 
 
 @part
-def historical_loss(state: State, row: Any, vector: NDArray[np.int64]) -> int:
+def historical_loss(state: MarginState, row: Any, vector: NDArray[np.int64]) -> int:
     """Minor units, up: the risk part that a historical rule (a row of `portfolios`) makes of a vector."""
     rules = historical.Historical(row.lookback, row.stress, row.tail_bps, row.stress_weight_bps)
     return -(-_risk(vector, rules, state.risk.scratch) // UNITS)
 
 
 @part
-def value_floor(state: State, row: Any, start: int, end: int) -> int:
+def value_floor(state: MarginState, row: Any, start: int, end: int) -> int:
     """Minor units, up: the rule's floor for the selected positions, a share of their market value."""
     return 0 if row.floor == 0 else mul_div_up(gross_value(state, start, end), row.floor, E9)
