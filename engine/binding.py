@@ -16,10 +16,11 @@ import xxhash
 from numpy.typing import NDArray
 
 from engine.codes import Code
-from engine.documents import Agreement, AnyDocument, Asset, Instrument, Parameters, Pool, Rule
-from engine.events import NS
+from engine.documents import AddOns, Agreement, AnyDocument, Asset, Instrument, Parameters, Pool, Rule
+from engine.events import NS, QUANTITY_ONE
 from engine.limits import Limits
 from engine.models import cross_margin, grid, scan
+from engine.models.addons import closure_ns, fundings
 from engine.models.collateral import Holding, Shock, treatment
 from engine.models.rows import FINEST
 from engine.numbers import scaled
@@ -39,7 +40,12 @@ from engine.state import (
 )  # fmt: skip
 from engine.terms import Refused, refuse_unless
 
-DAY_NS: Final = 86_400 * NS
+HOUR_NS: Final = 3_600 * NS
+DAY_NS: Final = 24 * HOUR_NS
+_ADDONS: Final = (
+    "participation", "horizon_days", "fundings", "low", "high", "charge", "buffer", "short_volatility", "long_volatility",
+    "gap", "least_ns", "closure_ns",
+)  # fmt: skip
 _SPAN, _GRID, _POINTS = ("scan_range", "scan_range", "scale"), ("relative", "direction", "flag"), ("relative",)
 _KINDS: Final[Mapping[str, Callable[[ScenarioSet], bool]]] = {
     "scan": lambda s: s.kinds == _SPAN,
@@ -133,8 +139,11 @@ class Portfolios:
 
     def bind(self, documents: Documents, names: "Names", rules: Rules, clock_ns: int) -> None:
         """Bring all tables to the rules in force at a time."""
-        for p, rule_id in enumerate(self.rule_ids):
-            self._portfolio(p, rules(rule_id), names)
+        for slot, rule_id in enumerate(self.rule_ids):
+            rule = rules(rule_id)
+            self._portfolio(slot, rule, names)
+            if self._addons(slot, AddOns() if rule is None else rule.parameters.addons or AddOns(), names, clock_ns):
+                self.state.instruments["switched"][self.state.instruments["portfolio"] == slot] = 1
         day = datetime.fromtimestamp(clock_ns // NS, UTC).date()
         self._pools(documents, names, rules, day)
         self._instruments(documents, names, rules, day)
@@ -167,6 +176,37 @@ class Portfolios:
             dampener = grid.dampeners(shocks_of(made), float(p.dampener or 0) * money * 10**FINEST)
             self.risk.dampener[slot, : len(dampener)] = dampener
         self._spreads(slot, p, money, names)
+
+    def _addons(self, slot: int, addons: AddOns, names: "Names", clock_ns: int) -> bool:
+        """Fill in the numbers of a rule's add-ons as of a time; whether one changed."""
+        row, liquidity, regime = self.state.portfolios[slot], addons.liquidity, addons.regime
+        numbers = dict.fromkeys(_ADDONS, 0)
+        if liquidity is not None:
+            numbers |= {"participation": scaled(liquidity.participation, scan.MICRO), "horizon_days": liquidity.horizon_days}
+        if regime is not None:
+            numbers |= {name: scaled(getattr(regime, name), NS) for name in ("low", "high", "charge", "buffer")}
+            of = names.instrument(regime.underlying)
+            numbers["short_volatility"] = self._volatility(of, scaled(regime.short_days, QUANTITY_ONE))
+            numbers["long_volatility"] = self._volatility(of, scaled(regime.long_days, QUANTITY_ONE))
+        if addons.gap is not None:
+            sessions = self.state.sessions[names.calendar_ids.index(addons.gap.calendar)]
+            closure = closure_ns(sessions, clock_ns, addons.gap.ahead_hours * HOUR_NS)
+            numbers |= {"gap": scaled(addons.gap.multiplier, NS), "closure_ns": int(closure)}
+            numbers["least_ns"] = addons.gap.least_hours * HOUR_NS
+        if addons.funding is not None:
+            first, interval = addons.funding.first_hour * HOUR_NS, addons.funding.interval_hours * HOUR_NS
+            until = clock_ns + addons.funding.ahead_hours * HOUR_NS
+            numbers["fundings"] = int(fundings(clock_ns, until, interval, first))
+        changed = any(row[name] != value for name, value in numbers.items())
+        for name, value in numbers.items():
+            row[name] = value
+        return changed
+
+    def _volatility(self, underlying: int, tenor: int) -> int:
+        """The volatility of an underlying at a tenor; 0, which no add-on takes, where there is none."""
+        held = self.state.volatilities[: int(self.state.now[0]["volatilities"])]
+        found = held["value"][(held["underlying"] == underlying) & (held["tenor"] == tenor)]
+        return int(found[0]) if len(found) else 0
 
     def _same_set(self, rule: Rule | None, row: Any) -> bool:
         if rule is None or rule.model not in PORTFOLIO_MODELS:
@@ -319,6 +359,7 @@ class Names:
     instrument_ids: list[str]
     asset_ids: list[str]
     pool_ids: list[str]
+    calendar_ids: list[str]
     accounts: int
     instrument: Callable[[str], int]
     asset: Callable[[str], int]

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import xxhash
 
-from engine.binding import DAY_NS, Names, Portfolios
+from engine.binding import DAY_NS, HOUR_NS, Names, Portfolios
 from engine.codes import Code
 from engine.documents import (
     Account,
@@ -288,6 +288,8 @@ class Definitions:
         later = [r.effective_ns for versions in self.rules.values() for r in versions if r.effective_ns > clock_ns]
         if any(rule.model in ("cross_margin", "collateral") for versions in self.rules.values() for rule in versions):
             later.append((clock_ns // DAY_NS + 1) * DAY_NS)  # they look at maturities and at the pilot's phase
+        if any(rule.parameters.addons for versions in self.rules.values() for rule in versions):
+            later.append((clock_ns // HOUR_NS + 1) * HOUR_NS)  # volatility regimes and closures
         self.next_switch_ns = min(later, default=INT64_MAX)
         self.unbound = False
         self.hash_rules(clock_ns)
@@ -313,6 +315,7 @@ class Definitions:
             instrument_ids=self.instrument_ids,
             asset_ids=self.asset_ids,
             pool_ids=self.pool_ids,
+            calendar_ids=self.calendar_ids,
             accounts=len(self.account_ids),
             instrument=self.instrument_slot,
             asset=self.asset_slot,

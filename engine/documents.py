@@ -98,7 +98,8 @@ class Instrument(Document, frozen=True, kw_only=True, tag="instrument"):
 
     An inverse contract is worth multiplier / price of `currency` (its multiplier is the contract's size in the quote
     currency). band: lowest and highest price ever taken. stale_after: seconds. dv01: points per basis point, with its
-    tenor `bucket`. rule: the margin rule of positions in it. product: what agreements call it. deliverables: of a Treasury
+    tenor `bucket`. rule: the margin rule of positions in it. product: what agreements call it. daily_volume: units of
+    quantity traded a day. funding: the instrument whose price is its funding rate, per cent. deliverables: of a Treasury
     future, the basket.
     """
 
@@ -122,6 +123,8 @@ class Instrument(Document, frozen=True, kw_only=True, tag="instrument"):
     strike: Decimal | None = None
     right: Literal["call", "put"] | None = None
     product: Id | None = None
+    daily_volume: Decimal | None = None
+    funding: Id | None = None
     deliverables: Annotated[list[Deliverable], Meta(min_length=1, max_length=64)] | None = None
 
     @property
@@ -161,6 +164,54 @@ class Range(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     fraction: bool = False
 
 
+class Liquidity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Positions that take longer than horizon_days to close at this share (participation) of a day's volume are charged."""
+
+    participation: Decimal
+    horizon_days: Annotated[int, Meta(ge=1, le=1000)]
+
+
+class Regime(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Short over long-run volatility of an underlying, looked at each hour: above `high` the share `charge` is added.
+
+    buffer: the share that is added at other times, and used up as volatility rises (anti-procyclicality).
+    """
+
+    underlying: Id
+    short_days: Decimal
+    long_days: Decimal
+    low: Decimal
+    high: Decimal
+    charge: Decimal = Decimal(0)
+    buffer: Decimal = Decimal(0)
+
+
+class Gap(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """While a closure of the calendar of at least least_hours lasts, and for ahead_hours before it, all is multiplied."""
+
+    calendar: Id
+    ahead_hours: Annotated[int, Meta(ge=0, le=100)]
+    least_hours: Annotated[int, Meta(ge=1, le=168)]
+    multiplier: Decimal
+
+
+class Funding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Funding every interval_hours from first_hour (UTC) on; what is due within ahead_hours and would be paid is charged."""
+
+    interval_hours: Annotated[int, Meta(ge=1, le=24)]
+    first_hour: Annotated[int, Meta(ge=0, le=23)]
+    ahead_hours: Annotated[int, Meta(ge=1, le=168)]
+
+
+class AddOns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Charges on top of what a portfolio model asks for, each its own line."""
+
+    liquidity: Liquidity | None = None
+    regime: Regime | None = None
+    gap: Gap | None = None
+    funding: Funding | None = None
+
+
 class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A rule's parameters; which are needed depends on the model (engine/rules.py has the table).
 
@@ -195,6 +246,7 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     scenarios: Id | None = None
     currency: Id | None = None
     multiplier: Decimal | None = None
+    addons: AddOns | None = None
     tail: Decimal | None = None
     stress_weight: Decimal | None = None
     ranges: dict[Id, Range] | None = None
@@ -341,11 +393,11 @@ def names_used(document: AnyDocument) -> list[tuple[str, str]]:
             ("calendar", document.calendar),
             ("rule", document.rule),
             ("instrument", underlying),
+            ("instrument", document.funding),
             *(("instrument", one.instrument) for one in document.deliverables or ()),
         ]
     elif isinstance(document, Rule):
-        p = document.parameters
-        used = [("scenarios", p.scenarios), ("asset", p.currency), *(("rule", house) for house in p.houses or ())]
+        used = _named_by(document.parameters)
     elif isinstance(document, Agreement):
         used = [
             ("customer", document.customer),
@@ -354,3 +406,15 @@ def names_used(document: AnyDocument) -> list[tuple[str, str]]:
             ("account", document.treasury_account),
         ]
     return [(kind, name) for kind, name in used if name is not None]
+
+
+def _named_by(p: Parameters) -> list[tuple[str, str | None]]:
+    addons = p.addons or AddOns()
+    return [
+        ("scenarios", p.scenarios),
+        ("asset", p.currency),
+        ("instrument", None if addons.regime is None else addons.regime.underlying),
+        ("calendar", None if addons.gap is None else addons.gap.calendar),
+        *(("rule", house) for house in p.houses or ()),
+        *(("instrument", leg.underlying) for spread in p.spreads or () for leg in spread.legs),
+    ]

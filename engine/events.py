@@ -24,6 +24,7 @@ import xxhash
 QUANTITY_ONE: Final = 10**8
 PRICE_ONE: Final = 10**9
 NS: Final = 10**9
+WEEK_NS: Final = 7 * 86_400 * NS
 MAX_ID_LENGTH: Final = 64
 MAX_ARRAY: Final = 4096
 MAX_MESSAGE_BYTES: Final = 1 << 20

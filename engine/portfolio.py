@@ -4,11 +4,11 @@ The models are those of engine/models; here they get the account's positions, th
 requirement is the sum of its lines, minor units of the rule's currency; LIMIT where it is not below that.
 """
 
-from enum import IntEnum
 from typing import Any
 
 from engine.agreements import agree, pair_flags
 from engine.arithmetic import E6, E9, LIMIT, add_up, kernel, mul_div_floor, mul_div_up, part
+from engine.charges import Line, add_charges
 from engine.models.grid import DeltaShock, add_pair, delta_shock
 from engine.models.rows import worst_loss
 from engine.models.scan import spread_amount
@@ -17,23 +17,8 @@ from engine.state import GRID, HISTORICAL, LINE, MARGIN_DUE, NONE, POINTS, SCAN,
 from engine.vectors import UNITS, add_shocked, gather, historical_loss, select, value_floor, vector_of
 
 COIN = 10**10  # units of a delta in one unit of its underlying
-
-
-class Line(IntEnum):
-    """The lines of a portfolio's requirement."""
-
-    RISK = 0  # the model's scenarios
-    FLOOR = 1  # what the floor adds to them
-    SPREAD = 2  # calendar charges less credits between commodities
-    MINIMUM = 3  # what the minimum per option or contract adds
-    ROLL = 4  # roll shock of the grid
-    DELTA = 5  # delta shock of the grid
-    CROSS = 6  # what cross-margin takes off
-    HOUSE = 7  # the multiplier
-
-
 _RISK, _FLOOR, _SPREAD, _MINIMUM = int(Line.RISK), int(Line.FLOOR), int(Line.SPREAD), int(Line.MINIMUM)
-_ROLL, _DELTA, _CROSS, _HOUSE = int(Line.ROLL), int(Line.DELTA), int(Line.CROSS), int(Line.HOUSE)
+_ROLL, _DELTA, _CROSS = int(Line.ROLL), int(Line.DELTA), int(Line.CROSS)
 
 
 @part
@@ -234,8 +219,7 @@ def portfolio_requirement(state: MarginState, account: int, portfolio: int, coun
     if not known or total >= LIMIT:
         return LIMIT
     lines[_CROSS] = min(0, _after(state, account, portfolio) - total)
-    lines[_HOUSE] = mul_div_up(total + lines[_CROSS], row.multiplier - E9, E9)
-    return add_up(total + lines[_CROSS], lines[_HOUSE])
+    return add_charges(state, row, end, total + lines[_CROSS])
 
 
 @part

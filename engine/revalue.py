@@ -1,6 +1,6 @@
 """What a clock does to the market side: expiry, prices into values and exposures, quality of inputs, rates of assets."""
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from engine.apply import find_volatility
 from engine.arithmetic import E12, LIMIT, fits, half_even_product, kernel, part
 from engine.book import count_quality, delta_per_lot, lot_value
+from engine.events import WEEK_NS
 from engine.prefetch import prefetch
 from engine.report import Quality
 from engine.state import (
@@ -25,7 +26,6 @@ from engine.state import (
     set_flags,
 )  # fmt: skip
 
-WEEK_NS: Final = 7 * 86_400 * 10**9
 _FRESH = int(Quality.FRESH)
 _STALE = int(Quality.STALE)
 _UNPRICED = int(Quality.UNPRICED)

@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.arithmetic import LIMIT
 from engine.definitions import Definitions
-from engine.documents import Asset, Instrument, Rule
+from engine.documents import AddOns, Asset, Instrument, Rule
 from engine.events import NS, PRICE_ONE
 from engine.models import grid
 from engine.models.rows import FINEST, quantize
@@ -99,6 +99,24 @@ class Builder:
         )
         minimum *= Fraction(document.multiplier) if rule.model == "points" else 1
         row["minimum"] = min(divide_up(minimum.numerator, minimum.denominator), LIMIT)
+        self._charged(row, document, p.addons or AddOns())
+
+    def _charged(self, row: Any, document: Instrument, addons: AddOns) -> None:
+        """What add-ons need: lots traded a day, the worst scenario of a lot either way, and the funding rate now."""
+        row["volume"] = row["unit_risk"] = row["funding_rate"] = 0
+        if addons.liquidity is not None:
+            if document.daily_volume is None:
+                raise Unpriceable(f"{document.id}: its rule charges liquidity, and it has no daily_volume")
+            row["volume"] = _bounded(float(document.daily_volume / document.lot))
+            portfolio = self._state.portfolios[int(row["portfolio"])]
+            slot = self._definitions.instrument_slot(document.id)
+            bound = int(self._definitions.margin.risk.bound[int(portfolio["set"]), slot])
+            row["unit_risk"] = min(divide_up(bound * 10**6, 10**FINEST), LIMIT)
+        if addons.funding is not None and document.funding is not None:
+            rate = self._definitions.instrument_slot(document.funding)
+            if not self._state.instruments[rate]["priced"]:
+                raise Unpriceable(f"{document.id}: its funding rate {document.funding} has no mark")
+            row["funding_rate"] = _bounded(self._price(rate) / 100 * NS)
 
     def _gross(self, row: Any, currency: str, into: str) -> int:
         """The market value of a lot, micros of `into`'s minor unit, taken positive and rounded up."""

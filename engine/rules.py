@@ -7,7 +7,7 @@ from math import isqrt
 from typing import Any
 
 from engine.arithmetic import LIMIT
-from engine.documents import Rule
+from engine.documents import AddOns, Rule
 from engine.events import NS, QUANTITY_ONE, key64
 from engine.models import collateral
 from engine.models.scan import MICRO
@@ -23,14 +23,14 @@ NEEDS: dict[str, tuple[set[str], set[str]]] = {  # parameters that a model needs
     "flat": ({"initial", "maintenance"}, set()),
     "tiered": ({"tiers"}, set()),
     "volatility": ({"multiple", "days", "tenor_days", "floor", "initial_ratio"}, set()),
-    "historical": (_COMMON | {"tail"}, {"stress_weight", "floor", "multiplier"}),
-    "scan": (_COMMON | {"ranges"}, {"calendar_charge", "spreads", "minimum", "multiplier"}),
+    "historical": (_COMMON | {"tail"}, {"stress_weight", "floor", "multiplier", "addons"}),
+    "scan": (_COMMON | {"ranges"}, {"calendar_charge", "spreads", "minimum", "multiplier", "addons"}),
     "grid": (
         _COMMON,
         {"dampener", "gain_share", "gain_cap", "roll_rate", "roll_minimum", "delta_threshold", "delta_step", "delta_cap",
-         "multiplier"},
+         "multiplier", "addons"},
     ),
-    "points": (_COMMON, {"minimum", "offset", "multiplier"}),
+    "points": (_COMMON, {"minimum", "offset", "multiplier", "addons"}),
     "cross_margin": ({"houses", "products", "years", "pools"}, {"cap", "precision", "ttl"}),
     "collateral": ({"assets", "currency"}, {"pilot"}),
 }  # fmt: skip
@@ -116,11 +116,35 @@ def _check_lists(rule: Rule) -> None:
                 raise ValueError(f"rule {rule.id}: ratio {leg.ratio} of {leg.underlying}; allowed is above 0, up to {BPS}")
             scaled(leg.ratio, MICRO)
         scaled(spread.credit, NS)
+    if p.addons is not None:
+        _check_addons(rule, p.addons)
     if rule.model == "collateral":
         try:
             collateral.check(schedule_of(rule))
         except ValueError as error:
             raise ValueError(f"rule {rule.id}: {error}") from error
+
+
+def _check_addons(rule: Rule, addons: AddOns) -> None:
+    shares: dict[str, Decimal] = {}
+    if addons.liquidity is not None:
+        shares["liquidity.participation"] = addons.liquidity.participation
+    if addons.regime is not None:
+        shares |= {"regime.charge": addons.regime.charge, "regime.buffer": addons.regime.buffer}
+    for name, value in shares.items():
+        if not (0 <= value <= 1 and value * MICRO % 1 == 0):
+            raise ValueError(f"rule {rule.id}: addons.{name} is {value}; allowed is 0 to 1 with up to 6 decimals")
+    if addons.gap is not None and not 1 <= addons.gap.multiplier <= 10:
+        raise ValueError(f"rule {rule.id}: addons.gap.multiplier is {addons.gap.multiplier}; allowed is 1 to 10")
+    if addons.regime is not None:
+        one = addons.regime
+        if not (0 <= one.low <= one.high <= 100 and one.short_days > 0 and one.long_days > 0):
+            raise ValueError(f"rule {rule.id}: addons.regime has {one.low} to {one.high} of {one.short_days} over"
+                             f" {one.long_days} days; allowed is 0 <= low <= high <= 100 and days above 0")  # fmt: skip
+        for value in (one.low, one.high):
+            scaled(value, NS)
+        for value in (one.short_days, one.long_days):
+            scaled(value, QUANTITY_ONE)
 
 
 def schedule_of(rule: Rule) -> collateral.Schedule:

@@ -36,7 +36,7 @@ HISTORICAL: Final = 1
 SCAN: Final = 2
 GRID: Final = 3
 POINTS: Final = 4
-LINES: Final = 12  # of a requirement, as engine/portfolio.py names them
+LINES: Final = 13  # of a requirement, as engine/charges.py names them
 MAX_SPREADS: Final = 32
 MAX_LEGS: Final = 8
 
@@ -67,6 +67,7 @@ INSTRUMENT: Final = np.dtype(
         ("eligible", "<i8"),  # bit r: eligible under cross-margin rule r
         ("built_forward", "<i8"),  # the underlying's mark that the rows were built from
         ("risk_delta", "<i8"), ("spot", "<i8"), ("gross", "<i8"), ("roll", "<i8"), ("minimum", "<i8"),
+        ("unit_risk", "<i8"), ("volume", "<i8"), ("funding_rate", "<i8"),
     ],
     align=True,
 )  # fmt: skip
@@ -89,6 +90,10 @@ PORTFOLIO_ROW: Final = np.dtype(
         ("calendar_charge", "<i8"), ("first_spread", "<i8"), ("last_spread", "<i8"),
         ("gain_share", "<i8"), ("gain_cap", "<i8"), ("delta_threshold", "<i8"), ("delta_step", "<i8"), ("delta_cap", "<i8"),
         ("offset", "<i8"),
+        # add-ons: the rule's numbers, and what volatility and calendar said when rules were last bound
+        ("participation", "<i8"), ("horizon_days", "<i8"), ("fundings", "<i8"), ("low", "<i8"), ("high", "<i8"),
+        ("charge", "<i8"), ("buffer", "<i8"), ("short_volatility", "<i8"), ("long_volatility", "<i8"), ("gap", "<i8"),
+        ("least_ns", "<i8"), ("closure_ns", "<i8"),
     ],
     align=True,
 )  # fmt: skip

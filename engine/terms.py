@@ -5,9 +5,8 @@ from typing import Final
 
 from engine.codes import Code
 from engine.documents import Calendar, Instrument
-from engine.events import NS, QUANTITY_ONE
+from engine.events import NS, QUANTITY_ONE, WEEK_NS
 from engine.numbers import INT64_MAX, divide_half_even, scaled, time_ns
-from engine.revalue import WEEK_NS
 from engine.state import MAX_SESSIONS
 
 DELTA_ONE: Final = 10**10

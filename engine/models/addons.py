@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.arithmetic import E6, E9, LIMIT, fits, mul_div_floor, mul_div_up, part
+from engine.events import WEEK_NS
 
-WEEK_NS: Final = 7 * 86_400 * E9
 _E18: Final = E9 * E9
 _DIVISOR_MAX: Final = 1 << 53  # divisors are below it
 
