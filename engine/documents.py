@@ -125,7 +125,7 @@ class Instrument(Document, frozen=True, kw_only=True, tag="instrument"):
     product: Id | None = None
     daily_volume: Decimal | None = None
     funding: Id | None = None
-    deliverables: Annotated[list[Deliverable], Meta(min_length=1, max_length=64)] | None = None
+    deliverables: Annotated[tuple[Deliverable, ...], Meta(min_length=1, max_length=64)] | None = None
 
     @property
     def tradable(self) -> bool:

@@ -63,14 +63,17 @@ def _must_build(state: State, row: Any, volatility: int, basis_points: int, forw
     differs = row.mark != row.built_mark or volatility != row.built_volatility or basis_points != row.built_unit
     if row.sets != 0:
         differs = differs or forward != row.built_forward or now.clock_ns // DAY_NS != row.built_ns // DAY_NS
-    return bool(
-        not row.built
-        or row.switched
-        or (differs and now.clock_ns - row.built_ns >= now.rebuild_ns)
-        or _moved(row.mark, row.built_mark, now.rebuild_bps)
+    if not row.built or row.switched:
+        return True
+    moved = (
+        _moved(row.mark, row.built_mark, now.rebuild_bps)
         or _moved(volatility, row.built_volatility, now.rebuild_bps)
         or _moved(forward, row.built_forward, now.rebuild_bps)
     )
+    age_ns = now.clock_ns - row.built_ns
+    if row.sets != 0:  # sooner would be in vain: the holders of the rows before still wait for their phases
+        moved = moved and age_ns >= now.spread_ns
+    return bool(moved or (differs and age_ns >= now.rebuild_ns))
 
 
 @part

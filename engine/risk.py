@@ -2,11 +2,13 @@
 
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.arithmetic import LIMIT
+from engine.binding import DAY_NS
 from engine.definitions import Definitions
 from engine.documents import AddOns, Asset, Instrument, Rule
 from engine.events import NS, PRICE_ONE
@@ -15,9 +17,11 @@ from engine.models.rows import FINEST, quantize
 from engine.numbers import divide_up, time_ns
 from engine.portfolio import COIN
 from engine.scenarios.profits import ScanRange, Subject, Unpriceable, delta, profits
+from engine.scenarios.sets import ScenarioSet
 from engine.state import PORTFOLIO
 
-YEAR_NS: Final = 365 * 86_400 * NS
+YEAR_NS: Final = 365 * DAY_NS
+MOST_KEPT: Final = 2048  # rows
 
 
 class Builder:
@@ -72,12 +76,10 @@ class Builder:
             if not int(row["sets"]) >> at & 1:
                 continue
             made = definitions.portfolios.sets[row_set.scenarios]
-            won = profits(made, subject, _ranges(definitions.rule_now(row_set.ranges_of)))
-            values, decimals = quantize(won[None, :] * (self._minor(quote, row_set.currency) * lot))
-            scale = 10 ** (FINEST - int(decimals[0]))
-            risk.values[at, slot, : values.shape[1]] = values[0]
-            risk.scale[at, slot] = scale
-            risk.bound[at, slot] = min(int(np.abs(values[0].astype(np.int64)).max()) * scale, LIMIT)
+            ranges, minor = _ranges(definitions.rule_now(row_set.ranges_of)), self._minor(quote, row_set.currency) * lot
+            row_of = _shared_row(int(risk.set_hash[at]), made, subject, ranges, minor)
+            risk.values[at, slot, : len(row_of.values)] = row_of.values
+            risk.scale[at, slot], risk.bound[at, slot] = row_of.scale, row_of.bound
         rule = definitions.rule_now(subject.document.rule)
         if row["model"] == PORTFOLIO and rule is not None:
             self._beside(row, subject, rule, self._minor(quote, rule.parameters.currency or ""))
@@ -145,6 +147,37 @@ class Builder:
         asset = self._definitions.documents["asset", asset_id]
         assert isinstance(asset, Asset)
         return asset
+
+
+class _Row(NamedTuple):
+    """A row (engine/models/rows.py): one lot's profits, 1e-4 minor units in one of them, the largest of them in 1e-4."""
+
+    values: NDArray[np.int32]
+    scale: int
+    bound: int
+
+
+_rows: dict[Any, _Row] = {}  # by all that a row is made from: the shards of one process share what each would build
+
+
+def _shared_row(
+    set_hash: int, made: ScenarioSet, subject: Subject, ranges: dict[str, ScanRange] | None, minor: float
+) -> _Row:
+    """The row of a subject; minor: minor units of one lot in one unit of quote money. Unpriceable as profits.
+
+    set_hash: of the set and its ranges. Time of day matters to options only.
+    """
+    moment = subject.now_ns if subject.document.expiry is not None else subject.now_ns // DAY_NS
+    key = set_hash, subject._replace(now_ns=moment), minor
+    found = _rows.get(key)
+    if found is None:
+        values, decimals = quantize(profits(made, subject, ranges)[None, :] * minor)
+        scale = 10 ** (FINEST - int(decimals[0]))
+        bound = min(int(np.abs(values[0].astype(np.int64)).max()) * scale, LIMIT)
+        if len(_rows) >= MOST_KEPT:
+            _rows.clear()
+        found = _rows[key] = _Row(values[0], scale, bound)
+    return found
 
 
 def _ranges(rule: Rule | None) -> dict[str, ScanRange] | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.apply import apply
 from engine.arithmetic import kernel
-from engine.evaluate import evaluate_accounts, run_clock
+from engine.evaluate import evaluate_accounts, open_clock
 from engine.events import KINDS
 from engine.report import CHANGE
 from engine.revalue import add_value
@@ -62,7 +62,7 @@ def _rates(filled: Filled, repetitions: int) -> Figures:
     def evaluate(flags: int) -> None:
         state.accounts.flags[:accounts] |= flags
         state.accounts.changed[:] = 1
-        evaluate_accounts(state, 1, changes)
+        evaluate_accounts(state, changes)
 
     figures["accounts_evaluated_m_per_s"] = accounts / median_seconds(lambda: evaluate(VALUE_DIRTY), repetitions) / 1e6
     margined = median_seconds(lambda: evaluate(POSITIONS_DIRTY | MARGIN_DUE), repetitions)
@@ -73,7 +73,8 @@ def _rates(filled: Filled, repetitions: int) -> Figures:
 
 
 def _idle(state: State, changes: Any) -> None:
-    run_clock(state, int(state.now[0]["clock_ns"]) + 1, changes)
+    open_clock(state, int(state.now[0]["clock_ns"]) + 1)
+    evaluate_accounts(state, changes)
 
 
 def _trades_seconds(filled: Filled, block: int, repetitions: int) -> float:

@@ -15,6 +15,7 @@ from engine.models.scan import (
     LATER_CME,
     Leg,
     Spread,
+    Spreads,
     inter_commodity,
     requirement,
     risk_array,
@@ -31,6 +32,11 @@ from tests.engine.models.laws import LAW
 
 SPAN = golden("span")
 MICRO = 10**6
+
+
+def formed(spreads: Spreads, long: Any, short: Any, credit: bool) -> int:
+    """What all spreads of a table charge or credit, formed in their order."""
+    return int(spread_amount(spreads, 0, len(spreads.amount_micros), long, short, credit))
 
 
 def micros(*deltas: int) -> Any:
@@ -94,7 +100,7 @@ def test_golden_calendar_spreads(pair: str) -> None:
     table = spread_table([Spread((Leg(0, 1, 1), Leg(1, 1, -1)), calendar["charge"][pair] * 100)], 2)
     long, short = np.zeros(2, np.int64), np.zeros(2, np.int64)
     tier_deltas(micros(1, -1), np.array([0, 1], np.int32), long, short)
-    charge = spread_amount(table, long, short, False)
+    charge = formed(table, long, short, False)
     assert requirement(scan, charge, 0, 0, 0) == calendar["margin"][pair] * 100
 
 
@@ -104,7 +110,7 @@ def test_golden_inter_commodity_credit(case: dict[str, Any]) -> None:
     legs = (Leg(0, first["ratio"], 1), Leg(1, second["ratio"], -1))
     outrights = (first["outright"] * 100, second["outright"] * 100)
     table = spread_table([inter_commodity(legs, outrights, Fraction(case["credit_rate"]))], 2)
-    credit = spread_amount(table, micros(2, 0), micros(0, 1), True)
+    credit = formed(table, micros(2, 0), micros(0, 1), True)
     assert credit == case["credit"] * 100
     total = sum(leg.ratio * usd for leg, usd in zip(legs, outrights, strict=True))
     assert total == case["outright_total"] * 100
@@ -114,13 +120,13 @@ def test_golden_inter_commodity_credit(case: dict[str, Any]) -> None:
 def test_spreads_form_in_their_order_and_use_deltas_up() -> None:
     near, far = Spread((Leg(0, 1, 1), Leg(1, 1, -1)), 100), Spread((Leg(0, 1, 1), Leg(2, 2, -1)), 7)
     long, short = micros(5, 0, 0), micros(0, 3, 10)
-    assert spread_amount(spread_table([near, far], 3), long, short, False) == 3 * 100 + 2 * 7
+    assert formed(spread_table([near, far], 3), long, short, False) == 3 * 100 + 2 * 7
     assert (long.tolist(), short.tolist()) == (micros(0, 0, 0).tolist(), micros(0, 0, 6).tolist())
     long, short = micros(0, 3, 10), micros(5, 0, 0)  # the other way round
-    assert spread_amount(spread_table([far, near], 3), long, short, False) == 5 * 7
+    assert formed(spread_table([far, near], 3), long, short, False) == 5 * 7
     inside = spread_table([Spread((Leg(0, 1, 1), Leg(0, 1, -1)), 40)], 1)
-    assert spread_amount(inside, micros(4), micros(1), False) == 40
-    assert spread_amount(inside, micros(4), micros(0), False) == 0
+    assert formed(inside, micros(4), micros(1), False) == 40
+    assert formed(inside, micros(4), micros(0), False) == 0
 
 
 @st.composite
@@ -147,7 +153,7 @@ def test_spreads_are_the_twins(case: Any, credit: bool) -> None:
         for legs, amount in table
     ]
     held = np.array(long), np.array(short)
-    assert spread_amount(spread_table(made, 4), *held, credit) == twins.spreads(table, long, short, credit)
+    assert formed(spread_table(made, 4), *held, credit) == twins.spreads(table, long, short, credit)
     assert (held[0].tolist(), held[1].tolist()) == (long, short)
     assert min(long + short) >= 0
 
@@ -171,8 +177,8 @@ def test_spread_table_refuses() -> None:
 def test_amounts_out_of_range_are_a_state() -> None:
     table = spread_table([Spread((Leg(0, 1, 1), Leg(1, 1, -1)), 10**9)], 2)
     huge = np.full(2, 2**60)
-    assert spread_amount(table, huge.copy(), huge.copy(), False) == LIMIT
-    assert spread_amount(table, huge.copy(), huge.copy(), True) == 0
+    assert formed(table, huge.copy(), huge.copy(), False) == LIMIT
+    assert formed(table, huge.copy(), huge.copy(), True) == 0
     assert short_option_minimum(np.array([-(2**40)]), np.array([2**40])) == LIMIT
 
 
