@@ -16,7 +16,7 @@ from engine.core import MarginEngine
 from engine.events import KINDS, QUANTITY_ONE, RECORD, Kind
 from engine.frames import Entry, Frame, FrameKind, Genesis, decode_frame, encode_frame
 from engine.limits import Limits
-from engine.state import NONE, VALUE_DIRTY, State, insert, set_flags
+from engine.state import NONE, VALUE_DIRTY, MarginState, State, insert, set_flags
 from tests.bench.universe import INSTRUMENTS, MID, PARTITIONS, TICK_E9, Universe
 
 LOG_ID: Final = bytes(range(16))
@@ -54,6 +54,13 @@ class Filled:
         log = self.engine._log
         assert log is not None
         return log.state
+
+    @property
+    def margin(self) -> MarginState:
+        """What of them margins positions together."""
+        log = self.engine._log
+        assert log is not None
+        return log.definitions.margin
 
     def frame(self, kind: FrameKind, **content: Any) -> bytes:
         """The next frame of the log."""

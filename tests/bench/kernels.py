@@ -11,6 +11,7 @@ from engine.apply import apply
 from engine.arithmetic import kernel
 from engine.evaluate import evaluate_accounts, open_clock
 from engine.events import KINDS
+from engine.portfolio import margin_portfolios
 from engine.report import CHANGE
 from engine.revalue import add_value
 from engine.state import MARGIN_DUE, POSITIONS_DIRTY, VALUE_DIRTY, State
@@ -26,6 +27,7 @@ NOTES: Final = [
     "one core (seconds are processor time), one shard; random trades of positions that exist; records are generated before",
     "trades: engine.apply.apply on 64-byte records with watermark, duplicate check, lot, tick and range checks",
     "holders: engine.revalue.add_value, one price tick over all holders of an instrument, called in compiled code",
+    "portfolios: engine.portfolio.margin_portfolios over the example's daily rate scenarios, 99 % loss and stress set",
     "frames: decode, apply, clock, margin and evaluation of the accounts traded or revalued, one clock a batch of"
     f" {BATCH:,} trades or {INSTRUMENTS} prices; no Kafka, no sinks",
 ]
@@ -38,6 +40,10 @@ def run(sizes: Sizes, _: Services) -> tuple[Figures, list[str]]:
     filled = Filled(Universe(sizes.kernel_accounts, sizes.positions, sizes.seed))
     figures |= _rates(filled, sizes.repetitions)
     del filled
+    say("kernels: the same accounts, each margined as a portfolio")
+    figures |= _together(
+        Filled(Universe(sizes.kernel_accounts, sizes.positions, sizes.seed, together=True)), sizes.repetitions
+    )
     curve: Figures = {}
     for accounts in numbers(sizes.curve):
         say(f"kernels: curve, {accounts:,} accounts")
@@ -70,6 +76,20 @@ def _rates(filled: Filled, repetitions: int) -> Figures:
     figures["positions_margined_m_per_s"] = accounts * filled.universe.positions / margined / 1e6
     figures["idle_clock_us"] = median_seconds(lambda: _idle(state, changes), repetitions) * 1e6
     return figures
+
+
+def _together(filled: Filled, repetitions: int) -> Figures:
+    """Thousands of accounts a second margined over their rule's scenarios, all at once."""
+    state, accounts = filled.state, filled.universe.accounts
+
+    def work() -> None:
+        state.accounts.flags[:accounts] |= POSITIONS_DIRTY | MARGIN_DUE
+        state.accounts.changed[:] = 1
+        margin_portfolios(filled.margin)
+
+    seconds = median_seconds(work, repetitions)
+    assert (state.accounts.together[0, :accounts, 1] > 0).all()
+    return {"portfolios_margined_k_per_s": accounts / seconds / 1e3, "scenarios": int(filled.margin.risk.width[0])}
 
 
 def _idle(state: State, changes: Any) -> None:

@@ -53,8 +53,8 @@ class Feed:
 
 def run(sizes: Sizes, services: Services) -> tuple[Figures, list[str]]:
     """Percentiles at each rate."""
-    universe = Universe(sizes.accounts, sizes.positions, sizes.seed, CALM)
-    figures: Figures = {"accounts": sizes.accounts, "shards": sizes.shards}
+    universe = Universe(sizes.accounts, sizes.positions, sizes.seed, CALM, sizes.together)
+    figures: Figures = {"accounts": sizes.accounts, "shards": sizes.shards, "together": sizes.together}
     with services.chain("latency", shards=sizes.shards, input_partitions=PARTITIONS) as chain:
         chain.produce([*reference(universe), *_probe_documents()])
         day = chain.produce([*opening(universe, time.time_ns()), *_probe_cash()])

@@ -45,6 +45,7 @@ class Sizes:
     rates: str = field(default="20000,100000", metadata={"help": "Latency: JSON events a second."})
     seconds: float = field(default=10.0, metadata={"help": "Latency: how long each rate is fed and measured."})
     probes: int = field(default=200, metadata={"help": "Latency: measured events a second among the others."})
+    together: bool = field(default=False, metadata={"help": "Latency: margin each account as one portfolio of scenarios."})
     linger_ms: float = field(default=1.0, metadata={"help": "Latency: linger.ms of the feeding producer."})
     seed: int = field(default=1, metadata={"help": "Seed of everything that is generated."})
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from engine.events import PRICE_ONE, QUANTITY_ONE, RECORD, Kind, key64, shard_of
 from streams.settings import ConfigError
+from streams.sources import DATA
 
 INSTRUMENTS: Final = 100
 MAX_POSITIONS: Final = 20  # different instruments of an account, see held()
@@ -29,6 +30,8 @@ THIN, RICH = 0.95, 3.0  # collateral over the initial requirement, from and to
 CALM: Final = 1.6  # in place of THIN where accounts are to keep their flags
 PARTITIONS: Final = 1  # of each input topic: accounts and instruments by their number
 TOPICS: Final = ("trades", "prices")
+SCENARIOS: Final = "RATES-1D"
+BUCKETS: Final = ("2Y", "3Y", "5Y", "7Y", "10Y", "15Y", "20Y", "30Y")
 PROBE: Final = "PROBE"  # an instrument whose price never moves
 
 
@@ -81,12 +84,15 @@ class Events:
 
 
 class Universe:
-    """Accounts, what they hold at the start of the day, their collateral (`thin` times the need and more), and events."""
+    """Accounts, what they hold at the start of the day, their collateral (`thin` times the need and more), and events.
 
-    def __init__(self, accounts: int, positions: int, seed: int, thin: float = THIN) -> None:
+    together: positions are margined as portfolios over the example's daily rate scenarios, else each at a flat rate.
+    """
+
+    def __init__(self, accounts: int, positions: int, seed: int, thin: float = THIN, together: bool = False) -> None:
         if not 1 <= positions <= MAX_POSITIONS:
             raise ConfigError(f"--positions: found {positions}; allowed: 1 to {MAX_POSITIONS}")
-        self.accounts, self.positions, self.seed = accounts, positions, seed
+        self.accounts, self.positions, self.seed, self.together = accounts, positions, seed, together
         self._random = np.random.default_rng(seed)
         each = np.random.default_rng([seed, 1])
         self.lots: NDArray[np.int64] = each.choice([-12, -9, -6, -3, 3, 6, 9, 12], (accounts, positions))
@@ -108,16 +114,28 @@ class Universe:
                 "kind": "rule", "id": "flat", "model": "flat", "effective": 0,
                 "parameters": {"initial": INITIAL, "maintenance": MAINTENANCE},
             },
+            {
+                "kind": "rule", "id": "together", "model": "historical", "effective": 0,
+                "parameters": {"scenarios": SCENARIOS, "currency": "USD", "tail": "0.01", "stress_weight": "0.25",
+                               "initial_ratio": "1.1"},
+            },
         ]  # fmt: skip
+        rule = "together" if self.together else "flat"
         for name in (*map(instrument_id, range(INSTRUMENTS)), PROBE):
             documents.append(
                 {
                     "kind": "instrument", "id": name, "type": "treasury_future", "currency": "USD", "tick": "0.015625",
-                    "multiplier": MULTIPLIER, "band": [50, 200], "rule": "flat", "dv01": "0.065",
-                    "bucket": f"B{len(documents) % 8}",
+                    "multiplier": MULTIPLIER, "band": [50, 200], "rule": "flat" if name == PROBE else rule, "dv01": "0.065",
+                    "bucket": BUCKETS[len(documents) % 8],
                 }
             )  # fmt: skip
-        return [msgspec.json.encode(document) for document in documents]
+        bodies = [msgspec.json.encode(document) for document in documents]
+        if not self.together:
+            return [body for body in bodies if b'"together"' not in body]
+        sets = [
+            line for line in (DATA / "scenarios.jsonl").read_bytes().splitlines() if b'"%b"' % SCENARIOS.encode() in line
+        ]
+        return [*bodies[:2], *sets, *bodies[2:]]
 
     def customers(self, first: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes]]:
         """(account, document) of customers and accounts in the order in which they need each other."""
