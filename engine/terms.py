@@ -46,7 +46,7 @@ def instrument_terms(document: Instrument, decimals: int, calendar: int) -> dict
     per_lot = Fraction(document.lot) * Fraction(document.multiplier)
     if document.inverse:
         is_option = document.type in ("option", "future_option")
-        refuse_unless(not is_option, "an option paid in coin cannot be held: the book values inverse contracts by their price")
+        refuse_unless(not is_option, "an option paid in coin cannot be held: inverse contracts are valued by their price")
         refuse_unless(low > 0 and high < EXACT, f"the band of an inverse contract lies between 0 and {EXACT // NS}")
         refuse_unless(tick % 1000 == 0, "the tick of an inverse contract is a multiple of 0.000001")
         refuse_unless(divide_half_even(low * 1000, tick) > 0, "the band's low end is below a thousandth of a tick")

@@ -18,8 +18,6 @@ from threading import Thread, Timer
 from typing import Any, Final, cast
 
 import faust
-import msgspec
-import numpy as np
 from confluent_kafka import Producer
 from faust.types import TP, StreamT
 from prometheus_client import CollectorRegistry
@@ -27,8 +25,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from engine.core import LogError, MarginEngine
-from engine.events import RECORD, Kind
-from engine.frames import BadFrame, Entry, Frame, FrameKind, Genesis, decode_frame, encode_frame
+from engine.frames import BadFrame, Genesis, decode_frame
 from engine.report import Report
 from monitors.alerts import encode_alerts, encode_rejects
 from monitors.collector import Counters, WorkerCollector
@@ -38,6 +35,7 @@ from streams import kafka
 from streams.health import HealthServer
 from streams.settings import Settings, UserError, masked_url
 from streams.topics import ALERTS, LOG, REJECTS
+from streams.warm_up import warm_up
 from streams.worker_app import fetch_without_waiting, make_app
 from streams.worker_shards import Shard, Shards
 from streams.worker_watchdog import SLOW_SECONDS, Watchdog, exit_now
@@ -47,13 +45,6 @@ CLOSE_SECONDS: Final = 10.0
 STOP_SECONDS: Final = 25.0
 SCRAPE_SECONDS: Final = 5.0
 LINGER_MS: Final = 20  # of alerts and rejects: nobody waits for them but the next snapshot
-_WARM_UP: Final = (
-    b'{"kind":"asset","id":"USD","type":"currency","currency":"USD"}',
-    b'{"kind":"pool","id":"P","regime":"","currency":"USD"}',
-    b'{"kind":"customer","id":"C"}',
-    b'{"kind":"account","id":"A","customer":"C","pool":"P","currency":"USD"}',
-    b'{"kind":"instrument","id":"I","type":"spot","currency":"USD","tick":"1","band":["1","9"]}',
-)
 logger: Final = logging.getLogger("crossmargin.worker")
 
 
@@ -184,7 +175,7 @@ class Worker:
                 loop.call_soon_threadsafe(self.fail, error)
             loop.call_soon_threadsafe(compiled.set)
 
-        logger.info("preparing kernels (compiled at the first start, which takes a minute)")
+        logger.info("preparing kernels (compiled at the first start, which takes about two minutes)")
         Thread(target=work, name="compile", daemon=True).start()
         while not await _within(compiled, POLL_SECONDS):
             if self.ended.is_set():
@@ -351,24 +342,3 @@ class OnLoop(Collector):
 
     async def _gather(self) -> list[Metric]:
         return list(self._inner.collect())
-
-
-def warm_up(genesis: Genesis) -> None:
-    """Compile every kernel, or read it from numba's cache, on an engine that is thrown away: on frames as they are read."""
-    engine = MarginEngine(0)
-    log_id = bytes.fromhex(genesis.log_id)
-    records = np.zeros(2, RECORD)
-    records["kind"], records["ts_ns"] = (Kind.TRADE, Kind.CLOCK), genesis.start_ns + 1
-    documents = [Entry(Kind.REFERENCE, 0, place, 0, msgspec.Raw(body)) for place, body in enumerate(_WARM_UP)]
-    for number, frame in enumerate(
-        (
-            Frame(FrameKind.GENESIS, 0, genesis.shards, log_id, 0, 0, genesis=genesis),
-            Frame(FrameKind.DOCUMENTS, 0, genesis.shards, log_id, 0, 1, documents=documents),
-            Frame(FrameKind.RECORDS, 0, genesis.shards, log_id, 0, 2, records=records),
-        )
-    ):
-        engine.step(decode_frame(encode_frame(frame)), number)
-    again = MarginEngine.from_bytes(engine.to_bytes())
-    again.figures(again.take_touched())
-    again.population()
-    again.shard_digest()
