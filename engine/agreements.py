@@ -49,12 +49,9 @@ def _answer(state: State, portfolio: int, split: int, end: int) -> House:
 
 
 @part
-def _rest(state: State, portfolio: int, account: int, bit: int) -> int:
-    """Minor units of the account's positions in a portfolio that are not eligible, margined apart; LIMIT out of range."""
-    count, _ = gather(state, account)
-    row, end = state.portfolios[portfolio], select(state, portfolio, count, bit, False, 0)
-    if end == 0:
-        return 0
+def _required(state: State, portfolio: int, end: int) -> int:
+    """Minor units of the selected positions, up to end, under a portfolio's rule; LIMIT out of range."""
+    row = state.portfolios[portfolio]
     vector = state.risk.vectors[0][: row.scenarios]
     if not vector_of(state, row.set, 0, end, vector):
         return LIMIT
@@ -62,8 +59,26 @@ def _rest(state: State, portfolio: int, account: int, bit: int) -> int:
 
 
 @part
+def _apart(state: State, portfolio: int, account: int, eligible: int, answered: bool, leg: int) -> tuple[int, int]:
+    """Minor units of an account's positions in a portfolio: those that are not eligible, margined apart, and all together.
+
+    leg: what the eligible ones require, if the house answered: all of it where every position is eligible.
+    """
+    count, _ = gather(state, account)
+    end = select(state, portfolio, count, eligible, False, 0)
+    if end == 0 and answered:
+        return 0, leg
+    found = state.risk.deltas[1]  # scratch
+    for which in range(2):
+        if which == 1:
+            end = select(state, portfolio, count, 0, False, 0)
+        found[which] = _required(state, portfolio, end)
+    return found[0], found[1]
+
+
+@part
 def agree(state: State, agreement: int) -> None:
-    """Work out an agreement's saving from what its accounts hold now, and what each leg's portfolio requires with it.
+    """Work out an agreement's saving from what its accounts hold now, and each leg's requirement with it and without.
 
     While an input of either account is stale the saving does not rise above the last agreed one.
     """
@@ -87,14 +102,13 @@ def agree(state: State, agreement: int) -> None:
     elif basis == _AGREED:
         row.saving, row.agreed_ns = saving, clock_ns
     row.applied, row.basis, row.done = saving, basis, 1
-    row.after_futures = row.after_treasury = LIMIT
-    if saving > 0:
-        for house, account in ((row.cme, row.futures), (row.ficc, row.treasury)):
-            answer = cme if account == row.futures else ficc
-            if answer.answered:
-                alone = answer.futures if account == row.futures else answer.treasury
-                after = after_saving(alone, saving) + _rest(state, house, account, bit)
-                if account == row.futures:
-                    row.after_futures = after
-                else:
-                    row.after_treasury = after
+    for house, account in ((row.cme, row.futures), (row.ficc, row.treasury)):
+        is_futures = account == row.futures
+        answer = cme if is_futures else ficc
+        leg = answer.futures if is_futures else answer.treasury
+        rest, alone = _apart(state, house, account, bit, answer.answered, leg)
+        after = after_saving(leg, saving) + rest if saving > 0 and answer.answered else LIMIT
+        if is_futures:
+            row.after_futures, row.alone_futures = after, alone
+        else:
+            row.after_treasury, row.alone_treasury = after, alone
