@@ -218,20 +218,27 @@ def portfolio_requirement(state: MarginState, account: int, portfolio: int, coun
         total = add_up(total, lines[i]) if lines[i] >= 0 else total + lines[i]
     if not known or total >= LIMIT:
         return LIMIT
-    lines[_CROSS] = min(0, _after(state, account, portfolio) - total)
+    lines[_CROSS] = min(0, _after(state, account, portfolio, total) - total)
     return add_charges(state, row, end, total + lines[_CROSS])
 
 
 @part
-def _after(state: MarginState, account: int, portfolio: int) -> int:
-    """Minor units that the portfolio requires under the account's agreement, which was worked out before; LIMIT: none."""
+def _after(state: MarginState, account: int, portfolio: int, alone: int) -> int:
+    """Minor units that the portfolio requires under the account's agreement, which was worked out before; LIMIT: none.
+
+    What it requires alone is kept beside it, to show what is saved.
+    """
     at = state.accounts.agreement[account]
     if at == NONE or not state.agreements[at].active:
         return LIMIT
     row = state.agreements[at]
     if account == row.futures and portfolio == row.cme:
+        row.alone_futures = alone
         return int(row.after_futures)
-    return int(row.after_treasury) if account == row.treasury and portfolio == row.ficc else LIMIT
+    if account == row.treasury and portfolio == row.ficc:
+        row.alone_treasury = alone
+        return int(row.after_treasury)
+    return LIMIT
 
 
 @part
@@ -240,16 +247,22 @@ def _margin(state: MarginState, account: int) -> None:
     together, at = state.accounts.together, state.accounts.agreement[account]
     for c in range(state.now[0].currencies):
         together[c, account, 0] = together[c, account, 1] = 0
-    if at != NONE and state.agreements[at].active and not state.agreements[at].done:
-        agree(state, at)
+    if at != NONE:
+        row = state.agreements[at]
+        if account == row.futures:
+            row.alone_futures = 0
+        else:
+            row.alone_treasury = 0
+        if row.active and not row.done:
+            agree(state, at)
     count, portfolios = gather(state, account)
     for p in range(state.now[0].portfolios):
         if portfolios >> p & 1:
-            row = state.portfolios[p]
+            rule = state.portfolios[p]
             maintenance = portfolio_requirement(state, account, p, count)
-            initial = LIMIT if maintenance >= LIMIT else mul_div_up(maintenance, row.initial_ratio, E9)
-            together[row.currency, account, 0] = add_up(together[row.currency, account, 0], initial)
-            together[row.currency, account, 1] = add_up(together[row.currency, account, 1], maintenance)
+            initial = LIMIT if maintenance >= LIMIT else mul_div_up(maintenance, rule.initial_ratio, E9)
+            together[rule.currency, account, 0] = add_up(together[rule.currency, account, 0], initial)
+            together[rule.currency, account, 1] = add_up(together[rule.currency, account, 1], maintenance)
 
 
 @kernel

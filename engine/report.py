@@ -114,7 +114,9 @@ class AccountInfo:
 class Population:
     """One shard's accounts in sum: by status and quality, money per pool in US cents, utilization as a histogram.
 
-    utilization_counts has one bucket per bound of UTILIZATION_BOUNDS and one above them all.
+    utilization_counts has one bucket per bound of UTILIZATION_BOUNDS and one above them all. cross_alone_usd: what the
+    portfolios of agreements in force would require without them (maintenance before a house's multiplier), as last margined;
+    cross_saved_usd: what they require less.
     """
 
     by_status: dict[str, int]
@@ -127,6 +129,10 @@ class Population:
     utilization_sum: float
     price_age_seconds_max: float
     open_calls: int
+    agreements_in_force: int
+    agreements: int
+    cross_alone_usd: int
+    cross_saved_usd: int
 
 
 @dataclass(frozen=True, slots=True)

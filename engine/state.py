@@ -106,6 +106,7 @@ AGREEMENT: Final = np.dtype(
         ("active", "u1"), ("done", "u1"), ("basis", "u1"), ("rule", "<i8"),  # its bit in `eligible`
         ("applied", "<i8"),  # the saving now
         ("after_futures", "<i8"), ("after_treasury", "<i8"),  # what each leg's portfolio requires with it, minor units
+        ("alone_futures", "<i8"), ("alone_treasury", "<i8"),  # and without; maintenance before the multiplier
     ],
     align=True,
 )  # fmt: skip

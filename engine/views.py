@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.arithmetic import E12, kernel, mul_div_floor
+from engine.arithmetic import E12, LIMIT, fits, kernel, mul_div_floor
 from engine.definitions import Definitions
 from engine.report import UTILIZATION_BOUNDS, Population, Quality, Status
 from engine.state import CHUNK, State
@@ -24,6 +24,24 @@ def _sum_pools(state: State, pools: NDArray[np.int64], sums: NDArray[np.int64]) 
         sums[at, 3] += mul_div_floor(max(0, short), rate, E12)
 
 
+@kernel
+def _sum_agreements(state: State, sums: NDArray[np.int64]) -> None:
+    """sums += agreements in force, what their legs require alone, and what they save, in US cents."""
+    for g in range(state.now[0].agreements):
+        row = state.agreements[g]
+        if row.active:
+            sums[0] += 1
+            futures, treasury = state.portfolios[row.cme].asset, state.portfolios[row.ficc].asset
+            for asset, alone, after in (
+                (futures, row.alone_futures, row.after_futures),
+                (treasury, row.alone_treasury, row.after_treasury),
+            ):
+                rate = state.assets[asset].rate
+                if alone < LIMIT and fits(alone, rate, E12):
+                    sums[1] += mul_div_floor(alone, rate, E12)
+                    sums[2] += mul_div_floor(max(0, alone - after), rate, E12)
+
+
 def population(state: State, definitions: Definitions) -> Population:
     """The accounts of a shard in sum."""
     count = len(definitions.account_ids)
@@ -32,6 +50,8 @@ def population(state: State, definitions: Definitions) -> Population:
     pool_ids, pools = definitions.pool_ids, np.array(definitions.account_pools, np.int64)
     sums = np.zeros((len(pool_ids), 4), np.int64)
     _sum_pools(state, pools, sums)
+    crossed = np.zeros(3, np.int64)
+    _sum_agreements(state, crossed)
     equity, maintenance = figures["equity"].astype(float), figures["maintenance"].astype(float)
     used = maintenance > 0
     ratio = np.full(count, np.inf)
@@ -56,6 +76,10 @@ def population(state: State, definitions: Definitions) -> Population:
         utilization_sum=float(ratio[np.isfinite(ratio)].sum()),
         price_age_seconds_max=max(0.0, age / 1e9),
         open_calls=int((status >= Status.CALL).sum()),
+        agreements_in_force=int(crossed[0]),
+        agreements=int(state.now[0]["agreements"]),
+        cross_alone_usd=int(crossed[1]),
+        cross_saved_usd=int(crossed[2]),
     )
 
 

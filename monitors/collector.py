@@ -25,6 +25,7 @@ from monitors.surface import EngineView
 
 Samples = Mapping[Any, float]  # by tuple of label values
 _KINDS: Final = LABEL_VALUES["kind"]
+_STATES: Final = tuple((state,) for state in LABEL_VALUES["state"])
 _REDIS: Final = ("redis",)
 _STATUS: Final = int(ChangeKind.STATUS)
 _CALL: Final = int(Status.CALL)
@@ -205,6 +206,11 @@ def populations(shards: Sequence[Population]) -> Iterator[Metric]:
     yield family("crossmargin_deficit_usd", usd("deficit_usd"))
     levels = {(*pool, level): value for level in LABEL_VALUES["level"] for pool, value in usd(f"{level}_usd").items()}
     yield family("crossmargin_requirement_usd", levels)
+    in_force = sum(shard.agreements_in_force for shard in shards)
+    others = sum(shard.agreements for shard in shards) - in_force
+    yield family("crossmargin_agreements", dict(zip(_STATES, (in_force, others), strict=True)))
+    yield family("crossmargin_cross_margin_alone_usd", {(): sum(shard.cross_alone_usd for shard in shards) / 100})
+    yield family("crossmargin_cross_margin_saving_usd", {(): sum(shard.cross_saved_usd for shard in shards) / 100})
     counts = np.sum([shard.utilization_counts for shard in shards], axis=0).tolist()
     yield histogram_family("crossmargin_utilization_ratio", counts, sum(shard.utilization_sum for shard in shards))
     yield family("crossmargin_margin_calls_open", {(): sum(shard.open_calls for shard in shards)})

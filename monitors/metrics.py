@@ -27,6 +27,7 @@ LABEL_VALUES: Final[dict[str, tuple[str, ...]]] = {
     "change": ("opened", "closed"),
     "sink": ("redis",),
     "topic": tuple(KIND_OF),
+    "state": ("in_force", "not_in_force"),
 }
 OPEN_LABELS: Final = frozenset({"pool", "shard", "limit", "version", "python"})  # few values too, but not known here
 
@@ -51,6 +52,13 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("crossmargin_equity_usd", "gauge", "Equity of all accounts.", ("pool",)),
     Metric("crossmargin_requirement_usd", "gauge", "Margin requirement of all accounts.", ("pool", "level")),
     Metric("crossmargin_deficit_usd", "gauge", "What accounts lack to their maintenance margin.", ("pool",)),
+    Metric("crossmargin_agreements", "gauge", "Cross-margin agreements by whether they are in force.", ("state",)),
+    Metric(
+        "crossmargin_cross_margin_alone_usd",
+        "gauge",
+        "Maintenance margin that both houses' portfolios of agreements in force would require without them.",
+    ),
+    Metric("crossmargin_cross_margin_saving_usd", "gauge", "What agreements in force take off that requirement."),
     Metric(
         "crossmargin_utilization_ratio",
         "gaugehistogram",

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from types import FrameType
@@ -24,10 +24,10 @@ from engine.events import NS
 from engine.limits import Limits
 from streams import kafka
 from streams.embedded import LOOPBACK, embedded_kafka, embedded_redis, free_port
-from streams.files import EXAMPLE, open_sources
 from streams.generate import Generator
-from streams.load import Publisher, in_order
+from streams.load import Publisher
 from streams.market import Shock, daily_yields, excerpt, excerpt_ticks
+from streams.population import example
 from streams.processes import Child, ChildEnded, ready
 from streams.screen import SYNTHETIC, Buckets, Figures, Scene, Watch, flag_text, line, percentile_ms, render, summary_table
 from streams.settings import Settings, UserError
@@ -163,7 +163,7 @@ class Chain:
         ticks = excerpt_ticks(time.time_ns() + NS)
         self.generator = Generator(self.options.seed, self.options.accounts, ticks, shock)
         self._say(f"loading {self.options.accounts:,} generated accounts (seed {self.options.seed})")
-        for item in in_order([item for source in open_sources(EXAMPLE) for item in source]):
+        for item in example().documents:
             self.feed.send(item)
         opening = list(self.generator.opening())
         for topics in OPENING:
@@ -265,6 +265,7 @@ class Chain:
                 "p50": _rounded(percentile_ms(figures.latency, latency_before, 0.5)),
                 "p99": _rounded(percentile_ms(figures.latency, latency_before, 0.99)),
             },
+            "cross_margin": asdict(figures.cross_margin),
             "digest": f"{self._digest():016x}",
             "seconds": round(self._tick_seconds, 1),
         }

@@ -1,7 +1,8 @@
 """Files in: events and reference documents from JSON Lines, JSON, CSV (each also as .gz) and Parquet, and recordings.
 
-A row's topic is its field `topic`, else the one asked for, else what the file's name says: trades.csv, prices-2024.parquet,
-accounts.jsonl (a kind of reference document). What an event says is judged later, by the sequencer; here it must be a row.
+A row's topic is its field `topic`, else the one asked for; of a row whose `kind` is that of a reference document, and of a
+JSON file that is one object, `reference`; else what the file's name says: trades.csv, prices-2024.parquet, accounts.jsonl (a
+kind of reference document). What an event says is judged later, by the sequencer; here it must be a row.
 """
 
 import csv
@@ -22,7 +23,10 @@ from streams.settings import ConfigError, UserError
 from streams.sources import DATA, Item, Source, start_of
 
 REFERENCE: Final = TOPIC_OF[Kind.REFERENCE]
-EXAMPLE: Final = tuple(DATA / f"{name}.jsonl" for name in ("assets", "pools", "calendars", "rules", "instruments"))
+RULES: Final = tuple(sorted((DATA / "rules").glob("*.json")))
+_BEFORE, _AFTER = ("assets", "calendars", "scenarios"), ("pools", "instruments")
+EXAMPLE: Final = (*(DATA / f"{name}.jsonl" for name in _BEFORE), *RULES, *(DATA / f"{name}.jsonl" for name in _AFTER))
+"""The example's reference documents; the rules one version a file."""
 SUFFIXES: Final = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
 KINDS_BY_FILE: Final = {f"{kind}s": kind for kind in DOCUMENTS}
 Fields = dict[str, Raw]
@@ -76,6 +80,7 @@ class EventFile(Source):
         name = re.match(r"[a-z]*", path.name.lower())
         word = name[0] if name else ""
         self._kind = KINDS_BY_FILE.get(word)
+        self._asked = topic
         self._topic = topic or (word if word in KIND_OF else REFERENCE if self._kind else None)
         readers: dict[str, Callable[[], Iterator[Row]]] = {".csv": self._csv, ".parquet": self._parquet, ".json": self._json}
         self._rows = readers.get(suffix, self._lines)
@@ -96,6 +101,8 @@ class EventFile(Source):
         """The item of one row. Without a readable time it takes the place after the row before it; documents come first."""
         named = _text(fields.pop("topic")) if "topic" in fields else None
         topic = self._topic if named is None else named
+        if named is None and self._asked is None and _text(fields.get("kind")) in DOCUMENTS:
+            topic = REFERENCE
         if topic is None or topic not in KIND_OF:
             found = "no topic in field 'topic', file name or --topic" if topic is None else f"unknown topic '{topic}'"
             raise self.failure(f"{found}; allowed: {', '.join(KIND_OF)}")
@@ -120,14 +127,21 @@ class EventFile(Source):
                     yield self._object(line.strip())
 
     def _json(self) -> Iterator[Row]:
-        """One array of events, or else JSON Lines under another name."""
+        """One array of events, one reference document over several lines, or else JSON Lines under another name."""
         self._place = "start"
         with self.open() as file:
-            start = file.read(1)
-            while start.isspace():
-                start = file.read(1)
-            array = start + file.read() if start == b"[" else b""
-        yield from self._elements(array) if array else self._lines()
+            first = file.readline()
+            while first.isspace():
+                first = file.readline()
+            start = first.lstrip()[:1]
+            whole = first + file.read() if start == b"[" or (start == b"{" and not _is_object(first)) else b""
+        if not whole:
+            yield from self._lines()
+        elif start == b"[":
+            yield from self._elements(whole)
+        else:
+            self._topic = self._asked or REFERENCE
+            yield self._object(whole.strip())
 
     def _elements(self, array: bytes) -> Iterator[Row]:
         try:
@@ -183,6 +197,14 @@ class EventFile(Source):
                         yield {name: Raw(_encode(value)) for name, value in row.items() if value is not None}, b""
             except pa.ArrowException as error:
                 raise self.failure(f"not Parquet: {error}") from error
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        _fields(line)
+    except _NOT_JSON:
+        return False
+    return True
 
 
 def _nanoseconds(pa: Any, column: Any) -> Any:

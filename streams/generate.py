@@ -10,17 +10,17 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
 
-from engine.events import NS, PRICE_ONE, TOPIC_OF, Kind
-from engine.numbers import decimal_text, scaled
+from engine.events import NS, PRICE_ONE, Kind
+from engine.numbers import scaled, time_ns
+from engine.pricing.options import black_value, years_to_expiry
 from streams.binance import PRICES
-from streams.files import REFERENCE
 from streams.market import NOTES, ONE_MILLION, RECORDED, Shock, TreasuryPath, crypto_volatility, price_text, shocked
-from streams.population import THIN, Population, Portfolio, example
+from streams.population import THIN, Population, Portfolio, accounts, date_of, dated, event, example, quantity_text
 from streams.sources import Item
 
 TENOR_DAYS: Final = 30
@@ -29,11 +29,10 @@ PEEK_ITEMS: Final = 20_000
 PEEK_NS: Final = 30 * NS
 USUAL: Final = {"BTC": 61_700 * PRICE_ONE, "ETH": 2_680 * PRICE_ONE}  # where no tick gives a price
 USUAL_START_NS: Final = 1_723_161_600 * NS  # 2024-08-09, in the middle of the recorded ticks
+INDICES: Final = {"BTC-USD": "BTC-USDT", "ETH-USD": "ETH-USDT"}  # the stablecoin is taken at par
 CME: Final = {"BTCZ30": ("BTC-USDT", 4_000), "ETHZ30": ("ETH-USDT", 4_000)}  # spot, millionths above it
 Act = Callable[[int], tuple[list[Item], int]]
 """What happens at a time: (its items, the time of the next such act, 0 for none)."""
-
-_encode: Final = msgspec.json.Encoder().encode
 
 
 class Generator:
@@ -59,12 +58,13 @@ class Generator:
         self._hash = hashlib.sha256()
         dv01 = {name: float(i.dv01 or 0) for name, i in self._example.instruments.items()}
         self._treasury = TreasuryPath(seed, self._example.ticks, dv01)
+        self._calls = {name: i for name, i in self._example.instruments.items() if i.strike is not None}
         self._volatility = {f"{a}-USD": crypto_volatility(a.lower()) for a in ("BTC", "ETH")}
         self._volatility |= {f"UST-{tenor}-YIELD": bp for tenor, bp in self._treasury.daily_bp().items() if tenor in NOTES}
-        for _, _, name, body in self._market(self.start_ns - NS):
-            self.last[name] = body
-        self.portfolios = Population(seed, self.price_e9, self._volatility).portfolios(accounts)
         self._trading, self._moods = (np.random.Generator(np.random.PCG64([seed, n])) for n in (3, 4))
+        self._first = self._first_market(self.start_ns - NS)
+        self._population = Population(seed, self.price_e9, self._first)
+        self.portfolios = self._population.portfolios(accounts)
         self._trades_per_second = trades_per_second
         self._trades = 0
 
@@ -109,25 +109,24 @@ class Generator:
 
     # The opening
 
+    def _first_market(self, ts_ns: int) -> list[Item]:
+        """Volatilities and prices of everything, before the first tick."""
+        prices = {name: price_text(self.price_e9(name)) for name in RECORDED}
+        recorded = [event(Kind.PRICE, name, ts=ts_ns, instrument=name, price=text) for name, text in prices.items()]
+        return [*self._volatilities(ts_ns), *recorded, *self._second_market(ts_ns)]
+
     def _opening(self) -> Iterator[Item]:
         as_of_ns = self.start_ns - NS
-        for customer in dict.fromkeys(p.customer for p in self.portfolios):
-            yield _document({"kind": "customer", "id": customer, "name": f"Example customer {customer}"})
+        yield from dated(date_of(as_of_ns))
+        yield from accounts(self.portfolios)
+        yield from self._population.agreements(self.portfolios)
+        yield from self._first
         for p in self.portfolios:
-            document = {"kind": "account", "id": p.account, "customer": p.customer, "pool": p.pool, "currency": "USD"}
-            yield _document(document)
-        yield from self._volatilities(as_of_ns)
-        for name in RECORDED:
-            yield _event(Kind.PRICE, name, ts=as_of_ns, instrument=name, price=price_text(self.price_e9(name)))
-        yield from self._market(as_of_ns)
-        for p in self.portfolios:
-            for name, quantity in p.positions.items():
-                price = price_text(self._on_tick(name))
-                row = {"id": f"open-{p.account}-{name}", "ts": as_of_ns, "account": p.account, "instrument": name}
-                yield _event(Kind.POSITION, p.account, **row, qty=_quantity(quantity), price=price)
+            yield from self._population.start_of_day(p, as_of_ns)
             for asset, quantity in p.collateral.items():
                 row = {"id": f"open-{p.account}-{asset}", "ts": as_of_ns, "account": p.account, "asset": asset}
-                yield _event(Kind.COLLATERAL, p.account, **row, qty=_quantity(quantity), source="generated", replace=True)
+                qty = quantity_text(quantity)
+                yield event(Kind.COLLATERAL, p.account, **row, qty=qty, source="generated", replace=True)
 
     def price_e9(self, instrument: str) -> int:
         """The last mark of an instrument in 1e-9, of bid and ask the mid; one that cannot be read leaves the one before."""
@@ -140,11 +139,6 @@ class Generator:
                 self._prices[instrument] = USUAL.get(instrument[:3], PRICE_ONE)
         return self._prices[instrument]
 
-    def _on_tick(self, instrument: str) -> int:
-        """The last mark rounded to a whole tick, in 1e-9."""
-        tick = self._example.ticks[instrument]
-        return (self.price_e9(instrument) + tick // 2) // tick * tick
-
     # The day
 
     def _shocked(self, curve: str, ts_ns: int) -> int:
@@ -153,18 +147,35 @@ class Generator:
     def _second(self, ts_ns: int) -> tuple[list[Item], int]:
         """Every second: synthetic prices."""
         self._treasury.step()
+        return self._second_market(ts_ns), ts_ns + NS
+
+    def _second_market(self, ts_ns: int) -> list[Item]:
+        """The synthetic prices of a second, remembered as the last ones."""
         made = list(self._market(ts_ns))
         for _, _, name, body in made:
             self.last[name] = body
-        return made, ts_ns + NS
+        return made
 
     def _market(self, ts_ns: int) -> Iterator[Item]:
-        """Synthetic prices: Treasuries, rate futures, EURUSD, and CME crypto futures a fixed part above spot."""
+        """Synthetic prices: what yields move, EURUSD, the fund; crypto indices and CME futures by spot, calls on them."""
         yield from self._treasury.quotes(ts_ns, self._shocked("yields", ts_ns) / ONE_MILLION)
+        for name, spot in INDICES.items():
+            price = self.price_e9(spot) // self._example.ticks[name] * self._example.ticks[name]
+            yield event(Kind.PRICE, name, ts=ts_ns, instrument=name, price=price_text(price))
         for name, (spot, basis) in CME.items():
-            tick = self._example.ticks[name]
-            bid = self.price_e9(spot) * (ONE_MILLION + basis) // ONE_MILLION // tick * tick
-            yield _event(Kind.PRICE, name, ts=ts_ns, instrument=name, bid=price_text(bid), ask=price_text(bid + tick))
+            yield self._quote(name, ts_ns, self.price_e9(spot) * (ONE_MILLION + basis) // ONE_MILLION)
+        for name, terms in self._calls.items():
+            spot = INDICES[terms.underlying or ""]
+            volatility = self._volatility[terms.underlying or ""] * (1 + self._shocked("volatility", ts_ns) / ONE_MILLION)
+            years = years_to_expiry(ts_ns, time_ns(terms.expiry or 0))
+            value = black_value(self.price_e9(spot) / PRICE_ONE, float(terms.strike or 0), volatility, years, True)
+            yield self._quote(name, ts_ns, round(float(value) * PRICE_ONE))
+
+    def _quote(self, name: str, ts_ns: int, price_e9: int) -> Item:
+        """Bid and ask a tick apart around a price."""
+        tick = self._example.ticks[name]
+        bid = price_e9 // tick * tick
+        return event(Kind.PRICE, name, ts=ts_ns, instrument=name, bid=price_text(bid), ask=price_text(bid + tick))
 
     def _mood(self, ts_ns: int) -> tuple[list[Item], int]:
         return list(self._volatilities(ts_ns)), ts_ns + VOLATILITY_EVERY_NS
@@ -176,7 +187,7 @@ class Generator:
             value = volatility * noise * (1 + self._shocked("volatility", ts_ns) / ONE_MILLION)
             kind = "vol_bp" if underlying.endswith("-YIELD") else "vol"
             row = {"ts": ts_ns, "underlying": underlying, "tenor_days": TENOR_DAYS, kind: f"{value:.4f}"}
-            yield _event(Kind.VOLATILITY, underlying, **row)
+            yield event(Kind.VOLATILITY, underlying, **row)
 
     def _gap_ns(self) -> int:
         return 1 + round(float(self._trading.exponential(NS / self._trades_per_second)))
@@ -193,8 +204,8 @@ class Generator:
         p.held[name] += side * size
         self._trades += 1
         row = {"id": f"T{self._trades:08d}", "ts": ts_ns, "account": p.account, "instrument": name}
-        price = price_text(self._on_tick(name))
-        made = _event(Kind.TRADE, p.account, **row, qty=_quantity(side * size), price=price, source="generated")
+        price = price_text(self._population.on_tick(name))
+        made = event(Kind.TRADE, p.account, **row, qty=quantity_text(side * size), price=price, source="generated")
         return [made], ts_ns + self._gap_ns()
 
     def _deposits(self) -> Iterator[tuple[int, Act]]:
@@ -208,7 +219,7 @@ class Generator:
     def _deposit(self, p: Portfolio, ts_ns: int) -> tuple[list[Item], int]:
         qty = str(math.ceil(p.initial_usd / 2))
         row = {"id": f"pay-{p.account}", "ts": ts_ns, "account": p.account, "asset": "USD"}
-        return [_event(Kind.COLLATERAL, p.account, **row, qty=qty, source="generated")], 0
+        return [event(Kind.COLLATERAL, p.account, **row, qty=qty, source="generated")], 0
 
 
 def first_prices(ticks: Iterable[Item]) -> tuple[dict[str, bytes], Iterator[Item], int]:
@@ -230,15 +241,3 @@ def first_prices(ticks: Iterable[Item]) -> tuple[dict[str, bytes], Iterator[Item
             near = next((found[other] for other in RECORDED if other in found and other[:3] == name[:3]), None)
             found[name] = near or b'{"price":"%b"}' % price
     return found, chain(seen, stream), start_ns or USUAL_START_NS
-
-
-def _event(kind: Kind, key: str, **fields: Any) -> Item:
-    return fields["ts"], TOPIC_OF[kind], key, _encode({"ts": fields.pop("ts"), **fields})
-
-
-def _document(fields: dict[str, Any]) -> Item:
-    return 0, REFERENCE, f"{fields['kind']}:{fields['id']}", _encode(fields)
-
-
-def _quantity(quantity_e8: int) -> str:
-    return decimal_text(quantity_e8, 8).rstrip("0").rstrip(".")

@@ -4,7 +4,8 @@ import sys
 import zlib
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,9 +14,13 @@ from confluent_kafka import Producer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from engine.definitions import Definitions
 from engine.documents import names_used, parse_document
+from engine.limits import Limits
+from engine.state import allocate
+from engine.terms import Refused
 from streams.files import REFERENCE, open_sources
-from streams.kafka import Delivery, cluster, ensure_topics, producer_config
+from streams.kafka import Delivery, cluster, ensure_topics, producer_config, read_partition
 from streams.settings import Settings, UserError
 from streams.sources import Item, Source
 from streams.topics import INPUTS
@@ -61,12 +66,51 @@ class Publisher:
 
 
 def load(settings: Settings, files: Sequence[Path | str], topic: str | None = None) -> Counter[str]:
-    """Publish what the files hold, reference documents first; returns the messages by topic once all are acknowledged."""
+    """Publish what the files hold, reference documents first; returns the messages by topic once all are acknowledged.
+
+    A reference document that the engine would refuse is a UserError with file, place and reason, before anything is sent.
+    """
     sources = open_sources(files, topic)
     publisher = Publisher(settings)
+    documents: list[Item] = []
+    events: list[Item] = []
+    places: list[str] = []
     with progress_bar("load", sources) as bar:
-        publish(publisher, (item for source in sources for item in bar(source)))
+        for source in sources:
+            for item in bar(source):
+                if item[1] == REFERENCE:
+                    documents.append(item)
+                    places.append(f"{source.path}, {source.place()}")
+                else:
+                    events.append(item)
+    if documents:
+        known = [message.value() or b"" for message in read_partition(settings, REFERENCE, 0)]
+        check_documents(documents, places, known, settings.limits)
+    publish(publisher, chain(documents, events))
     return publisher.counts
+
+
+def check_documents(documents: Sequence[Item], places: Sequence[str], known: Iterable[bytes], limits: Limits) -> None:
+    """UserError with the place of the first document that the engine would refuse after the known ones.
+
+    Not where a limit is reached: how much there is room for the log itself says.
+    """
+    for place, (*_, body) in zip(places, documents, strict=True):
+        try:
+            parse_document(body)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise UserError(f"{place}: {error}") from error
+    definitions = Definitions(allocate(limits, 0), limits)
+    for body in known:
+        with suppress(Refused):
+            definitions.define(body)
+    place_of = {id(item): place for item, place in zip(documents, places, strict=True)}
+    for item in in_order(documents):
+        try:
+            definitions.define(item[3])
+        except Refused as refused:
+            if not refused.code.name.startswith("FULL_"):
+                raise UserError(f"{place_of[id(item)]}: {refused}") from refused
 
 
 def publish(publisher: Publisher, items: Iterable[Item]) -> None:

@@ -46,6 +46,12 @@ NOTES: Final = {
     for tenor, years, coupon in (("2Y", 2, 0.04625), ("5Y", 5, 0.0425), ("10Y", 10, 0.04375), ("30Y", 30, 0.04625))
 }
 """What a note of each tenor pays."""
+OLD_NOTE: Final = cash_flows(Bond(0.04625, add_months(_ISSUED, 9)), _ISSUED)
+RUNS_MONTHS: Final = {"UST-BILL": 3, "UST-9M": 9, "UST-2Y": 24, "UST-5Y": 60, "UST-10Y": 120, "UST-30Y": 360}
+"""How long a security of the example still runs when a log begins: its maturity is told anew then."""
+STRIP: Final = tuple(f"SR3-{n}" for n in range(1, 9))
+FUND: Final = 520.0
+FUND_YEARLY: Final = 0.15
 FUTURES: Final = {"ZT": ("2Y", 102.0), "ZF": ("5Y", 105.5), "ZN": ("10Y", 108.0), "ZB": ("30Y", 114.5)}  # price at the start
 EURUSD: Final = 1.08
 EURUSD_YEARLY: Final = 0.07
@@ -59,7 +65,7 @@ class Shock:
     """A sudden fall with a slow recovery, again and again: crypto prices and volatilities in 1e-6, yields in 1e-6 bp."""
 
     start_ns: int
-    crypto: Curve = ((0, 0), (10, -120_000), (20, -120_000), (45, -40_000), (150, 0))
+    crypto: Curve = ((0, 0), (10, -220_000), (20, -220_000), (45, -60_000), (150, 0))
     yields: Curve = ((0, 0), (10, 25_000_000), (20, 25_000_000), (45, 8_000_000), (150, 0))
     volatility: Curve = ((0, 0), (10, 350_000), (60, 100_000), (150, 0))
     period_seconds: float = 300.0
@@ -181,6 +187,13 @@ def crypto_volatility(asset: str) -> float:
     return float(np.diff(np.log(closes)).std(ddof=1) * math.sqrt(365))
 
 
+def _forward(short: float, long: float, quarter: int) -> float:
+    """The rate of a quarter to come (0: the next one), per cent, between yields of 3 months and 2 years: a straight line."""
+    begin, end = 0.25 * quarter, 0.25 * (quarter + 1)
+    at_begin, at_end = (short + (long - short) * max(0.0, years - 0.25) / 1.75 for years in (begin, end))
+    return (at_end * end - at_begin * begin) / 0.25
+
+
 class TreasuryPath:
     """Synthetic Treasury prices second by second: a Brownian bridge from one day's real par yields to the next day's.
 
@@ -197,7 +210,7 @@ class TreasuryPath:
         self._second = 0
         self._level = yields[self._day].copy()
         self._start = self._level.copy()
-        self._euro = EURUSD
+        self._euro, self._fund = EURUSD, FUND
         self._ticks = ticks
         self._dv01 = dv01
 
@@ -211,9 +224,10 @@ class TreasuryPath:
         left = DAY_SECONDS - self._second % DAY_SECONDS
         target = self._day + 1 + self._second // DAY_SECONDS
         drift: Any = (self._yields[target] - self._level) / left if target < len(self._yields) else 0.0
-        noise = self._random.standard_normal(len(TENORS) + 1)
-        self._level += drift + self._spread @ noise[:-1] * math.sqrt((left - 1) / left)
-        self._euro *= 1 + EURUSD_YEARLY / math.sqrt(365 * DAY_SECONDS) * float(noise[-1])
+        noise = self._random.standard_normal(len(TENORS) + 2)
+        self._level += drift + self._spread @ noise[:-2] * math.sqrt((left - 1) / left)
+        self._euro *= 1 + EURUSD_YEARLY / math.sqrt(365 * DAY_SECONDS) * float(noise[-2])
+        self._fund *= 1 + FUND_YEARLY / math.sqrt(365 * DAY_SECONDS) * float(noise[-1])
         self._second += 1
 
     def prices(self, shift_bp: float = 0.0) -> dict[str, float]:
@@ -223,7 +237,10 @@ class TreasuryPath:
         prices = {f"UST-{tenor}-YIELD": level[tenor] for tenor in NOTES}
         prices |= {f"UST-{tenor}": float(clean_price(flows, level[tenor] / 100)) for tenor, flows in NOTES.items()}
         prices |= {name: base - self._dv01[name] * change_bp[tenor] for name, (tenor, base) in FUTURES.items()}
-        return prices | {"UST-BILL": 100 - level["3M"] / 4, "EURUSD": self._euro}
+        short, long = level["3M"], level["2Y"]
+        prices["UST-9M"] = float(clean_price(OLD_NOTE, (short + (long - short) * 0.5 / 1.75) / 100))
+        prices |= {name: 100 - _forward(short, long, quarter) for quarter, name in enumerate(STRIP)}
+        return prices | {"UST-BILL": 100 - short / 4, "EURUSD": self._euro, "INDEX-FUND": self._fund}
 
     def quotes(self, ts_ns: int, shift_bp: float = 0.0) -> Iterator[Item]:
         """Price events of all instruments: bid and ask one tick apart, yields as a single number."""

@@ -26,6 +26,25 @@ Buckets = dict[float, float]
 
 
 @dataclass(frozen=True, slots=True)
+class CrossMargin:
+    """Agreements, and what the portfolios of those in force require without and with them, US dollars."""
+
+    in_force: int = 0
+    not_in_force: int = 0
+    alone_usd: float = 0.0
+    saved_usd: float = 0.0
+
+    def texts(self) -> tuple[str, str]:
+        """Two pieces of a line: how many agreements, and the money."""
+        share = 100 * self.saved_usd / self.alone_usd if self.alone_usd else 0.0
+        return (
+            f"cross-margin: {self.in_force:,} agreements in force ({self.not_in_force:,} not)",
+            f"requirement alone {_millions(self.alone_usd)} USD, with cross-margin"
+            f" {_millions(self.alone_usd - self.saved_usd)}, saved {_millions(self.saved_usd)} ({share:.0f} %)",
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """The state of the whole chain at a moment; counts since its start, of the worker and the sequencer together."""
 
@@ -34,6 +53,7 @@ class Figures:
     superseded: int = 0
     rejects: int = 0
     latency: Buckets = field(default_factory=dict)
+    cross_margin: CrossMargin = field(default_factory=CrossMargin)
 
     @property
     def count(self) -> int:
@@ -69,6 +89,7 @@ class Watch:
             superseded=_total(samples, "crossmargin_superseded_total"),
             rejects=_total(samples, "crossmargin_rejects_total"),
             latency=_buckets(samples, "crossmargin_event_to_flag_seconds_bucket"),
+            cross_margin=_cross_margin(samples),
         )
 
 
@@ -86,6 +107,13 @@ def scrape(host: str, port: int) -> list[tuple[str, Mapping[str, str], float]]:
 def _total(samples: Iterable[tuple[str, Mapping[str, str], float]], name: str) -> int:
     """The sum of a metric over its labels, without the clock, which is no event from outside."""
     return int(sum(value for sample, labels, value in samples if sample == name and labels.get("kind") != "clock"))
+
+
+def _cross_margin(samples: Sequence[tuple[str, Mapping[str, str], float]]) -> CrossMargin:
+    in_force = sum(v for s, labels, v in samples if s == "crossmargin_agreements" and labels["state"] == "in_force")
+    alone = sum(value for sample, _, value in samples if sample == "crossmargin_cross_margin_alone_usd")
+    saved = sum(value for sample, _, value in samples if sample == "crossmargin_cross_margin_saving_usd")
+    return CrossMargin(int(in_force), _total(samples, "crossmargin_agreements") - int(in_force), alone, saved)
 
 
 def _buckets(samples: Iterable[tuple[str, Mapping[str, str], float]], name: str) -> Buckets:
@@ -143,7 +171,8 @@ def line(scene: Scene) -> str:
     latest = f", latest {flag_text(accounts.alerts[0])}" if accounts.alerts else ""
     return (
         f"{scene.seconds:4.0f} s  {states}{poor}  {figures.events:,} events"
-        f" ({scene.events_per_second:,.0f}/s)  {_latency(scene)}  {scene.market}{latest}"
+        f" ({scene.events_per_second:,.0f}/s)  {_latency(scene)}  {', '.join(figures.cross_margin.texts())}"
+        f"  {scene.market}{latest}"
     )
 
 
@@ -153,12 +182,14 @@ def render(scene: Scene, columns: int, lines: int) -> RenderableType:
     head = Text.assemble(
         (f" crossmargin demo  {scene.seconds:,.0f} s ", "bold"),
         f" {figures.count:,} accounts  {figures.events:,} events ({scene.events_per_second:,.0f}/s)"
-        f"  {figures.rejects:,} rejects\n event to flag {_latency(scene)}  {scene.market}",
+        f"  {figures.rejects:,} rejects\n event to flag {_latency(scene)}  {scene.market}\n",
+        *(f" {text}\n" for text in figures.cross_margin.texts()),
     )
+    head.rstrip()
     foot = Text(f" {SYNTHETIC}\n {scene.metrics_url}   Ctrl-C ends", style="dim")
     states = Table.grid(padding=0)
     states.add_row(_states(figures.accounts), _flags(figures.accounts.alerts, columns - 22))
-    return Group(head, _worst(figures.accounts.worst[: max(3, lines - 17)]), states, foot)
+    return Group(head, _worst(figures.accounts.worst[: max(3, lines - 19)]), states, foot)
 
 
 def _shown(by_status: Mapping[str, int]) -> list[tuple[str, int]]:
@@ -204,6 +235,10 @@ def _latency(scene: Scene) -> str:
     if scene.p50_ms is None or scene.p99_ms is None:
         return "-"
     return f"p50 {scene.p50_ms:.1f} ms p99 {scene.p99_ms:.1f} ms"
+
+
+def _millions(amount: float) -> str:
+    return f"{amount / 1e6:,.2f}m"
 
 
 def _money(text: str) -> str:

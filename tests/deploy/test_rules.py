@@ -9,9 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from engine.documents import Rule, names_used, parse_document
 from engine.models.collateral import Holding, Schedule, Terms, check, margin_lines, more_conservative, treatment
 from engine.models.pilot import Digital, Phase, phase_of
 from engine.numbers import time_ns
+from engine.rules import check_rule
+from streams.population import CROSS_RULE, example
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "streams" / "data" / "rules"
@@ -80,15 +83,37 @@ def test_collateral_schedules_are_valid(path: Path) -> None:
     assert schedule(path.stem).currency == "USD"
 
 
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.stem) for path in FILES])
+def test_the_engine_takes_each_file(path: Path) -> None:
+    rule = parse_document(path.read_bytes())
+    assert isinstance(rule, Rule)
+    check_rule(rule)
+
+
+def test_no_rule_is_without_use_in_the_example() -> None:
+    documents = [parse_document(body) for *_, body in example().documents]
+    used = {name for document in documents for kind, name in names_used(document) if kind == "rule"} | {CROSS_RULE}
+    spare = {load(path)["id"] for path in FILES} - used
+    assert spare == {"COLLATERAL-PILOT"}  # for a pool of one's own, from the day it is in force
+
+
+def test_eligible_products_are_those_of_the_list_and_the_flagged_five_year_future() -> None:
+    (path,) = (path for path in FILES if path.stem.startswith("XM-CME-FICC"))
+    rule = load(path)
+    listed = {"ZT", "Z3N", "ZN", "TN", "ZB", "TWE", "UB", "ZQ", "SR1", "SR3"}  # rates.md 2 [P] 12
+    assert set(rule["parameters"]["products"]) == listed | {"ZF", "treasury_note", "treasury_bond"}
+    assert "[I] ZF" in rule["sources"]["products"]
+    products = {i.product for i in example().instruments.values() if i.rule in rule["parameters"]["houses"]}
+    assert products <= set(rule["parameters"]["products"])
+
+
 def test_the_example_names_the_same_files() -> None:
     link = ROOT / "deploy" / "example" / "rules"
     assert link.is_symlink()
     assert not link.readlink().is_absolute()
     assert link.resolve() == FOLDER
     text = (FOLDER / "README.md").read_text("utf-8")
-    assert {load(path)["id"] for path in FILES if path.stem.startswith("COLLATERAL")} == set(
-        re.findall(r"COLLATERAL-[A-Z]+", text)
-    )
+    assert {load(path)["id"] for path in FILES} == set(re.findall(r"^\| ([A-Z][A-Z0-9-]+) \|", text, re.MULTILINE))
 
 
 PUBLISHED = {  # crypto.md 1.2 and 1.3 [P]: haircuts in per cent at remaining years

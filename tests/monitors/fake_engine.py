@@ -136,6 +136,10 @@ class FakeEngine:
             float(ratio.sum()),
             12.5 + self.shard,
             int((status >= Status.CALL).sum()),
+            agreements_in_force=3 + self.shard,
+            agreements=5,
+            cross_alone_usd=1_000_050,
+            cross_saved_usd=600_025,
         )
 
     def usage(self) -> dict[str, tuple[int, int]]:

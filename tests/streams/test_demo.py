@@ -14,7 +14,7 @@ from rich.console import Console
 from monitors.view import Summary
 from streams import screen
 from streams.processes import Child, ChildEnded, ready
-from streams.screen import Figures, Scene
+from streams.screen import CrossMargin, Figures, Scene
 from streams.settings import Settings
 from tests.services import require_redis, wait_until
 
@@ -36,7 +36,7 @@ SUMMARY = Summary(
 )
 SCENE = Scene(
     seconds=12,
-    figures=Figures(SUMMARY, events=12345, rejects=2),
+    figures=Figures(SUMMARY, events=12345, rejects=2, cross_margin=CrossMargin(102, 14, 123_456_789.0, 86_419_752.3)),
     events_per_second=1000,
     p50_ms=4.21,
     p99_ms=9.9,
@@ -69,6 +69,8 @@ def test_the_screen_fits_its_terminal_and_says_what_is_synthetic(columns: int, l
         "p50 4.2 ms p99 9.9 ms",
         "A1 OK -> CALL",
         "127.0.0.1:9400/metrics",
+        "cross-margin: 102 agreements in force (14 not)",
+        "requirement alone 123.46m USD, with cross-margin 37.04m, saved 86.42m (70 %)",
     ):
         assert expected in text
     assert "OVERDUE" not in text
@@ -78,7 +80,12 @@ def test_the_line_has_the_figures_that_matter() -> None:
     line = screen.line(SCENE)
     assert "OK 90 WATCH 5 CALL 4 DEBIT 1 STALE 1" in line
     assert "12,345 events (1,000/s)  p50 4.2 ms p99 9.9 ms" in line
+    assert "(14 not), requirement alone 123.46m USD, with cross-margin 37.04m, saved 86.42m (70 %)" in line
     assert line.endswith("latest A1 OK -> CALL, call 1,234,567.50 USD")
+
+
+def test_without_agreements_nothing_is_saved() -> None:
+    assert CrossMargin().texts()[1] == "requirement alone 0.00m USD, with cross-margin 0.00m, saved 0.00m (0 %)"
 
 
 def test_a_child_that_ends_by_itself_is_told_with_its_last_lines(tmp_path: Path) -> None:
@@ -124,7 +131,8 @@ def test_a_short_demo_shows_flags_ends_with_one_json_object_and_leaves_nothing(d
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert list(summary) == [
-        *("accounts", "events", "rejects", "alerts", "by_status", "by_quality", "latency_ms", "digest", "seconds"),
+        *("accounts", "events", "rejects", "alerts", "by_status", "by_quality", "latency_ms"),
+        *("cross_margin", "digest", "seconds"),
     ]
     assert summary["accounts"] == 60 == sum(summary["by_status"].values()) == sum(summary["by_quality"].values())
     assert summary["events"] > 1000
@@ -132,6 +140,9 @@ def test_a_short_demo_shows_flags_ends_with_one_json_object_and_leaves_nothing(d
     assert summary["alerts"] > 0
     assert summary["by_status"]["WATCH"] + summary["by_status"]["CALL"] + summary["by_status"]["DEBIT"] > 0
     assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p99"]
+    crossed = summary["cross_margin"]
+    assert crossed["in_force"] > 0
+    assert 0 < crossed["saved_usd"] < crossed["alone_usd"]
     assert len(summary["digest"]) == 16
     assert screen.SYNTHETIC in done.stderr
     assert "shock: crypto -" in done.stderr

@@ -1,18 +1,20 @@
 """Loading and feeding: what stands in the topics afterwards, in which order and partition, at what time and pace."""
 
 import json
+import re
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from streams.feed import AHEAD_BYTES, feed, play, with_time
-from streams.files import EXAMPLE
+from streams.files import EXAMPLE, RULES
 from streams.kafka import log_range, read_partition
 from streams.load import Publisher, load
-from streams.settings import ConfigError, Settings
-from streams.sources import Item
+from streams.settings import ConfigError, Settings, UserError
+from streams.sources import DATA, Item
 from streams.topics import REFERENCE
 
 SECOND = 10**9
@@ -49,8 +51,10 @@ def test_load_puts_documents_first_in_order_and_in_partition_0(settings: Setting
     documents = stored(settings, REFERENCE)
     assert list(documents) == [0]
     keys = [key for key, _ in documents[0]]
-    assert len(keys) == counts[REFERENCE] == 2 + sum(len(file.read_bytes().splitlines()) for file in EXAMPLE)
+    lines = sum(len(file.read_bytes().splitlines()) for file in EXAMPLE if file not in RULES)
+    assert len(keys) == counts[REFERENCE] == 2 + lines + len(RULES)
     place = {key: at for at, key in enumerate(keys)}
+    assert place["scenarios:RATES-1D"] < place["rule:CME-RATES:2020-01-01T00:00:00Z"] < place["instrument:ZN"]
     assert place["customer:C"] < place["account:A"]
     assert place["asset:USD"] < place["pool:FUTURES"] < place["account:A"]
     assert place["instrument:BTC-USDT"] < place["asset:BTC"] < place["instrument:BTCUSD-PERP"]
@@ -62,6 +66,39 @@ def test_load_puts_documents_first_in_order_and_in_partition_0(settings: Setting
         for owner in {key for key, _ in rows}:
             ids = [int(str(event["id"])) for key, event in rows if key == owner]
             assert ids == sorted(ids)
+
+
+WRONG = [
+    ({"tail": "2"}, "tail 2 is not between 0 and 1"),
+    ({"tale": "0.01"}, "Object contains unknown field `tale`"),
+    ({"scenarios": "RATES-9D"}, "scenarios RATES-9D is not defined"),
+    ({"scenarios": "GRID-BTC"}, "model historical takes a historical set, GRID-BTC is a grid one"),
+    ({"tail": None}, "model historical takes"),
+]
+
+
+@pytest.mark.parametrize(("change", "why"), WRONG, ids=[why for _, why in WRONG])
+def test_a_wrong_rule_file_is_refused_whole(settings: Settings, tmp_path: Path, change: dict[str, Any], why: str) -> None:
+    load(settings, EXAMPLE)
+    loaded = log_range(settings, REFERENCE)
+    rule = json.loads(next(file for file in RULES if file.name.startswith("CME-RATES")).read_text())
+    rule["id"] = "MINE"
+    rule["parameters"] = {name: value for name, value in {**rule["parameters"], **change}.items() if value is not None}
+    path = tmp_path / "MINE.json"
+    path.write_text(json.dumps(rule, indent=2))
+    (tmp_path / "customers.jsonl").write_text('{"id":"C"}\n')
+    with pytest.raises(UserError, match=re.escape(f"{path}, start: ") + ".*" + re.escape(why)):
+        load(settings, [tmp_path])
+    assert log_range(settings, REFERENCE) == loaded
+
+
+def test_a_right_rule_file_names_what_was_loaded_before(settings: Settings) -> None:
+    (rates,) = (file for file in RULES if file.name.startswith("CME-RATES"))
+    with pytest.raises(UserError, match=r"CME-RATES.*json, start: scenarios RATES-1D is not defined"):
+        load(settings, [rates])
+    load(settings, [file for file in EXAMPLE if file.name != "pools.jsonl"])
+    assert load(settings, [rates]) == {REFERENCE: 1}
+    assert load(settings, [DATA / "pools.jsonl", rates.parent]) == {REFERENCE: 4 + len(RULES)}
 
 
 def test_feed_as_recorded_leaves_every_byte(settings: Settings, tmp_path: Path) -> None:

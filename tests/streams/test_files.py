@@ -11,7 +11,7 @@ import pytest
 
 from engine.documents import Instrument, names_used, parse_document
 from streams.directory import Directory
-from streams.files import EXAMPLE, open_sources
+from streams.files import EXAMPLE, RULES, open_sources
 from streams.load import in_order
 from streams.settings import ConfigError, UserError
 from streams.sources import DATA, Item, merged
@@ -43,6 +43,28 @@ def test_arrays_and_lines(tmp_path: Path, name: str) -> None:
     assert [(ts, key, json.loads(body)) for ts, _, key, body in read(array)] == [(5, "A", TRADE), (6, "A", other)]
     lines = written(tmp_path, name, f"{json.dumps(TRADE)}\n{json.dumps(other)}")
     assert len(read(lines)) == 2
+
+
+def test_a_document_over_several_lines_is_one_whatever_the_file_is_called(tmp_path: Path) -> None:
+    text = '{\n  "kind": "rule",\n  "id": "COLLATERAL-X", "effective": "2020-01-01T00:00:00Z"\n}\n'
+    for name in ("COLLATERAL-X.2020-01-01.json", "trades.json"):
+        assert read(written(tmp_path, name, text)) == [
+            (0, "reference", "rule:COLLATERAL-X:2020-01-01T00:00:00Z", text.strip().encode())
+        ]
+    line = '{"kind":"pool","id":"P"}'
+    assert [item[1:] for item in read(written(tmp_path, "prices.json", f"{line}\n"))] == [
+        ("reference", "pool:P", line.encode())
+    ]
+    assert [item[1] for item in read(written(tmp_path, "x.json", '{\n"ts": 1}'), topic="prices")] == ["prices"]
+
+
+def test_the_examples_rules_are_a_folder_of_documents() -> None:
+    folder = RULES[0].parent
+    items = read(folder)
+    assert [topic for _, topic, _, _ in items] == ["reference"] * len(RULES)
+    assert {"rule:CME-RATES:2020-01-01T00:00:00Z", "rule:COLLATERAL-CME:2020-01-01T00:00:00Z"} <= {
+        key for *_, key, _ in items
+    }
 
 
 def test_topic_of_a_row_then_of_the_command_then_of_the_name(tmp_path: Path) -> None:
@@ -127,6 +149,7 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatc
         ("trades.json", '[{"ts":1},', "start", "not JSON"),
         ("mine.jsonl", '{"topic":"trades"}\n{"ts":1}', "line 2", "no topic in field 'topic', file name or --topic"),
         ("mine.jsonl", '{"topic":"margin.log"}', "line 1", "unknown topic 'margin.log'; allowed: trades, prices"),
+        ("rule.json", '{\n"id": 1,\n', "start", "not a JSON object"),
         ("trades.csv", "id,ts\n1,2\n3\n", "line 3", "1 cells under a header of 2 columns"),
         ("trades.csv", "id,id\n1,2\n", "line 1", "repeated column"),
         ("trades.csv", 'id,ts\n1,2\n"3', "line 3", "not CSV"),
@@ -179,8 +202,9 @@ def test_the_example_is_complete_and_in_order_of_dependence() -> None:
         assert set(names_used(document)) <= defined
         directory.admit(document)
         defined.add((document.kind, document.id))
-    assert {kind for kind, _ in defined} == {"asset", "pool", "calendar", "rule", "instrument"}
-    assert len(items) == sum(len(file.read_bytes().splitlines()) for file in EXAMPLE)
+    assert {kind for kind, _ in defined} == {"asset", "pool", "calendar", "rule", "scenarios", "instrument"}
+    lines = sum(len(file.read_bytes().splitlines()) for file in EXAMPLE if file not in RULES)
+    assert len(items) == lines + len(RULES)
 
 
 def test_order_keeps_what_cannot_be_read() -> None:

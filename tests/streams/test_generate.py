@@ -15,7 +15,7 @@ from streams.files import EXAMPLE, open_sources
 from streams.generate import USUAL_START_NS, Generator
 from streams.load import in_order
 from streams.market import RECORDED, Shock, TreasuryPath, daily_yields, excerpt_ticks, shocked
-from streams.population import example
+from streams.population import date_of, example
 from streams.replay import Replay
 from streams.sources import Item
 
@@ -89,6 +89,76 @@ def test_a_shock_makes_accounts_fall_and_some_come_back() -> None:
     after = statuses(replay, live)
     assert after["CALL"] + after["DEBIT"] < worst["CALL"] / 2
     assert {row[6] for row in replay.shards.changes if row[5] == "status"} >= {"OK", "WATCH", "CALL", "DEBIT"}
+
+
+def test_customers_of_both_houses_have_agreements_and_some_are_not_in_force() -> None:
+    generator = generated(accounts=300)
+    pools: dict[str, set[str]] = {}
+    for p in generator.portfolios:
+        pools.setdefault(p.customer, set()).add(p.pool)
+    both = {customer for customer, held in pools.items() if held == {"FICC", "FUTURES"}}
+    opening = [json.loads(body) for _, topic, _, body in generator.opening() if topic == "reference"]
+    agreements = [d for d in opening if d["kind"] == "agreement"]
+    assert {d["customer"] for d in agreements} == both
+    assert len(agreements) == len(both) > 50
+    replay = Replay(2, 1024, LIMITS)
+    replay.run([*documents(), *generated(accounts=300).opening()])
+    populations = [engine.population() for engine in replay.shards.engines]
+    assert sum(one.agreements for one in populations) == len(both)
+    plain = [d for d in agreements if d["signed"] and d["designated"] and d["firm"]["ficc_member"]]
+    in_force = [d for d in plain if d["treasury_entity"] == d["futures_entity"]]
+    assert sum(one.agreements_in_force for one in populations) == len(in_force) < len(plain) < len(agreements)
+
+
+def test_what_agreements_save_is_what_accounts_require_without_them_less_with_them() -> None:
+    maintenance: list[dict[str, int]] = []
+    for without in (False, True):
+        generator, replay = generated(accounts=300), Replay(1, 1024, LIMITS)
+        items = [item for item in generator.opening() if not (without and item[2].startswith("agreement:"))]
+        replay.run([*documents(), *items])
+        (engine,) = replay.shards.engines
+        rows = engine.figures(np.arange(engine.account_count, dtype=np.int32))
+        maintenance.append(dict(zip(engine.account_ids, rows["maintenance"].tolist(), strict=True)))
+        if not without:
+            population = engine.population()
+            agreed = [json.loads(body) for *_, key, body in items if key.startswith("agreement:")]
+    crossed, alone = maintenance
+    changed = {account for account in alone if crossed[account] != alone[account]}
+    legs = {document[leg] for document in agreed for leg in ("futures_account", "treasury_account")}
+    assert changed <= legs
+    saved = sum(alone[account] - crossed[account] for account in changed)
+    assert population.cross_saved_usd == saved
+    assert saved > 0.5 * population.cross_alone_usd
+    assert sum(alone[a] for a in changed) <= population.cross_alone_usd <= sum(alone[a] for a in legs)
+
+
+def test_securities_have_the_maturities_their_prices_are_made_for() -> None:
+    opening = [json.loads(body) for _, topic, _, body in generated(accounts=1).opening() if topic == "reference"]
+    maturities = {d["id"]: d["maturity"] for d in opening if d["kind"] == "instrument"}
+    day = date_of(START_NS - NS)
+    assert day.isoformat() == "2027-01-15"
+    assert maturities == {
+        "UST-BILL": "2027-04-15", "UST-9M": "2027-10-15", "UST-2Y": "2029-01-15", "UST-5Y": "2032-01-15",
+        "UST-10Y": "2037-01-15", "UST-30Y": "2057-01-15",
+    }  # fmt: skip
+
+
+def test_strategies_are_hedged_as_they_say() -> None:
+    terms = example().instruments
+    legs: dict[str, dict[str, int]] = {}
+    for p in generated(accounts=300).portfolios:
+        legs.setdefault(p.customer, {}).update(p.positions)
+    kinds = Counter[str]()
+    for held in legs.values():
+        rates = {name: quantity for name, quantity in held.items() if terms[name].dv01 is not None}
+        if len(rates) > 1:
+            dv01 = {name: float(terms[name].dv01 or 0) * float(terms[name].multiplier) * q for name, q in rates.items()}
+            assert abs(sum(dv01.values())) < 0.2 * sum(map(abs, dv01.values()))
+            kinds["strip" if "SR3-1" in held else "curve" if "UST-5Y" in held and "ZN" in held else "basis"] += 1
+        elif len(held) > 1:
+            assert sum(quantity * int(terms[name].multiplier) for name, quantity in held.items()) == 0 or "BTCZ30" in held
+            kinds["covered" if any(terms[name].strike for name in held) else "carry"] += 1
+    assert kinds.keys() == {"strip", "curve", "basis", "covered", "carry"}
 
 
 def _until(items: Iterable[Item], seconds: float) -> list[Item]:
