@@ -234,9 +234,7 @@ def _behind(engine: MarginEngine, account: int, mine: Sequence[tuple[int, int]])
         reasons.append(f"a rule or set in force is newer than the rates or rows of {', '.join(switched)}")
     moved = [ids[i] for i, _ in mine if state.instruments[i]["built"] and state.instruments[i]["mark"] != _built(state, i)]
     if moved:
-        reasons.append(
-            f"marks moved since the rates or rows of {', '.join(moved)} were built, by less than what builds them"
-        )
+        reasons.append(f"marks moved since the rates or rows of {', '.join(moved)} were built")
     return reasons
 
 

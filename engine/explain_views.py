@@ -139,8 +139,8 @@ class HouseFigures:
 class Cross:
     """An account's agreement: in force where `reasons` is empty.
 
-    takes_off: of each leg's portfolios, minor units of its rule's currency, 0 or below. positions: (account, instrument, why
-    it is not eligible; nothing: it is).
+    takes_off: (account, currency, line CROSS of its portfolio, below 0) of each leg that it reduces. positions: (account,
+    instrument, why it is not eligible; nothing: it is).
     """
 
     agreement: str
@@ -151,7 +151,7 @@ class Cross:
     houses: tuple[HouseFigures, ...]
     saving_ppb: int
     basis: str
-    takes_off: tuple[tuple[str, int], ...]
+    takes_off: tuple[tuple[str, str, int], ...]
     positions: tuple[tuple[str, str, tuple[str, ...]], ...]
 
 
@@ -167,9 +167,8 @@ def cross_of(engine: MarginEngine, account: int) -> Cross | None:
     legs = (int(row["futures"]), int(row["treasury"]))
     positions = () if rule is None else _eligibility(engine, legs, rule.parameters)
     houses = tuple(_house(engine, row, int(p)) for p in (row["cme"], row["ficc"]) if p != NONE) if row["active"] else ()
-    taken = [
-        (engine.account_ids[leg], sum(p.lines.get("CROSS", 0) for p in requirement(engine, leg).portfolios)) for leg in legs
-    ]
+    found = [(engine.account_ids[leg], p) for leg in legs for p in requirement(engine, leg).portfolios]
+    taken = [(name, p.currency, p.lines["CROSS"]) for name, p in found if p.lines.get("CROSS", 0)]
     saving = int(row["applied"]) if row["active"] and row["done"] else 0
     basis = cross_margin.Basis(int(row["basis"])).name if row["done"] else "not worked out yet"
     return Cross(
@@ -330,7 +329,7 @@ def _together(engine: MarginEngine, accounts: Sequence[int], into: int) -> tuple
         reasons, rows = tried(engine, list(mine), 1 << at)
         d.portfolios.row_sets.pop()
         if not reasons:
-            needed, said = _one_margin(state, made, mine, partial(rows, at))
+            needed, said = _one_margin(engine, made, mine, partial(rows, at))
             alone = _alone(engine, accounts, into)
             return (None, said) if needed is None or alone is None else (needed + alone, said)
         why = f"not computed: {'; '.join(reasons.values())}"
@@ -346,9 +345,9 @@ def _alone(engine: MarginEngine, accounts: Sequence[int], into: int) -> int | No
 
 
 def _one_margin(
-    state: State, made: ScenarioSet, mine: dict[int, int], rows: Callable[[int], Vector]
+    engine: MarginEngine, made: ScenarioSet, mine: dict[int, int], rows: Callable[[int], Vector]
 ) -> tuple[int | None, str]:
-    """The historical requirement at 99 %, or at tail and stress weight of a rule in force over a set of the same form."""
+    """The historical requirement at tail and stress weight of the first rule in force over the set, else the 99 % loss."""
     count = len(made.labels)
     total = np.zeros(count, object)
     for instrument, lots in mine.items():
@@ -357,9 +356,9 @@ def _one_margin(
         return None, "not computed: the positions are out of range"
     look_back = int(made.parameters.get("look_back", count))
     row = {"lookback": look_back, "tail_bps": TAIL_BPS, "stress_weight_bps": 0}
-    alike = [
-        p for p in state.portfolios if p["model"] == HISTORICAL and (p["scenarios"], p["lookback"]) == (count, look_back)
-    ]
+    d = engine.definitions
+    historical = [p for p in d.state.portfolios if p["model"] == HISTORICAL]
+    alike = [p for p in historical if d.portfolios.row_sets[p["set"]].scenarios == made.name]
     if alike:
         row = {name: int(alike[0][name]) for name in row}
     said = f"set {made.name}, tail {row['tail_bps']} bps, stress weight {row['stress_weight_bps']} bps"
