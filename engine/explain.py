@@ -140,7 +140,7 @@ def _alone(state: State, instrument: int, lots: int, initial: bool) -> int:
 
 
 def prepare(engine: MarginEngine) -> None:
-    """Bring the tables of a loaded engine to the rules in force at its clock, as its next clock would."""
+    """Bring the tables of an engine out of a snapshot to the rules in force at its clock, as its next clock would."""
     engine.definitions.bind_rules(engine.clock_ns)
 
 
@@ -182,7 +182,8 @@ def instrument_of(engine: MarginEngine, slot: int) -> Instrument:
 
 
 def requirement(engine: MarginEngine, account: int) -> Requirement:
-    """All lines of an account's requirement; the engine is prepared."""
+    """All lines of an account's requirement; the engine is brought to the rules in force."""
+    prepare(engine)
     d, state = engine.definitions, engine.definitions.state
     figures, into = state.accounts.figures[account], int(state.accounts.figures[account]["asset"])
     mine = held(state, account)

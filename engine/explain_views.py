@@ -1,6 +1,7 @@
 """What an account's collateral counts, its cross-margin with the reasons, and its customer's margin three ways.
 
-It reads an engine that engine.explain.prepare has prepared. Amounts are minor units of the currency named with them.
+The engine is brought to the rules in force (engine.explain.prepare), and else stays as it is. Amounts are minor units of the
+currency named with them.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from engine.explain import (
     day_of,
     held,
     instrument_of,
+    prepare,
     quantile,
     requirement,
     tried,
@@ -84,6 +86,7 @@ def _margin_amount(state: State, pool: int, asset: int, amount: int) -> int:
 
 def equity(engine: MarginEngine, account: int) -> Equity:
     """An account's equity, line by line."""
+    prepare(engine)
     d, state = engine.definitions, engine.definitions.state
     into, counted, cash = int(state.accounts.figures[account]["asset"]), list[Counted](), list[Cash]()
     for asset, name in enumerate(d.asset_ids):
@@ -157,6 +160,7 @@ class Cross:
 
 def cross_of(engine: MarginEngine, account: int) -> Cross | None:
     """The agreement that an account is in, None where it is in none."""
+    prepare(engine)
     d, state = engine.definitions, engine.definitions.state
     at = int(state.accounts.agreement[account])
     if at == NONE:

@@ -42,7 +42,6 @@ def show(settings: Settings, account: str, since: str | None) -> Shown:
     store = SnapshotStore(settings.snapshots)
     newest = _find(store, account)
     engine = _engine(store, newest)
-    explain.prepare(engine)
     changed, why = None, "only one snapshot is kept"
     older = _older(store, newest, since)
     if older is not None:

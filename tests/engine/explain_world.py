@@ -19,6 +19,8 @@ FIRM = {"broker_dealer": True, "futures_commission_merchant": True, "cme_member"
 MARKS = {
     "BTC-USD": "100000", "SPX": "5000", "UST-10Y": "99.5", "UST-2Y": "100.25", "ZN": "110.5", "PERP": "100000",
     "CALL": "1576.6", "FUT": "100500", "FUND": "25", "INDEX": "5001", "SLOPE": "40",
+    "ETH-USD": "4000", "NDX": "20000", "ETH-PERP": "4001", "ETH-FUT": "4050", "INDEX-2": "20010",
+    "EURUSD": "1.0873", "EURO": "12",
 }  # fmt: skip
 
 
@@ -86,7 +88,9 @@ class World:
     def rules(self) -> None:
         """Currencies, sets, rules, pools."""
         self.define("asset", "USD", type="currency", currency="USD")
-        self.define("asset", "EUR", type="currency", currency="USD")
+        euro = {"type": "fx", "currency": "USD", "tick": "0.0001", "band": ["0.5", "2"]}
+        self.define("instrument", "EURUSD", **euro)
+        self.define("asset", "EUR", type="currency", currency="USD", instrument="EURUSD")
         for body in sets().values():
             self.raw(body)
         usd = {"currency": "USD", "initial_ratio": "1.1"}
@@ -95,7 +99,8 @@ class World:
         shock = {"delta_threshold": "100000", "delta_step": "0.0001", "delta_cap": "0.5"}
         gain = {"gain_share": "0.9", "gain_cap": "1000000", "dampener": "25000"}
         self.rule("GRID", "grid", scenarios="grid", roll_minimum="0.01", roll_rate="0.05", **shock, **gain, **usd)
-        self.rule("SCAN", "scan", scenarios="span", ranges={"BTC-USD": {"price": "0.1", "fraction": True}}, **usd)
+        ranges = {name: {"price": "0.1", "fraction": True} for name in ("BTC-USD", "ETH-USD")}
+        self.rule("SCAN", "scan", scenarios="span", ranges=ranges, **usd)
         self.rule("POINTS", "points", scenarios="points high_cap_broad_index", offset="0.5", minimum="0.1", **usd)
         self.rule("FLAT", "flat", initial="2", maintenance="1.5")
         self.rule("VOL", "volatility", multiple="3", days="2", tenor_days="30", floor="0.1", initial_ratio="1.25")
@@ -128,6 +133,13 @@ class World:
         one("FUND", "0.01", "1000", type="fund", rule="FLAT")
         one("INDEX", "0.01", "100000", type="fund", rule="POINTS", underlying="SPX")
         one("SLOPE", "0.01", "1000", type="fund", rule="VOL", underlying="BTC-USD")
+        one("ETH-USD", "0.01", "100000", type="index")
+        one("NDX", "0.01", "100000", type="index")
+        one("ETH-PERP", "0.1", "100000", type="perpetual", lot="0.01", rule="GRID", underlying="ETH-USD")
+        one("ETH-FUT", "0.5", "100000", type="crypto_future", multiplier="50", rule="SCAN", underlying="ETH-USD")
+        one("INDEX-2", "0.01", "100000", type="fund", rule="POINTS", underlying="NDX")
+        euro = {"tick": "0.01", "band": ["0", "1000"], "lot": "0.1"}
+        self.define("instrument", "EURO", type="fund", currency="EUR", rule="FLAT", **euro)
         self.define("asset", "BTC", type="crypto", currency="USD", decimals=8, instrument="BTC-USD")
         self.define("customer", "c")
         for name, pool in {"f": "F", "t": "T", "k": "K", "n": "N"}.items():

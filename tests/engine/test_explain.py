@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from engine import explain, explain_change, explain_views
 from engine.core import MarginEngine
 from engine.documents import Instrument
+from engine.events import Flag
 from engine.explain import PARTS
 from engine.models.views import Legal
 from engine.rules import BPS
@@ -19,7 +20,10 @@ from engine.state import CHUNK
 from tests.engine.explain_world import LOOK_BACK, MARKS, STRESS, World, historical
 
 ACCOUNTS = "ftkn"
-IN_PORTFOLIOS = {"UST-10Y": "t", "UST-2Y": "t", "ZN": "f", "PERP": "k", "CALL": "k", "FUT": "n", "INDEX": "n"}
+TRADED = {
+    "UST-10Y": "t", "UST-2Y": "t", "ZN": "f", "PERP": "k", "CALL": "k", "ETH-PERP": "k", "FUT": "n", "ETH-FUT": "n",
+    "INDEX": "n", "INDEX-2": "n", "EURO": "n",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +77,8 @@ def check_sums(world: World, account: str) -> None:
     assert found.behind == ()
     one_by_one = [one.required for one in (*found.alone, *found.portfolios)]
     assert sum(one.maintenance for one in one_by_one) == sum(total.required.maintenance for total in found.totals)
-    assert sum(one.initial for one in one_by_one) == found.stored.initial  # all in the account's currency
+    into = [total.converted for total in found.totals if total.converted is not None]
+    assert sum(one.initial for one in into) == found.stored.initial
     for one in found.portfolios:
         assert one.problem == ""
         assert sum(one.lines.values()) == one.required.maintenance
@@ -127,13 +132,13 @@ def test_the_quantile_falls_on_the_scenarios_named(held: World, account: str, ru
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.fixed_dictionaries({name: st.integers(-300, 300) for name in IN_PORTFOLIOS}))
+@given(st.fixed_dictionaries({name: st.integers(-300, 300) for name in TRADED}))
 def test_sums_of_random_portfolios(tossed: World, lots: dict[str, int]) -> None:
     tossed.log.now_ns += 10**9
     for name, count in lots.items():
         document = tossed.engine.definitions.documents["instrument", name]
         assert isinstance(document, Instrument)
-        tossed.log.start_of_day(IN_PORTFOLIOS[name], name, count * document.lot, MARKS[name])
+        tossed.log.start_of_day(TRADED[name], name, count * document.lot, MARKS[name])
     tossed.clock()
     for account in ACCOUNTS:
         check_sums(tossed, account)
@@ -174,6 +179,47 @@ def test_a_grids_tail_names_what_the_dampener_takes(world: World) -> None:
     assert taken.startswith("extended")
     move = float(taken.split()[1])
     assert -line.loss == int((abs(move) / 0.16 / (1 + 1e-12) - 1) * 25_000 * 100 * 10**4) * BPS
+
+
+def test_each_commodity_has_its_own_worst_scenario(world: World) -> None:
+    world.trade("n", "ETH-FUT", -7)
+    world.trade("n", "INDEX-2", -10)
+    world.clock()
+    check_sums(world, "n")
+    check_contributions(world, "n")
+    found = {one.rule.id: one for one in requirement(world, "n").portfolios if one.rule}
+    tails = {tail.of: tail.taken for tail in found["SCAN"].tails}
+    assert tails == {"BTC-USD": (("13: price -1, volatility +1", BPS),), "ETH-USD": (("11: price +1, volatility +1", BPS),)}
+    shares = [one for one in found["POINTS"].contributions if one.kind == "line"]
+    assert [one.name for one in shares] == ["share of gains: NDX", "rounding"]
+    assert shares[0].loss * 2 == -found["POINTS"].contributions[1].loss  # half of what the short index wins
+
+
+def test_a_currency_is_converted_once_and_up(world: World) -> None:
+    world.trade("n", "EURO", "3.7")
+    world.clock()
+    found = requirement(world, "n")
+    euro = next(total for total in found.totals if total.currency == "EUR")
+    assert (euro.required, euro.converted) == ((740, 555), (805, 604))  # 804.602, 603.4515
+    assert found.now == found.stored
+
+
+def test_collateral_of_the_pilot_counts_only_beyond_its_haircut(world: World) -> None:
+    pilot = {"commencement": "2026-01-01", "months": 36, "floor": "0.2", "first": ["bitcoin"], "own_capital": {}}
+    pilot |= {"residual_interest": []}
+    coin = {"haircut": "0.3", "clearing_house_haircut": "0.05", "shocked": True, "digital": "bitcoin"}
+    terms = {"USD": {"haircut": "0"}, "BTC": coin}
+    world.rule("TAKEN", "collateral", effective=1, assets=terms, currency="USD", pilot=pilot)
+    world.trade("k", "PERP", "5")
+    world.clock()
+    check_sums(world, "k")
+    (grid,) = requirement(world, "k").portfolios
+    (lost,) = [one.loss for one in grid.contributions if one.kind == "collateral"]
+    (held,) = [one for one in explain_views.equity(world.engine, world.slot("k")).collateral if one.asset == "BTC"]
+    assert (held.haircut_ppb, held.shock) == (50_000_000, "beyond")
+    taken = grid.tails[0].taken[0][0]
+    won = profit(world.engine, "GRID", "PERP", 500, taken)  # half a coin: 500 lots
+    assert lost == -(won + 250_000) * PARTS > 0
 
 
 def test_explaining_changes_nothing(held: World) -> None:
@@ -292,12 +338,7 @@ def test_unified_margin_of_one_regime_is_that_regimes() -> None:
 
 
 def test_unified_margin_without_a_factor_is_not_computed(world: World) -> None:
-    world.define("instrument", "ETH-USD", type="index", currency="USD", tick="0.01", band=["1", "100000"])
-    market = {"currency": "USD", "tick": "0.1", "band": ["1", "100000"], "rule": "GRID", "underlying": "ETH-USD"}
-    world.define("instrument", "ETH-PERP", type="perpetual", **market)
-    world.price("ETH-USD", "4000")
-    world.price("ETH-PERP", "4000")
-    assert world.log.trade("k", "ETH-PERP", 3, "4000").rejects == []
+    world.trade("k", "ETH-PERP", 3)
     world.clock()
     found = explain_views.views(world.engine, world.slot("k"))
     assert found.views[2].requirement_minor is None
@@ -391,3 +432,20 @@ def test_an_account_of_after_then_is_refused(world: World) -> None:
     world.define("account", "late", customer="c", pool="F", currency="USD")
     with pytest.raises(ValueError, match=f"account late was not defined at offset {older.offset}"):
         explain_change.change(older, world.copy(), "late")
+
+
+def test_what_expired_meanwhile_left_the_positions(world: World) -> None:
+    terms = {"type": "crypto_future", "currency": "USD", "tick": "5", "band": ["5", "1000000"], "underlying": "BTC-USD"}
+    expiry = world.log.now_ns + 3 * 10**9
+    world.define("instrument", "SOON", multiplier="5", rule="SCAN", expiry=expiry, **terms)
+    world.price("SOON", "100000")
+    assert world.log.trade("n", "SOON", 2, "100000").rejects == []
+    world.clock()
+    older = world.copy()
+    world.clock(2)
+    assert world.log.price("SOON", "101000", flags=Flag.SETTLEMENT).rejects == []
+    world.clock()
+    parts = change(older, world, "n")
+    assert parts["positions"].maintenance < 0
+    assert sum(part.equity for part in parts.values()) == 2 * 5 * 100_000
+    assert parts[explain_change.NOT_SEPARABLE] == (0, 0, 0)
