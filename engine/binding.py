@@ -21,7 +21,7 @@ from engine.events import NS, QUANTITY_ONE
 from engine.limits import Limits
 from engine.models import cross_margin, grid, scan
 from engine.models.addons import closure_ns, fundings
-from engine.models.collateral import Holding, Shock, treatment
+from engine.models.collateral import Holding, Schedule, Shock, Treatment, treatment
 from engine.models.rows import FINEST
 from engine.numbers import scaled
 from engine.rules import BPS, PORTFOLIO_MODELS, schedule_of, version_key
@@ -254,22 +254,10 @@ class Portfolios:
         """[haircut in 1e-9, cap in US cents (0: none), portfolio it is shocked in or NONE, how] of an asset in a pool."""
         if pool.collateral is None:
             return [scaled(asset.haircut, NS), 0, NONE, Shock.NONE]
-        rule, shocks = rules(pool.collateral), rules(pool.shocks)
-        if rule is None or rule.model != "collateral":
+        treated = treatment_of(pool, asset, documents, rules, day)
+        if treated is None:
             return [NS, 0, NONE, Shock.NONE]
-        schedule = schedule_of(rule)
-        priced = documents.get(("instrument", asset.instrument or ""))
-        maturity = priced.maturity if isinstance(priced, Instrument) else None
-        currency = (
-            asset.id if asset.type == "currency" else None if asset.type in ("crypto", "stablecoin") else asset.currency
-        )
-        holding = Holding(
-            names=(asset.id, asset.type),
-            currency=currency,
-            maturity=None if maturity is None else date.fromisoformat(maturity),
-            value_minor=0,
-        )
-        found = treatment(schedule, holding, day, pool.currency)
+        (schedule, found), shocks = treated, rules(pool.shocks)
         haircut = NS - (NS - found.haircut_ppb) * (NS - found.fx_ppb) // NS
         cap = None if found.reason else schedule.assets[found.key].cap
         shocked = found.shock != Shock.NONE and shocks is not None and shocks.id in self.rule_ids and asset.instrument
@@ -366,6 +354,25 @@ class Names:
     currency: Callable[[str], int]
     decimals: Callable[[str], int]
     account_pool: Callable[[int], str]
+
+
+def treatment_of(
+    pool: Pool, asset: Asset, documents: Documents, rules: Rules, day: date
+) -> tuple[Schedule, Treatment] | None:
+    """The schedule that a pool's collateral rule states, and how it treats an asset; None where it has none in force."""
+    rule = rules(pool.collateral)
+    if rule is None or rule.model != "collateral":
+        return None
+    schedule, priced = schedule_of(rule), documents.get(("instrument", asset.instrument or ""))
+    maturity = priced.maturity if isinstance(priced, Instrument) else None
+    currency = asset.id if asset.type == "currency" else None if asset.type in ("crypto", "stablecoin") else asset.currency
+    holding = Holding(
+        names=(asset.id, asset.type),
+        currency=currency,
+        maturity=None if maturity is None else date.fromisoformat(maturity),
+        value_minor=0,
+    )
+    return schedule, treatment(schedule, holding, day, pool.currency)
 
 
 def is_eligible(document: Instrument, rule: Rule | None, today: date) -> bool:

@@ -251,6 +251,16 @@ class MarginEngine:
         return self._log is not None
 
     @property
+    def definitions(self) -> Definitions:
+        """What is defined, and in its `state` all arrays: for views that explain them; they change nothing in it."""
+        return self._open_log.definitions
+
+    @property
+    def builder(self) -> Builder:
+        """What builds risk rows from marks, and knows why one could not be built."""
+        return self._open_log.builder
+
+    @property
     def clock_ns(self) -> int:
         """Engine time: the latest clock, 0 before any."""
         return int(self._log.state.now[0]["clock_ns"]) if self._log else 0

@@ -297,6 +297,28 @@ def status(settings: Settings, account: str | None, as_json: bool) -> None:
 
 
 @cli.command()
+@click.argument("account")
+@click.option("--since", metavar="OFFSET|TIME", help="Explain the change since a kept snapshot; default: the older one.")
+@json_flag
+@with_settings("snapshots")
+def explain(settings: Settings, account: str, since: str | None, as_json: bool) -> None:
+    """Say why an account requires what it requires.
+
+    From the snapshots of its shard: lines of the requirement, worst scenarios, contribution of each position, collateral,
+    cross-margin, three views of the customer, and what changed. Lines, contributions and parts of a change sum exactly.
+    """
+    from streams.explain import show
+
+    shown = show(settings, account, since)
+    if as_json:
+        _print_json(shown.data)
+    else:
+        for title, columns, rows in shown.tables:
+            if rows:
+                _print_table(columns, rows, title)
+
+
+@cli.command()
 @click.option("--reason", help="Only those rejected for this reason.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the last so many.")
 @click.option("--resubmit", is_flag=True, help="Send their events again; what was applied meanwhile is a duplicate.")

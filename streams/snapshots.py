@@ -151,7 +151,7 @@ class SnapshotStore:
         """
         for offset in reversed(self.offsets(shard)):
             try:
-                snapshot = self._read(shard, offset)
+                snapshot = self.read(shard, offset)
             except Torn as error:
                 logger.warning("snapshot %s is ignored and removed: %s", self._path(shard, offset), error)
                 self._remove(shard, offset)
@@ -164,7 +164,8 @@ class SnapshotStore:
             return snapshot
         return None
 
-    def _read(self, shard: int, offset: int) -> Snapshot:
+    def read(self, shard: int, offset: int) -> Snapshot:
+        """The snapshot of a shard at an offset. Raises Torn where it is damaged or gone, UserError for another version."""
         path = self._path(shard, offset)
         try:
             with self._files.open(path, "rb") as source:
@@ -190,7 +191,7 @@ class SnapshotStore:
         """The genesis of the log that a good snapshot of any shard belongs to; None when there is none."""
         for shard, offset in reversed(self._held()):
             try:
-                return self._read(shard, offset).genesis
+                return self.read(shard, offset).genesis
             except Torn:
                 continue
         return None

@@ -23,7 +23,7 @@ from streams.settings import UserError
 from tests.services import ROOT
 
 VERBS = [
-    *("backtest", "bench", "check-config", "demo", "doctor", "feed", "load", "rebuild", "rejects", "replay"),
+    *("backtest", "bench", "check-config", "demo", "doctor", "explain", "feed", "load", "rebuild", "rejects", "replay"),
     *("scenarios", "schema", "sequencer", "status", "worker"),
 ]
 
