@@ -167,7 +167,7 @@ class Generator:
         for name, terms in self._calls.items():
             spot = INDICES[terms.underlying or ""]
             volatility = self._volatility[terms.underlying or ""] * (1 + self._shocked("volatility", ts_ns) / ONE_MILLION)
-            years = years_to_expiry(ts_ns, time_ns(terms.expiry or 0))
+            years = years_to_expiry(min(ts_ns, time_ns(terms.expiry or 0)), time_ns(terms.expiry or 0))
             value = black_value(self.price_e9(spot) / PRICE_ONE, float(terms.strike or 0), volatility, years, True)
             yield self._quote(name, ts_ns, round(float(value) * PRICE_ONE))
 

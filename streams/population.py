@@ -25,6 +25,7 @@ from streams.files import EXAMPLE, REFERENCE, open_sources
 from streams.in_process import Replay
 from streams.load import in_order
 from streams.market import RUNS_MONTHS, STRIP, price_text
+from streams.settings import UserError
 from streams.sources import Item
 
 PERPETUALS: Final = {"BTC": "BTCUSDT-PERP", "ETH": "ETHUSDT-PERP"}
@@ -330,7 +331,7 @@ class Population:
 
 
 def _figures(items: Sequence[Item], names: Sequence[str]) -> NDArray[np.void]:
-    """FIGURES of these accounts after the items; ValueError where one is refused, or an account is UNPRICED."""
+    """FIGURES of these accounts after the items; UserError where one is refused (an expired contract), or one UNPRICED."""
     count = len(names)
     replay = Replay(1, 1024, Limits(accounts=count, positions=16 * count, ids=32 * count))
     replay.run(items)
@@ -339,7 +340,10 @@ def _figures(items: Sequence[Item], names: Sequence[str]) -> NDArray[np.void]:
     rows = engine.figures(np.array(slots, np.int32))
     refused, poor = replay.rejects + replay.shards.rejects, np.flatnonzero(rows["quality"] == Quality.UNPRICED)
     if refused or len(rows) < count or len(poor):
-        raise ValueError(f"the example contradicts itself: rejects {dict(refused)}, unpriced {[names[i] for i in poor[:3]]}")
+        raise UserError(
+            f"the example has no margin at this time: refused {dict(refused)}, unpriced {[names[i] for i in poor[:3]]};"
+            " allowed: log times before its contracts expire in December 2030"
+        )
     return rows
 
 

@@ -17,6 +17,7 @@ from streams.load import in_order
 from streams.market import RECORDED, Shock, TreasuryPath, daily_yields, excerpt_ticks, shocked
 from streams.population import date_of, example
 from streams.replay import Replay
+from streams.settings import UserError
 from streams.sources import Item
 
 START_NS = 1_800_000_000 * NS
@@ -130,6 +131,11 @@ def test_what_agreements_save_is_what_accounts_require_without_them_less_with_th
     assert population.cross_saved_usd == saved
     assert saved > 0.5 * population.cross_alone_usd
     assert sum(alone[a] for a in changed) <= population.cross_alone_usd <= sum(alone[a] for a in legs)
+
+
+def test_after_the_examples_contracts_there_is_no_example() -> None:
+    with pytest.raises(UserError, match=r"refused \{'expired': \d+\}.*December 2030"):
+        Generator(1, 10, excerpt_ticks(1_925_000_000 * NS, 1))
 
 
 def test_securities_have_the_maturities_their_prices_are_made_for() -> None:
