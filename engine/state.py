@@ -385,7 +385,7 @@ def _risk(limits: Limits) -> Risk:
         mine_lots=np.zeros(instruments, np.int64),
         vectors=np.zeros((4, width), np.int64),
         scratch=np.zeros(2 * width, np.int64),
-        deltas=np.zeros((2, instruments), np.int64),
+        deltas=np.zeros((2, max(3, instruments)), np.int64),
         lines=np.zeros(LINES, np.int64),
     )
 
