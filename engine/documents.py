@@ -345,7 +345,13 @@ def names_used(document: AnyDocument) -> list[tuple[str, str]]:
         ]
     elif isinstance(document, Rule):
         p = document.parameters
-        used = [("scenarios", p.scenarios), ("asset", p.currency), *(("rule", house) for house in p.houses or ())]
+        legs = [leg for spread in p.spreads or () for leg in spread.legs]
+        used = [
+            ("scenarios", p.scenarios),
+            ("asset", p.currency),
+            *(("rule", house) for house in p.houses or ()),
+            *(("instrument", leg.underlying) for leg in legs),
+        ]
     elif isinstance(document, Agreement):
         used = [
             ("customer", document.customer),
