@@ -4,11 +4,13 @@ Slots stand in the order of definition, so that a log gives the same ones again;
 and margins accounts anew.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any, Final
+from functools import reduce
+from operator import or_
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -83,8 +85,11 @@ class Portfolios:
 
     # --- definitions ----------------------------------------------------------------------------------------------
 
-    def define_set(self, made: ScenarioSet) -> None:
-        """Take a set, or its new version; Refused where it does not fit, or a rule could not use it any more."""
+    def define_set(self, made: ScenarioSet, users: Iterable[tuple[Rule, int]]) -> None:
+        """Take a set, or its new version; Refused where it does not fit, or a rule could not use it any more.
+
+        users: the rule versions that name it, with the decimals of their currencies; ValueError where one cannot be bound.
+        """
         count, look_back = len(made.labels), made.parameters.get("look_back", len(made.labels))
         refuse_unless(1 <= count, "a set without scenarios")
         if count > self.limits.scenarios:
@@ -93,10 +98,15 @@ class Portfolios:
         refuse_unless(is_count, f"look_back is {look_back}, not 1 to {count}")
         old = self.sets.get(made.name)
         refuse_unless(old is None or _model(old) == _model(made), f"{made.name} becomes a set for another model")
+        for rule, decimals in users:
+            _numbers(rule, made, 10**decimals)
         self.sets[made.name] = made
 
-    def define_rule(self, rule: Rule) -> None:
-        """Give a portfolio or cross-margin rule its slots; Refused where they are full or it contradicts its set."""
+    def define_rule(self, rule: Rule, decimals: int) -> None:
+        """Give a portfolio or cross-margin rule its slots; Refused where they are full or it contradicts its set.
+
+        decimals: of the rule's currency. ValueError where an amount is finer or larger than its unit can say.
+        """
         if rule.model == "cross_margin":
             if rule.id not in self.cross_ids:
                 if len(self.cross_ids) >= self.limits.portfolios:
@@ -108,9 +118,7 @@ class Portfolios:
                 _model(made) == rule.model,
                 f"model {rule.model} takes a {rule.model} set, {made.name} is a {_model(made)} one",
             )
-            weight = rule.parameters.stress_weight or Decimal(0)
-            has_stress = _look_back(made) < len(made.labels)
-            refuse_unless(weight == 0 or has_stress, f"stress_weight {weight} without stress scenarios in {made.name}")
+            _numbers(rule, made, 10**decimals)
             row_set, new_rule = _row_set(rule), rule.id not in self.rule_ids
             new_set = row_set not in self.row_sets
             if new_rule and len(self.rule_ids) >= self.limits.portfolios:
@@ -160,22 +168,11 @@ class Portfolios:
         money = 10 ** names.decimals(p.currency or "")
         row["model"], row["set"] = PORTFOLIO_MODELS[rule.model], self.row_sets.index(_row_set(rule))
         row["currency"], row["asset"] = names.currency(p.currency or ""), names.asset(p.currency or "")
-        row["scenarios"], row["lookback"] = len(made.labels), _look_back(made)
-        row["stress"] = row["scenarios"] - row["lookback"]
-        row["tail_bps"], row["stress_weight_bps"] = _share(p.tail, BPS), _share(p.stress_weight, BPS)
-        for name in ("floor", "gain_share", "delta_step", "delta_cap", "offset"):
-            row[name] = _share(getattr(p, name), NS)
-        row["initial_ratio"], row["multiplier"] = (
-            _share(p.initial_ratio or Decimal(1), NS),
-            _share(p.multiplier or Decimal(1), NS),
-        )
-        row["calendar_charge"] = _share(p.calendar_charge, money * 10**6)
-        row["gain_cap"] = _share(p.gain_cap, money * 10**FINEST)
-        row["delta_threshold"] = _share(p.delta_threshold, money)
-        if rule.model == "grid":
-            dampener = grid.dampeners(shocks_of(made), float(p.dampener or 0) * money * 10**FINEST)
-            self.risk.dampener[slot, : len(dampener)] = dampener
-        self._spreads(slot, p, money, names)
+        numbers = _numbers(rule, made, money)
+        for name, value in numbers.terms.items():
+            row[name] = value
+        self.risk.dampener[slot, : len(numbers.dampener)] = numbers.dampener
+        self._spreads(slot, p, numbers.credits, names)
 
     def _addons(self, slot: int, addons: AddOns, names: "Names", clock_ns: int) -> bool:
         """Fill in the numbers of a rule's add-ons as of a time; whether one changed."""
@@ -214,7 +211,7 @@ class Portfolios:
         made = self.sets[rule.parameters.scenarios or ""]
         return bool((row["scenarios"], row["lookback"]) == (len(made.labels), _look_back(made)))
 
-    def _spreads(self, slot: int, p: Parameters, money: int, names: "Names") -> None:
+    def _spreads(self, slot: int, p: Parameters, credits: list[int], names: "Names") -> None:
         row, table = self.state.portfolios[slot], self.risk.spreads
         first = slot * MAX_SPREADS
         row["first_spread"] = row["last_spread"] = first
@@ -225,7 +222,7 @@ class Portfolios:
                 table.pool[leg] = names.instrument(one.underlying)
                 table.ratio_micros[leg], table.side[leg] = scaled(one.ratio, scan.MICRO), one.side
                 leg += 1
-            table.amount_micros[i] = scaled(spread.credit, money * scan.MICRO)
+            table.amount_micros[i] = credits[i - first]
             table.first[i + 1] = leg
             row["last_spread"] = i + 1
 
@@ -260,7 +257,9 @@ class Portfolios:
         (schedule, found), shocks = treated, rules(pool.shocks)
         haircut = NS - (NS - found.haircut_ppb) * (NS - found.fx_ppb) // NS
         cap = None if found.reason else schedule.assets[found.key].cap
-        shocked = found.shock != Shock.NONE and shocks is not None and shocks.id in self.rule_ids and asset.instrument
+        haircut = NS if cap == 0 else haircut  # a cap of 0 in the table is none
+        is_portfolio = shocks is not None and shocks.model in PORTFOLIO_MODELS
+        shocked = found.shock != Shock.NONE and is_portfolio and asset.instrument
         portfolio = self.rule_ids.index(shocks.id) if shocks is not None and shocked else NONE
         return [haircut, 0 if cap is None else scaled(cap, 100), portfolio, int(found.shock) if shocked else int(Shock.NONE)]
 
@@ -269,10 +268,11 @@ class Portfolios:
         state, table = self.state, self.state.portfolios
         changed = self._changed_sets(rules)
         crossed = [self._cross(rules(rule_id)) for rule_id in self.cross_ids]
-        of_portfolio = [1 << int(row["set"]) if row["model"] else 0 for row in table[: len(self.rule_ids)]]
+        own_sets = [1 << int(row["set"]) if row["model"] else 0 for row in table[: len(self.rule_ids)]]
+        of_portfolio = list(own_sets)
         for _, houses in crossed:
-            both = sum({of_portfolio[h] for h in houses})
-            of_portfolio = [bits | both if p in houses else bits for p, bits in enumerate(of_portfolio)]
+            for house in houses:
+                of_portfolio[house] |= reduce(or_, (own_sets[other] for other in houses))
         shocked = self._shocked(of_portfolio)
         for slot, name in enumerate(names.instrument_ids):
             row, document = state.instruments[slot], documents["instrument", name]
@@ -402,6 +402,35 @@ def _reasons(document: Agreement, p: Parameters, pools: list[str]) -> list[str]:
     )
     registered = cross_margin.Firm(firm.broker_dealer, firm.futures_commission_merchant, firm.cme_member, firm.ficc_member)
     return [str(reason) for reason in cross_margin.account_reasons(registered, account, conditions_of(p))]
+
+
+class _Numbers(NamedTuple):
+    """The numbers of a portfolio rule as integers: fields of its row, dampeners of its cells, credits of its spreads."""
+
+    terms: dict[str, int]
+    dampener: NDArray[np.int64]
+    credits: list[int]
+
+
+def _numbers(rule: Rule, made: ScenarioSet, money: int) -> _Numbers:
+    """What a rule and its set make together; money: minor units in one of its currency.
+
+    Refused where it blends a stress set that is not there, ValueError where an amount is no whole number of its unit.
+    """
+    p, count, lookback = rule.parameters, len(made.labels), _look_back(made)
+    weight = p.stress_weight or Decimal(0)
+    refuse_unless(weight == 0 or lookback < count, f"stress_weight {weight} without stress scenarios in {made.name}")
+    terms = {"scenarios": count, "lookback": lookback, "stress": count - lookback}
+    terms |= {"tail_bps": _share(p.tail, BPS), "stress_weight_bps": _share(weight, BPS)}
+    terms |= {name: _share(getattr(p, name), NS) for name in ("floor", "gain_share", "delta_step", "delta_cap", "offset")}
+    terms |= {name: _share(getattr(p, name) or Decimal(1), NS) for name in ("initial_ratio", "multiplier")}
+    terms["calendar_charge"] = _share(p.calendar_charge, money * scan.MICRO)
+    terms["gain_cap"] = _share(p.gain_cap, money * 10**FINEST)
+    terms["delta_threshold"] = _share(p.delta_threshold, money)
+    dampener = np.zeros(0, np.int64)
+    if rule.model == "grid":
+        dampener = grid.dampeners(shocks_of(made), float(p.dampener or 0) * money * 10**FINEST)
+    return _Numbers(terms, dampener, [scaled(spread.credit, money * scan.MICRO) for spread in p.spreads or []])
 
 
 def _row_set(rule: Rule) -> RowSet:

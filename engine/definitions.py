@@ -47,6 +47,19 @@ _FIXED: Final[dict[type, tuple[str, ...]]] = {
 }  # fmt: skip
 
 
+_PRICED_BY: Final = (  # terms that risk rows are built from
+    "coupon", "maturity", "strike", "right", "deliverables", "daily_volume", "funding",
+)  # fmt: skip
+    "coupon",
+    "maturity",
+    "strike",
+    "right",
+    "deliverables",
+    "daily_volume",
+    "funding",
+)  # terms that risk rows are built from
+
+
 def changes_what_is_fixed(old: AnyDocument, new: AnyDocument) -> str | None:
     """The field of a redefinition that may never change, or None."""
     return next((name for name in _FIXED.get(type(new), ()) if _said(old, name) != _said(new, name)), None)
@@ -139,7 +152,10 @@ class Definitions:
         elif isinstance(document, Rule) and old is None:
             self._rule(document)
         elif isinstance(document, Scenarios):
-            self.portfolios.define_set(from_document(document))
+            versions = [rule for versions in self.rules.values() for rule in versions]
+            users = [rule for rule in versions if rule.parameters.scenarios == document.id]
+            made = from_document(document)
+            self.portfolios.define_set(made, [(rule, self._decimals(rule.parameters.currency)) for rule in users])
             self.unbound = True
         elif isinstance(document, Agreement):
             self._agreement(document, old)
@@ -249,10 +265,10 @@ class Definitions:
             asset = self.asset_slot(document.parameters.currency)
             if self.state.assets[asset]["currency_slot"] == NONE and self._are_currencies_full():
                 raise Refused(Code.FULL_CURRENCIES)
-            self.portfolios.define_rule(document)
+            self.portfolios.define_rule(document, self._decimals(document.parameters.currency))
             self._currency(asset)
         else:
-            self.portfolios.define_rule(document)
+            self.portfolios.define_rule(document, 0)
         self.versions += 1
         versions = self.rules.setdefault(document.id, [])
         versions.append(document)
@@ -305,12 +321,12 @@ class Definitions:
         """The version of a rule in force when rules were last bound, or None."""
         return self.rule_in_force(rule_id, self.bound_ns)
 
-    def _names(self) -> Names:
-        def decimals(asset_id: str) -> int:
-            asset = self.documents["asset", asset_id]
-            assert isinstance(asset, Asset)
-            return asset.decimals
+    def _decimals(self, asset_id: str | None) -> int:
+        asset = self.documents["asset", asset_id or ""]
+        assert isinstance(asset, Asset)
+        return asset.decimals
 
+    def _names(self) -> Names:
         return Names(
             instrument_ids=self.instrument_ids,
             asset_ids=self.asset_ids,
@@ -320,7 +336,7 @@ class Definitions:
             instrument=self.instrument_slot,
             asset=self.asset_slot,
             currency=lambda asset_id: self._currency(self.asset_slot(asset_id)),
-            decimals=decimals,
+            decimals=self._decimals,
             account_pool=lambda account: self.pool_ids[self.account_pools[account]],
         )
 
@@ -367,6 +383,8 @@ class Definitions:
             if change and row["dv01_factor"] != NONE:
                 add_exposure(self.state, slot, int(row["dv01_factor"]), change)
                 row["switched"] = 1
+            if any(getattr(old, name) != getattr(document, name) for name in _PRICED_BY):
+                self._switch_rows(document.id)
         else:
             slot = len(self.instrument_ids)
             key = self._new_key(
@@ -379,6 +397,14 @@ class Definitions:
         for name in ("low", "high", "max_lots", "stale_ns", "calendar", "dv01"):
             row[name] = terms[name]
         self.unbound = True
+
+    def _switch_rows(self, instrument_id: str) -> None:
+        """Let the rows of an instrument, and of the futures that it is deliverable into, be built anew at the next clock."""
+        for slot, name in enumerate(self.instrument_ids):
+            other = self.documents["instrument", name]
+            assert isinstance(other, Instrument)
+            if name == instrument_id or any(one.instrument == instrument_id for one in other.deliverables or ()):
+                self.state.instruments[slot]["switched"] = 1
 
     def _terms(self, document: Instrument) -> dict[str, int]:
         currency = self.documents["asset", document.currency]

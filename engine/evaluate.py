@@ -124,6 +124,8 @@ def _evaluate(state: State, account: int, margins: bool, changes: Any, at: int) 
     quality = account_quality(state, account)
     if quality != _UNPRICED and not _figures(state, account, margins):
         quality = _UNPRICED
+        if margins:
+            accounts.flags[account] |= POSITIONS_DIRTY  # a requirement that cannot be held is tried again at every clock
     if quality == _UNPRICED:
         accounts.flags[account] &= POSITIONS_DIRTY | MARGIN_DUE
     else:

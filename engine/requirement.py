@@ -118,8 +118,8 @@ def is_margined(state: State | MarginState, account: int) -> bool:
 
 @part
 def convert_up(state: State, amount: int, asset: int, into: int) -> int:
-    """An amount of one currency in another's minor units, rounded up."""
-    if asset == into:
+    """An amount of one currency in another's minor units, rounded up; LIMIT where either is not below that."""
+    if asset == into or amount >= LIMIT:
         return amount
     return mul_div_up(amount, state.assets[asset].rate, state.assets[into].rate)
 

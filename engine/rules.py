@@ -15,6 +15,7 @@ from engine.numbers import INT64_MAX, divide_half_even, divide_up, scaled
 from engine.state import FLAT, GRID, HISTORICAL, NO_RULE, POINTS, PORTFOLIO, SCAN, TIERED, VOLATILITY, State
 
 BPS = 10_000
+CENTS = 100
 
 MODELS = {"flat": FLAT, "tiered": TIERED, "volatility": VOLATILITY}
 PORTFOLIO_MODELS = {"historical": HISTORICAL, "scan": SCAN, "grid": GRID, "points": POINTS}
@@ -62,8 +63,9 @@ def check_rule(rule: Rule) -> None:
         raise ValueError(f"rule {rule.id}: model {rule.model} takes {takes}, found {', '.join(sorted(given))}")
     for name, value in given.items():
         _check_number(rule, name, value)
-    if round((p.stale_after or 0) * NS) > INT64_MAX:
-        raise ValueError(f"rule {rule.id}: stale_after {p.stale_after} is over 9e9 seconds")
+    for name, seconds in (("stale_after", p.stale_after), ("ttl", p.ttl)):
+        if round((seconds or 0) * NS) > INT64_MAX:
+            raise ValueError(f"rule {rule.id}: {name} {seconds} is over 9e9 seconds")
     if rule.model == "flat" and given["initial"] < given["maintenance"]:
         raise ValueError(f"rule {rule.id}: initial {given['initial']} is below maintenance {given['maintenance']}")
     if given.get("initial_ratio", 1) < 1 or given.get("multiplier", 1) < 1:
@@ -84,8 +86,8 @@ def _check_number(rule: Rule, name: str, value: Any) -> None:
             raise ValueError(f"rule {rule.id}: {name} {value} is not between 0 and {top:g}")
         if rule.model in PORTFOLIO_MODELS or rule.model == "cross_margin":
             scaled(value, NS)
-    if name == "tail" and (value * BPS) % 1 != 0:
-        raise ValueError(f"rule {rule.id}: tail {value} is not a whole number of basis points")
+    if name == "tail" and ((value * BPS) % 1 != 0 or value == 1):
+        raise ValueError(f"rule {rule.id}: tail {value} is not a whole number of basis points below 1")
     if name == "stress_weight" and (value * BPS) % 1 != 0:
         raise ValueError(f"rule {rule.id}: stress_weight {value} is not a whole number of basis points")
 
@@ -120,7 +122,8 @@ def _check_lists(rule: Rule) -> None:
         _check_addons(rule, p.addons)
     if rule.model == "collateral":
         try:
-            collateral.check(schedule_of(rule))
+            for terms in collateral.check(schedule_of(rule)).assets.values():
+                scaled(terms.cap or Decimal(0), CENTS)
         except ValueError as error:
             raise ValueError(f"rule {rule.id}: {error}") from error
 

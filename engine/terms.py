@@ -1,5 +1,6 @@
 """The numbers of a definition, checked: an instrument's row from its document, and a calendar's sessions in the week."""
 
+from datetime import date
 from fractions import Fraction
 from typing import Final
 
@@ -59,6 +60,8 @@ def instrument_terms(document: Instrument, decimals: int, calendar: int) -> dict
     terms["stale_ns"] = round((document.stale_after or 0) * NS)
     refuse_unless(terms["stale_ns"] <= INT64_MAX, f"stale_after {document.stale_after} is over 9e9 seconds")
     terms["calendar"] = calendar
+    if document.maturity is not None:
+        date.fromisoformat(document.maturity)  # ValueError: not a day
     terms["expiry_ns"] = 0 if document.expiry is None else time_ns(document.expiry)
     refuse_unless(document.expiry is None or terms["expiry_ns"] > 0, "expiry is at 1970")
     dv01 = Fraction(document.dv01 or 0) * per_lot * micros

@@ -6,49 +6,38 @@ from math import ceil
 
 from engine.documents import Calendar, Rule
 from engine.report import ChangeKind, Quality, Status
+from tests.naive_agreements import agree, pair, waits
+from tests.naive_binding import bind
 from tests.naive_definitions import MONDAY_NS, WEEK_NS, sessions_of
-from tests.naive_state import E9, E12, Account, Asset, Built, Instrument, State, half_even
+from tests.naive_portfolio import counted, requirement, rules_of, shocked_holders
+from tests.naive_rows import DAY_NS, MOST_ROWS, build_rows
+from tests.naive_state import E9, E12, Account, Asset, Built, Instrument, OutOfRange, State, half_even
 
 MS = 10**6
 Change = tuple[str, ChangeKind, int, int, int, int, int, int, int, int]
 # account, kind, before, after, change number, call, equity, initial, maintenance, ts_ns
 
 
-class OutOfRange(Exception):
-    """A figure cannot be held exactly: the account is UNPRICED."""
-
-
 def clock(state: State, ts_ns: int) -> list[Change]:
     """Moves time on, brings everything up to date, and gives the changes of status and quality in order."""
     before, now = state.clock_ns, max(state.clock_ns, ts_ns)
     state.clock_ns = now
-    for instrument in state.instruments.values():
-        _switch_rule(state, instrument, now)
+    bind(state)
     for instrument_id, instrument in state.instruments.items():
         _expire(state, instrument_id, instrument, now)
     for instrument in state.instruments.values():
         _reprice(state, instrument, now)
     for asset in state.assets.values():
         _rate(state, asset)
+    _build_rates(state, now)
     for instrument in state.instruments.values():
         instrument.quality = _quality(state, instrument, now)
-    _build_rates(state, now)
+    if state.portfolio_ids:
+        _margin_together(state, before)
     changes: list[Change] = []
     for account in state.accounts.values():
         _evaluate(state, account, before, now, changes)
     return changes
-
-
-def _switch_rule(state: State, instrument: Instrument, now: int) -> None:
-    versions = state.rules.get(instrument.document.rule or "", {})
-    newest = max((effective for effective in versions if effective <= now), default=None)
-    rule = None if newest is None else versions[newest]
-    if _identity(rule) != _identity(instrument.rule):
-        instrument.rule, instrument.forced = rule, True
-
-
-def _identity(rule: Rule | None) -> tuple[str, int] | None:
-    return None if rule is None else (rule.id, rule.effective_ns)
 
 
 def _expire(state: State, instrument_id: str, instrument: Instrument, now: int) -> None:
@@ -61,7 +50,7 @@ def _expire(state: State, instrument_id: str, instrument: Instrument, now: int) 
         position = account.positions[instrument_id]
         position.realized += position.lots * final - position.cost
         position.cost = position.lots = 0
-        account.positions_dirty = True
+        account.positions_dirty = account.due = True
     instrument.closed = True
 
 
@@ -96,6 +85,13 @@ def _mark_quality(state: State, instrument: Instrument, now: int) -> Quality:
 
 
 def _quality(state: State, instrument: Instrument, now: int) -> Quality:
+    """The worst of its inputs, and of the rows that its portfolio rule needs."""
+    if instrument.portfolio is not None and instrument.rows is None and not instrument.closed:
+        return Quality.UNPRICED
+    return _inputs_quality(state, instrument, now)
+
+
+def _inputs_quality(state: State, instrument: Instrument, now: int) -> Quality:
     expiry = instrument.expiry_ns
     if instrument.closed:
         return Quality.FRESH
@@ -135,32 +131,51 @@ def _rate(state: State, asset: Asset) -> None:
 
 
 def _build_rates(state: State, now: int) -> None:
-    for instrument_id, instrument in state.instruments.items():
-        if _must_build(state, instrument, now):
-            _build(state, instrument, now)
-            for account in state.holders(instrument_id):
-                account.due = True
+    """Builds rates and rows whose inputs moved: of rows that merely moved so many, from where the last walk ended."""
+    instruments, moved = list(state.instruments.values()), 0
+    first, waiting = state.next_row, []
+    for k in range(len(instruments)):
+        at = (first + k) % len(instruments)
+        instrument = instruments[at]
+        if not _must_build(state, instrument, now):
+            continue
+        if instrument.sets and instrument.built is not None and not instrument.forced:
+            moved += 1
+            if moved > MOST_ROWS:
+                continue
+            state.next_row = (at + 1) % len(instruments)
+        _build(state, instrument, now)
+        waiting.append(instrument)
+    for instrument in waiting:
+        if instrument.sets:
+            build_rows(state, instrument)
+        for account in (*state.holders(instrument.document.id), *shocked_holders(state, instrument)):
+            account.due = True
+
+
+def _forward(state: State, instrument: Instrument) -> int:
+    """The mark that an option's rows follow beside its own."""
+    underlying = state.instruments.get(instrument.underlying or "")
+    return (underlying.mark or 0) if instrument.sets and instrument.is_option and underlying is not None else 0
 
 
 def _must_build(state: State, instrument: Instrument, now: int) -> bool:
-    if instrument.mark is None:
+    if instrument.closed or instrument.mark is None or _inputs_quality(state, instrument, now) is Quality.UNPRICED:
         return False
-    volatility = None
-    if instrument.rule is not None and instrument.rule.model == "volatility":
-        held = state.volatility_of(instrument)
-        if held is None:
-            return False
-        volatility = held[:2]
+    held = state.volatility_of(instrument) if instrument.rule is not None and instrument.rule.model == "volatility" else None
+    volatility = held and held[:2]
     built = instrument.built
     if built is None or instrument.forced:
         return True
-    limits = state.genesis.limits
-    if built.mark == instrument.mark and built.volatility == volatility:
-        return False
-    moved = _moved(built.mark, instrument.mark, limits.rebuild_bps)
+    forward, limits = _forward(state, instrument), state.genesis.limits
+    differs = built.mark != instrument.mark or built.volatility != volatility
+    if instrument.sets:
+        differs = differs or built.forward != forward or built.at_ns // DAY_NS != now // DAY_NS
+    pairs = [(built.mark, instrument.mark), (built.forward, forward)]
     if volatility is not None and built.volatility is not None:
-        moved = moved or _moved(built.volatility[0], volatility[0], limits.rebuild_bps)
-    return moved or now - built.at_ns >= limits.rebuild_ms * MS
+        pairs.append((built.volatility[0], volatility[0]))
+    moved = any(_moved(*one, limits.rebuild_bps) for one in pairs)
+    return moved or (differs and now - built.at_ns >= limits.rebuild_ms * MS)
 
 
 def _moved(built: int, now: int, bps: int) -> bool:
@@ -171,9 +186,9 @@ def _build(state: State, instrument: Instrument, now: int) -> None:
     assert instrument.mark is not None
     rule = instrument.rule
     held = state.volatility_of(instrument) if rule is not None and rule.model == "volatility" else None
-    built = instrument.built = Built(instrument.mark, held and held[:2], now)
+    built = instrument.built = Built(instrument.mark, held and held[:2], now, _forward(state, instrument))
     instrument.forced = False
-    if rule is None:
+    if rule is None or rule.model not in ("flat", "tiered", "volatility"):
         return
     p = rule.parameters
     if rule.model == "flat":
@@ -216,19 +231,44 @@ def _quality_of(state: State, account: Account) -> Quality:
     return max(qualities)
 
 
+def _is_margined(state: State, account: Account, before: int) -> bool:
+    """Whether it is margined at this clock: its positions changed, or it is due and its phase was passed."""
+    window = state.genesis.limits.spread_ms * MS
+    phase = account.phase_key % window
+    at_phase = (state.clock_ns - phase) // window > (before - phase) // window
+    return account.positions_dirty or (account.due and at_phase)
+
+
+def _margin_together(state: State, before: int) -> None:
+    """Margins what accounts hold under portfolio rules, those of an agreement at the same clock."""
+    pair(state)
+    for account in state.accounts.values():
+        if not account.due or waits(state, account) or not _is_margined(state, account, before):
+            continue
+        if account.pact is not None and account.pact.is_active and not account.pact.done:
+            agree(state, account.pact)
+        account.together = {}
+        for rule_id in rules_of(state, account):
+            currency = state.portfolio_rule(rule_id).parameters.currency or ""
+            sums = account.together.get(currency, (0, 0))
+            try:
+                needed = requirement(state, account, rule_id)
+            except OutOfRange:
+                needed = 2**62, 2**62
+            account.together[currency] = sums[0] + needed[0], sums[1] + needed[1]
+
+
 def _evaluate(state: State, account: Account, before: int, now: int, changes: list[Change]) -> None:
     quality = _quality_of(state, account)
     status = account.status
-    window = state.genesis.limits.spread_ms * MS
-    phase = account.key % window
-    at_phase = (now - phase) // window > (before - phase) // window
-    is_due = account.positions_dirty or (account.due and at_phase)
+    is_due = _is_margined(state, account, before)
     if quality is not Quality.UNPRICED:
         try:
             initial, maintenance = _margin(state, account) if is_due else (account.initial, account.maintenance)
             equity, call, excess_usd = _money(state, account, initial, maintenance)
         except OutOfRange:
             quality = Quality.UNPRICED
+            account.positions_dirty |= is_due
         else:
             account.initial, account.maintenance, account.equity = initial, maintenance, equity
             account.call, account.excess_usd = call, excess_usd
@@ -250,15 +290,29 @@ def _exact(amount: int) -> int:
     return amount
 
 
-def _margin(state: State, account: Account) -> tuple[int, int]:
-    """Initial and maintenance: positions summed per currency, then converted, each rounded up."""
-    sums: dict[str, list[int]] = {}
+def alone(state: State, account: Account, currency: str) -> tuple[int, int]:
+    """Initial and maintenance of the positions in one currency that are margined alone, minor units."""
+    sums = [0, 0]
     for instrument_id, position in account.positions.items():
         instrument = state.instruments[instrument_id]
-        if position.lots and instrument.built is not None:
-            needed = sums.setdefault(instrument.currency, [0, 0])
-            for level, requirement in enumerate(_requirement(instrument.built, abs(position.lots))):
-                needed[level] = _exact(needed[level] + requirement)
+        if (
+            not position.lots
+            or instrument.built is None
+            or instrument.portfolio is not None
+            or instrument.currency != currency
+        ):
+            continue
+        for level, needed in enumerate(_required(instrument.built, abs(position.lots))):
+            sums[level] = _exact(sums[level] + needed)
+    return sums[0], sums[1]
+
+
+def _margin(state: State, account: Account) -> tuple[int, int]:
+    """Initial and maintenance: what stands alone and what together, summed per currency, converted, each rounded up."""
+    sums = {currency: list(map(_exact, needed)) for currency, needed in account.together.items()}
+    for currency in state.currencies:
+        both = zip(sums.get(currency, (0, 0)), alone(state, account, currency), strict=True)
+        sums[currency] = [_exact(a + b) for a, b in both]
     totals = [0, 0]
     for currency, needed in sums.items():
         for level in (0, 1):
@@ -266,7 +320,7 @@ def _margin(state: State, account: Account) -> tuple[int, int]:
     return totals[0], totals[1]
 
 
-def _requirement(built: Built, lots: int) -> tuple[int, int]:
+def _required(built: Built, lots: int) -> tuple[int, int]:
     """Initial and maintenance of so many lots, minor units."""
     if built.tiers is None:
         initial, maintenance = (ceil(Fraction(lots * _exact(rate), 10**6)) for rate in (built.initial, built.maintenance))
@@ -292,9 +346,8 @@ def _convert(state: State, account: Account, currency: str, minor: int) -> int:
 def _money(state: State, account: Account, initial: int, maintenance: int) -> tuple[int, int, int]:
     """Equity, call and excess in US cents."""
     equity = 0
-    for asset_id, asset in state.assets.items():
-        held = account.holdings.get(asset_id, 0)
-        minor = held * (E9 - asset.haircut) // E9 if held > 0 else held
+    for asset_id in state.assets:
+        minor = counted(state, account, asset_id)
         minor += (state.value(account, asset_id) - state.book(account, asset_id)) // 10**6
         equity = _exact(equity + _convert(state, account, asset_id, minor))
     call = initial - equity if equity < maintenance else 0

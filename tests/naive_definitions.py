@@ -4,21 +4,18 @@ import msgspec
 
 from engine.codes import Code
 from engine.documents import Account as AccountDocument
-from engine.documents import AnyDocument, Calendar, Customer, Pool, Rule, names_used, parse_document
+from engine.documents import Agreement, AnyDocument, Calendar, Customer, Pool, Rule, Scenarios, names_used, parse_document
 from engine.documents import Asset as AssetDocument
 from engine.documents import Instrument as InstrumentDocument
 from engine.events import key64
 from engine.numbers import time_ns
+from tests.naive_rules import is_sound, take_agreement, take_rule, take_set
 from tests.naive_state import E9, Account, Asset, Instrument, Refused, State, exact
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 WEEK_NS = 7 * 86_400 * E9
+PRICED_BY = ("coupon", "maturity", "strike", "right", "deliverables")
 MONDAY_NS = 4 * 86_400 * E9  # 1970-01-05 was a Monday
-NEEDS = {
-    "flat": ("initial", "maintenance"),
-    "tiered": ("tiers",),
-    "volatility": ("multiple", "days", "tenor_days", "floor", "initial_ratio"),
-}
 
 
 def define(state: State, body: bytes) -> Code:
@@ -39,15 +36,15 @@ def define(state: State, body: bytes) -> Code:
 
 
 def is_for_all(body: bytes) -> bool:
-    """Whether every shard gets such a document: all but customers and accounts."""
+    """Whether every shard gets such a document: all but customers, accounts and agreements."""
     document = msgspec.json.decode(body)
-    return not isinstance(document, dict) or document.get("kind") not in ("customer", "account")
+    return not isinstance(document, dict) or document.get("kind") not in ("customer", "account", "agreement")
 
 
 def _known(state: State, kind: str, name: str) -> bool:
     tables = {
         "customer": state.customers, "pool": state.pools, "calendar": state.calendars, "asset": state.assets,
-        "instrument": state.instruments, "rule": state.rules,
+        "instrument": state.instruments, "rule": state.rules, "account": state.accounts, "scenarios": state.sets,
     }  # fmt: skip
     return name in tables[kind]
 
@@ -57,6 +54,7 @@ def _take(state: State, document: AnyDocument) -> None:
         state.customers[document.id] = document
     elif isinstance(document, Pool):
         _unchanged(state.pools.get(document.id), document, "currency")
+        _limit(document.id not in state.pools, len(state.pools), state.genesis.limits.pools, Code.FULL_POOLS)
         state.pools[document.id] = document
     elif isinstance(document, Calendar):
         _limit(document.id not in state.calendars, len(state.calendars), state.genesis.limits.calendars, Code.FULL_CALENDARS)
@@ -68,6 +66,10 @@ def _take(state: State, document: AnyDocument) -> None:
         _asset(state, document)
     elif isinstance(document, InstrumentDocument):
         _instrument(state, document)
+    elif isinstance(document, Scenarios):
+        take_set(state, document)
+    elif isinstance(document, Agreement):
+        take_agreement(state, document)
     else:
         _account(state, document)
 
@@ -113,25 +115,10 @@ def _rule(state: State, rule: Rule) -> None:
             raise Refused(Code.CHANGED_DEFINITION)
         return
     _limit(True, sum(map(len, state.rules.values())), state.genesis.limits.rules, Code.FULL_RULES)
-    if not _is_sound(rule):
+    if not is_sound(rule):
         raise Refused(Code.REFUSED_DEFINITION)
+    take_rule(state, rule)
     state.rules.setdefault(rule.id, {})[rule.effective_ns] = rule
-
-
-def _is_sound(rule: Rule) -> bool:
-    p = rule.parameters
-    given = {name for names in NEEDS.values() for name in names if getattr(p, name) is not None}
-    if given != set(NEEDS[rule.model]):
-        return False
-    if any(not 0 <= getattr(p, name) <= E9 for name in given - {"tiers"}) or (p.stale_after or 0) * E9 >= 2**63:
-        return False
-    if rule.model == "flat":
-        return p.initial >= p.maintenance
-    if rule.model == "volatility":
-        return p.initial_ratio >= 1 and exact(p.tenor_days, 10**8) > 0 and p.days_per_year > 0
-    starts = [tier.above for tier in p.tiers]
-    rates = [(exact(tier.initial, E9), exact(tier.maintenance, E9)) for tier in p.tiers]
-    return starts[0] == 0 and starts == sorted(set(starts)) and all(0 <= m <= i <= 10 * E9 for i, m in rates)
 
 
 def _asset(state: State, document: AssetDocument) -> None:
@@ -162,9 +149,13 @@ def _instrument(state: State, document: InstrumentDocument) -> None:
         )  # fmt: skip
         if old.expiry_ns != (None if document.expiry is None else time_ns(document.expiry)):
             raise Refused(Code.CHANGED_DEFINITION)
-        dv01 = old.document.dv01
+        before = old.document
         old.read(document)
-        old.forced = old.forced or old.document.dv01 != dv01
+        old.forced = old.forced or before.dv01 != document.dv01
+        if any(getattr(before, name) != getattr(document, name) for name in PRICED_BY):
+            for other in state.instruments.values():
+                basket = [one.instrument for one in other.document.deliverables or ()]
+                other.forced = other.forced or other is old or document.id in basket
         return
     limits = state.genesis.limits
     _limit(True, len(state.instruments), limits.instruments, Code.FULL_INSTRUMENTS)

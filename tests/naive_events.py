@@ -8,7 +8,8 @@ from engine.codes import Code
 from engine.documents import parse_action
 from engine.events import Flag, Kind, id_key, key64
 from engine.numbers import time_ns
-from tests.naive_state import Account, Instrument, Position, State, half_even
+from tests.naive_clock import alone
+from tests.naive_state import Account, Instrument, OutOfRange, Position, State, half_even
 
 SUM_LIMIT = 2**62
 REALIZED_LIMIT = 2**61
@@ -108,9 +109,25 @@ def _position_event(state: State, event: Event) -> Verdict:
     new = _traded(old or Position(), instrument, dl, event) if is_trade else _start_of_day(old, instrument, dl, event)
     if not _in_range(state, account, instrument, new):
         return Code.POSITION_RANGE
+    before = _is_exact(state, account, instrument.currency)
     account.positions[instrument.document.id] = new
     account.positions_dirty = True
+    if (
+        instrument.forced
+        or instrument.portfolio is not None
+        or not (before and _is_exact(state, account, instrument.currency))
+    ):
+        account.due = True  # its requirement no longer follows its positions: it is margined anew
     return _remember(state, event.id)
+
+
+def _is_exact(state: State, account: Account, currency: str) -> bool:
+    """Whether what its positions in a currency require alone can be held exactly."""
+    try:
+        alone(state, account, currency)
+    except OutOfRange:
+        return False
+    return True
 
 
 def _positions(state: State) -> int:
@@ -214,6 +231,8 @@ def _collateral(state: State, event: Event) -> Verdict:
     if abs(result) >= SUM_LIMIT:
         return Code.POSITION_RANGE
     account.holdings[asset_id] = result
+    if state.pool_terms(account, asset_id).shocked_in is not None:
+        account.positions_dirty = account.due = True
     return _remember(state, event.id)
 
 

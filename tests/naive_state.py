@@ -1,19 +1,30 @@
 """The slow twin's state: plain dataclasses, dicts and unbounded ints; sums are taken anew whenever they are asked for."""
 
 from dataclasses import dataclass, field
+from datetime import date
 from fractions import Fraction
+from typing import NamedTuple
 
 from engine.codes import Code
 from engine.documents import Account as AccountDocument
+from engine.documents import Agreement as AgreementDocument
 from engine.documents import Asset as AssetDocument
 from engine.documents import Calendar, Customer, Pool, Rule
 from engine.documents import Instrument as InstrumentDocument
 from engine.frames import Genesis
+from engine.models.collateral import Shock
 from engine.numbers import time_ns
 from engine.report import Quality, Status
+from engine.scenarios.sets import ScenarioSet
 
 E9 = 10**9
 E12 = 10**12
+PORTFOLIO_MODELS = ("historical", "scan", "grid", "points")
+OPTIONS = ("option", "future_option")
+
+
+class OutOfRange(Exception):
+    """A figure cannot be held exactly: the account is UNPRICED."""
 
 
 class Refused(Exception):
@@ -48,13 +59,73 @@ class Position:
     last_trade_ns: int = 0
 
 
+class RowSet(NamedTuple):
+    """What rows are made for: a scenario set, the rule's currency, and the rule that has scan ranges."""
+
+    scenarios: str
+    currency: str
+    ranges_of: str | None
+
+
+class Beside(NamedTuple):
+    """What portfolio models need beside rows, per lot: delta in 1e-10, spot in minor units, gross and minimum in micros,
+    roll in 1e-4 minor units."""
+
+    delta: int
+    spot: int
+    gross: int
+    minimum: int
+    roll: int
+
+
+class PoolTerms(NamedTuple):
+    """How a pool takes an asset: haircut in 1e-9, cap in US cents (None: none), the rule in whose scenarios it moves."""
+
+    haircut: int = 0
+    cap: int | None = None
+    shocked_in: str | None = None
+    shock: Shock = Shock.NONE
+
+
+class PactTerms(NamedTuple):
+    """An agreement's rule as bound: the houses' rules, cap and precision in 1e-9, nanoseconds that a saving stays fresh."""
+
+    rule: str
+    cme: str
+    ficc: str
+    cap: int
+    precision: int
+    ttl_ns: int
+
+
+@dataclass
+class Pact:
+    """An agreement, and the last saving (1e-9) that both houses agreed on; after: what each account's leg requires with it.
+
+    done: worked out since one of its accounts was due.
+    """
+
+    document: AgreementDocument
+    terms: PactTerms | None = None
+    is_active: bool = False
+    saving: int = -1
+    agreed_ns: int = 0
+    applied: int = 0
+    done: bool = False
+    after: dict[str, int] = field(default_factory=dict)
+
+
 @dataclass
 class Built:
-    """The margin of one lot as last built, and from what. initial, maintenance: micros; notional: micros, of tiers."""
+    """The margin of one lot as last built, and from what. initial, maintenance: micros; notional: micros, of tiers.
+
+    forward: the mark of an option's underlying, 0 where it is of no account.
+    """
 
     mark: int
     volatility: tuple[int, bool] | None
     at_ns: int
+    forward: int = 0
     initial: int = 0
     maintenance: int = 0
     notional: int = 0
@@ -81,6 +152,10 @@ class Instrument:
     rule: Rule | None = None
     forced: bool = False
     built: Built | None = None
+    sets: frozenset[RowSet] = frozenset()
+    eligible: frozenset[str] = frozenset()  # cross-margin rules
+    rows: dict[RowSet, list[int]] | None = None  # 1e-4 minor units per lot; None: not built, or unpriceable
+    beside: Beside = field(default=Beside(0, 0, 0, 0, 0))
 
     def __post_init__(self) -> None:
         self.read(self.document)
@@ -89,6 +164,8 @@ class Instrument:
         """Takes the numbers of a definition; Refused when they contradict themselves, and then nothing is changed."""
         lot, tick = exact(document.lot, 10**8), exact(document.tick, E9)
         low, high = (exact(price, E9) for price in document.band)
+        if document.maturity is not None:
+            date.fromisoformat(document.maturity)
         if lot <= 0 or not 0 < tick < 2**53 or low > high or (document.dv01 is None) != (document.bucket is None):
             raise Refused(Code.REFUSED_DEFINITION)
         old = self.document, self.lot, self.tick, self.low, self.high
@@ -172,6 +249,21 @@ class Instrument:
         return self.document.underlying or own
 
     @property
+    def portfolio(self) -> str | None:
+        """The portfolio rule that it is bound to."""
+        return None if self.rule is None or self.rule.model not in PORTFOLIO_MODELS else self.rule.id
+
+    @property
+    def group(self) -> str:
+        """What its positions are margined with: those on the same underlying."""
+        return self.underlying or self.document.id
+
+    @property
+    def is_option(self) -> bool:
+        """Whether its rows follow the mark of its underlying."""
+        return self.document.type in OPTIONS
+
+    @property
     def dv01(self) -> int:
         """What one lot loses on one basis point, micros; 0 without a stated DV01."""
         return round(Fraction(self.document.dv01 or 0) * self.multiplier * self.lot_money)
@@ -218,6 +310,9 @@ class Account:
     holdings: dict[str, int] = field(default_factory=dict)
     positions_dirty: bool = False
     due: bool = False
+    phase_key: int = 0  # of two accounts under an agreement, that of the futures account
+    pact: Pact | None = None
+    together: dict[str, tuple[int, int]] = field(default_factory=dict)  # by currency: initial, maintenance
     status: Status = Status.OK
     quality: Quality = Quality.FRESH
     equity: int = 0
@@ -226,6 +321,9 @@ class Account:
     call: int = 0
     excess_usd: int = 0
     change: int = 0
+
+    def __post_init__(self) -> None:
+        self.phase_key = self.key
 
 
 @dataclass
@@ -245,6 +343,14 @@ class State:
     factors: set[str] = field(default_factory=set)
     volatilities: dict[tuple[str, int], tuple[int, bool, int]] = field(default_factory=dict)
     ids: list[set[int]] = field(default_factory=lambda: [set(), set()])
+    sets: dict[str, ScenarioSet] = field(default_factory=dict)
+    row_sets: list[RowSet] = field(default_factory=list)
+    portfolio_ids: list[str] = field(default_factory=list)
+    cross_ids: list[str] = field(default_factory=list)
+    pacts: dict[str, Pact] = field(default_factory=dict)
+    terms: dict[tuple[str, str], PoolTerms] = field(default_factory=dict)  # by pool and asset, as last bound
+    contents: dict[RowSet, object] = field(default_factory=dict)  # what rows are made of, as last bound
+    next_row: int = 0  # the instrument at which the next walk over rows begins
 
     def book(self, account: Account, currency: str) -> int:
         """Cost less realized profit of an account's positions in one currency, micros."""
@@ -267,6 +373,21 @@ class State:
         assert instrument.rule is not None
         tenor = exact(instrument.rule.parameters.tenor_days, 10**8)
         return self.volatilities.get((instrument.underlying or "", tenor))
+
+    def in_force(self, rule_id: str | None) -> Rule | None:
+        """The newest version of a rule that is effective now."""
+        versions = self.rules.get(rule_id or "", {})
+        newest = max((effective for effective in versions if effective <= self.clock_ns), default=None)
+        return None if newest is None else versions[newest]
+
+    def portfolio_rule(self, rule_id: str | None) -> Rule | None:
+        """A rule in force, if its model is one that margins positions together."""
+        rule = self.in_force(rule_id)
+        return rule if rule is not None and rule.model in PORTFOLIO_MODELS else None
+
+    def pool_terms(self, account: "Account", asset_id: str) -> PoolTerms:
+        """How an asset counts in the account's pool."""
+        return self.terms.get((account.document.pool, asset_id), PoolTerms())
 
     def holders(self, instrument_id: str) -> list[Account]:
         """Accounts with lots of an instrument."""

@@ -5,10 +5,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests import strategies_portfolios as portfolios
+
 SECOND = 10**9
 HOUR = 3600 * SECOND
 DAY = 24 * HOUR
 ACCOUNTS = tuple(f"a{i}" for i in range(7))
+POOL_OF = dict(zip(ACCOUNTS, ("futures", "coins", "coins", "futures", "securities", "securities", "futures"), strict=True))
+PACTS = (("AG-0", "a0", "a5"), ("AG-1", "a6", "a1"))  # agreements: futures account, Treasury account of one customer
 Document = dict[str, Any]
 Sent = tuple[str | None, Document]  # the customer whose shard gets it (None: all), the document
 
@@ -202,10 +206,11 @@ class Documents:
 
     def __post_init__(self) -> None:
         rng = self.rng
-        self.rows = [*PLAIN, *CRYPTO, *(HUGE if self.extreme else ())]
+        self.rows = [*PLAIN, *CRYPTO, *portfolios.instruments(self.start_ns), *(HUGE if self.extreme else ())]
         for document, ticks, size in self.rows:
             expires = size and rng.random() < 0.3 and document["id"] not in ("BTC-USD", "ETH-BTC", "BILL")
             expiry = self.start_ns + rng.choice((30, 300, 86_400)) * SECOND if expires else None
+            expiry = document.get("expiry", expiry)
             self.instruments[document["id"]] = document | ({"expiry": expiry} if expiry else {})
             tick = _units(document["tick"], 9)
             low, high = (_units(price, 9) for price in document["band"])
@@ -232,22 +237,57 @@ class Documents:
             if mark is not None:
                 yield None, self.instruments[mark]
             yield None, self._asset(name)
+        yield from self._portfolios()
         for document in self.instruments.values():
             if self.rng.random() < 0.95:
                 yield None, document
-        yield None, {"kind": "pool", "id": "futures", "regime": "cftc", "currency": "USD"}
+        yield from self._holders()
+
+    def _holders(self) -> Iterator[Sent]:
+        """Pools, customers, accounts and agreements."""
+        for name in portfolios.POOLS:
+            yield None, portfolios.pool(self.rng, name)
         for customer in sorted(set(self.customer_of.values())):
             yield customer, {"kind": "customer", "id": customer}
         for account in ACCOUNTS:
             if self.rng.random() < 0.9:
                 yield self._account(account)
+        for pact in PACTS:
+            if self.rng.random() < 0.6:
+                yield self._agreement(*pact)
+
+    def _portfolios(self) -> Iterator[Sent]:
+        """Scenario sets, and the rules that use them or name such a rule."""
+        yield None, self.instruments["UST-10Y"]
+        for name in portfolios.SETS:
+            if self.rng.random() < 0.97:
+                yield None, portfolios.scenarios(self.rng, name)
+        for name in (*portfolios.RULES, *portfolios.CROSS, *portfolios.TAKEN):
+            if self.rng.random() < 0.97:
+                yield None, self._portfolio_rule(name, self.start_ns - DAY) | {"effective": self.start_ns - DAY}
+
+    def _portfolio_rule(self, name: str, now_ns: int) -> Document:
+        model, versions = portfolios.RULES.get(name) or ("cross_margin", portfolios.CROSS.get(name, []))
+        if name in portfolios.TAKEN:
+            model, versions = "collateral", portfolios.TAKEN[name]
+        effective = now_ns + self.rng.choice((-HOUR, 0, SECOND, 10 * SECOND))
+        return version(name, model, effective, **self.rng.choice(versions))
+
+    def _agreement(self, name: str, futures: str, treasury: str) -> Sent:
+        customer = self.customer_of[futures]
+        return customer, portfolios.agreement(self.rng, name, customer, futures, treasury)
 
     def later(self, now_ns: int) -> Sent:
         """A document in the middle of a stream: a repetition, a redefinition, a new version, or a wrong one."""
         rng = self.rng
         choice = rng.choice(
-            ("account", "same", "rule", "rule", "haircut", "calendar", "redefine", "redefine", "wrong", "wrong")
-        )
+            (
+                "account", "same", "rule", "rule", "haircut", "calendar", "redefine", "redefine", "wrong", "wrong", "set",
+                "together", "together", "pact", "pact", "pool",
+            )
+        )  # fmt: skip
+        if choice in ("set", "together", "pact", "pool"):
+            return self._later_together(choice, now_ns)
         if choice == "account":
             return self._account(rng.choice(ACCOUNTS))
         if choice == "same":
@@ -260,18 +300,36 @@ class Documents:
             return None, self._calendar(rng.choice(("week", "day")))
         if choice == "redefine":
             return None, self._redefined(rng.choice(list(self.instruments)))
-        wrong = rng.choice(WRONG)
+        wrong = rng.choice((*WRONG, *portfolios.WRONG))
         if wrong["kind"] == "account":
             return wrong["customer"], wrong
         return (rng.choice(sorted(set(self.customer_of.values()))) if wrong["kind"] == "customer" else None), wrong
 
+    def _later_together(self, choice: str, now_ns: int) -> Sent:
+        """A document of what is margined together: a set, a rule's version, an agreement or a pool anew."""
+        rng = self.rng
+        if choice == "set":
+            return None, portfolios.scenarios(rng, rng.choice(portfolios.SETS))
+        if choice == "together":
+            names = [*portfolios.RULES, *portfolios.CROSS, *portfolios.TAKEN]
+            return None, self._portfolio_rule(rng.choice(names), now_ns)
+        if choice == "pact":
+            name, futures, treasury = rng.choice(PACTS)
+            if rng.random() < 0.15:
+                name, treasury = "AG-2", rng.choice((futures, treasury))
+            return self._agreement(name, futures, treasury)
+        return None, portfolios.pool(rng, rng.choice(portfolios.POOLS))
+
     def _redefined(self, name: str) -> Document:
         rng, document = self.rng, dict(self.instruments[name])
-        change = rng.choice(("rule", "stale_after", "calendar", "dv01", "name"))
-        if change == "dv01" and "dv01" not in document:
+        change = rng.choice(("rule", "stale_after", "calendar", "dv01", "name", "product", "strike", "coupon", "maturity"))
+        if change in ("dv01", "strike", "coupon", "maturity") and change not in document:
             change = "name"
         document[change] = {
-            "rule": rng.choice([n for n in RULES if n != "flat-jpy"]), "stale_after": rng.choice((1, 7.25, 4000)),
+            "rule": rng.choice([n for n in (*RULES, *portfolios.FREE) if n != "flat-jpy"]),
+            "stale_after": rng.choice((1, 7.25, 4000)), "product": rng.choice(("TN", "x")),
+            "strike": rng.choice(("50", "60000", "58000")), "coupon": rng.choice(("4.25", "0", "7")),
+            "maturity": rng.choice(("2036-11-15", "2027-11-19", "2027-05-01")),
             "calendar": rng.choice(("week", "day")),
             "dv01": rng.choice(("0.05", "0.0851", "-0.02", "0")), "name": rng.choice("abc"),
         }[change]  # fmt: skip
@@ -291,7 +349,7 @@ class Documents:
     def _account(self, name: str) -> Sent:
         customer = self.customer_of[name]
         currency = self.currency_of[name]
-        return customer, {"kind": "account", "id": name, "customer": customer, "pool": "futures", "currency": currency}
+        return customer, {"kind": "account", "id": name, "customer": customer, "pool": POOL_OF[name], "currency": currency}
 
     def _calendar(self, name: str) -> Document:
         return {"kind": "calendar", "id": name, "sessions": self.rng.choice(SESSIONS)}

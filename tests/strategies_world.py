@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from engine.events import Flag, Kind, id_key, key64
-from tests.strategies_documents import ACCOUNTS, DAY, HOUR, SECOND, Documents, Market
+from tests.strategies_documents import ACCOUNTS, DAY, HOUR, PACTS, SECOND, Documents, Market
 
 START_NS = int(datetime(2026, 11, 19, 20, tzinfo=UTC).timestamp()) * SECOND  # a Thursday
 CUSTOMERS = tuple(f"c{i}" for i in range(5))
@@ -111,6 +111,10 @@ class World:
         name, market = self._market()
         if self.lots and self.rng.random() < 0.4:
             account, name = self.rng.choice(list(self.lots))
+            market = self.markets[name]
+        elif self.rng.random() < 0.2:
+            _, futures, treasury = self.rng.choice(PACTS)
+            account, name = self.rng.choice(((futures, "TN"), (treasury, "N-36"), (futures, "UB"), (treasury, "N-27")))
             market = self.markets[name]
         held = self.lots.get((account, name), 0)
         lots = self.rng.choice((-1, 1)) * self.rng.randint(1, market.size)

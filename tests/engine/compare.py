@@ -32,6 +32,7 @@ class Pair:
         assert report_of(self.engine, report) == report_of_twin(expected), where
         assert self.engine.clock_ns == self.naive.state.clock_ns, where
         assert self.engine.stored() == self.naive.stored(), where
+        assert savings_of(self.engine) == savings_of_twin(self.naive), where
         figures = figures_of(self.engine)
         assert figures == self.naive.figures(), where
         touched = {self.engine.account_ids[slot] for slot in self.engine.take_touched()}
@@ -39,6 +40,17 @@ class Pair:
         assert changed <= touched, where
         self.figures = figures
         return report, expected
+
+
+@dataclass
+class Solo:
+    """One shard without its twin, where the law compares the engine with itself."""
+
+    engine: MarginEngine = field(default_factory=lambda: MarginEngine(0))
+
+    def step(self, frame: Frame) -> tuple[Report, None]:
+        """Applies a frame."""
+        return self.engine.step(frame, self.engine.offset), None
 
 
 def report_of(engine: MarginEngine, report: Report) -> dict[str, object]:
@@ -65,3 +77,16 @@ def figures_of(engine: MarginEngine) -> dict[str, tuple[int, ...]]:
     rows = engine.figures(np.arange(engine.account_count, dtype=np.int32))
     columns = [rows[name].tolist() for name in FIGURE_NAMES]
     return dict(zip(engine.account_ids, zip(*columns, strict=True), strict=True))
+
+
+def savings_of(engine: MarginEngine) -> list[tuple[int, ...]]:
+    """Every agreement: whether it is in force, the saving now, the last agreed one and when."""
+    log = engine._open_log
+    rows = log.state.agreements[: len(log.definitions.portfolios.agreement_ids)]
+    return rows[["active", "applied", "saving", "agreed_ns"]].tolist()
+
+
+def savings_of_twin(naive: NaiveEngine) -> list[tuple[int, ...]]:
+    """The same of the twin."""
+    assert naive.state is not None
+    return [(int(p.is_active), p.applied, p.saving, p.agreed_ns) for p in naive.state.pacts.values()]

@@ -12,7 +12,8 @@ from engine.events import NS, RECORD, Flag, Kind, id_key, key64
 from engine.frames import Entry, Frame, FrameKind, Genesis
 from engine.numbers import scaled
 from engine.report import Quality, Report, Status
-from tests.engine.compare import Pair
+from engine.scenarios.sets import ScenarioSet, encode
+from tests.engine.compare import Pair, Solo, figures_of
 from tests.strategies import LOG_ID, ROOMY, replace_limits
 
 START_NS = 1_800_000_000 * NS  # 2027-01-15, a Friday
@@ -24,9 +25,10 @@ class SmallLog:
 
     limits: dict[str, int] = field(default_factory=dict)
     start_ns: int = START_NS
-    pair: Pair = field(default_factory=Pair)
+    pair: Pair | Solo = field(default_factory=Pair)
     now_ns: int = START_NS
     number: int = 0
+    writer: int = 1
     offsets: dict[Kind, int] = field(default_factory=lambda: defaultdict(int))
 
     def __post_init__(self) -> None:
@@ -36,7 +38,7 @@ class SmallLog:
 
     def frame(self, **content: Any) -> Report:
         """One frame with this content."""
-        header = {"shard": 0, "shards": 1, "log_id": LOG_ID, "writer": 1, "number": self.number}
+        header = {"shard": 0, "shards": 1, "log_id": LOG_ID, "writer": self.writer, "number": self.number}
         report, _ = self.pair.step(Frame(**(header | content)))
         self.number += 1
         return report
@@ -93,15 +95,19 @@ class SmallLog:
         self.now_ns += round(seconds * NS)
         return self.record(Kind.CLOCK)
 
+    def scenarios(self, made: ScenarioSet) -> Report:
+        """A scenario set."""
+        return self.raw(encode(made))
+
     def money(self) -> None:
         """USD, one pool and one customer: what every small log begins with."""
         self.document("asset", "USD", type="currency", currency="USD")
         self.document("pool", "p", regime="cftc", currency="USD")
         self.document("customer", "c")
 
-    def account(self, name: str, currency: str = "USD", customer: str = "c") -> Report:
+    def account(self, name: str, currency: str = "USD", customer: str = "c", pool: str = "p") -> Report:
         """An account."""
-        return self.document("account", name, customer=customer, pool="p", currency=currency)
+        return self.document("account", name, customer=customer, pool=pool, currency=currency)
 
     def instrument(self, name: str, /, **fields: Any) -> Report:
         """An instrument; without fields a fund in USD, tick 0.01, band 0 to 100,000."""
@@ -116,7 +122,7 @@ class SmallLog:
     def figures(self, account: str) -> dict[str, Any]:
         """The figures of one account, by name."""
         names = ("status", "quality", "equity", "initial", "maintenance", "call", "excess_usd", "change")
-        figures = dict(zip(names, self.pair.figures[account], strict=True))
+        figures = dict(zip(names, figures_of(self.pair.engine)[account], strict=True))
         return figures | {"status": Status(figures["status"]).name, "quality": Quality(figures["quality"]).name}
 
 

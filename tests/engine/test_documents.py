@@ -1,6 +1,7 @@
 """Reference documents: what their JSON may say, which names they use, and what the engine answers to each."""
 
 from decimal import Decimal
+from random import Random
 from typing import Any
 
 import msgspec
@@ -15,9 +16,11 @@ from engine.core import MarginEngine
 from engine.documents import DOCUMENTS, NOT_TRADABLE, Rule, document_key, names_used, parse_action, parse_document
 from engine.events import Kind
 from engine.frames import Entry, Frame, FrameKind
-from tests.engine.small_log import SmallLog, codes
+from engine.scenarios.sets import ScenarioSet, encode
+from tests import strategies_portfolios as portfolios
+from tests.engine.small_log import START_NS, SmallLog, codes
 from tests.strategies import LOG_ID, ROOMY, Genesis
-from tests.strategies_documents import ASSETS, CRYPTO, HUGE, PLAIN, RULES, version
+from tests.strategies_documents import ASSETS, CRYPTO, HUGE, PLAIN, RULES, instrument, version
 
 SAMPLES: list[dict[str, Any]] = [
     {"kind": "customer", "id": "c", "name": "A"},
@@ -26,7 +29,12 @@ SAMPLES: list[dict[str, Any]] = [
     {"kind": "account", "id": "a", "customer": "c", "pool": "p", "currency": "USD"},
     *({"kind": "asset", "id": name} | document for name, (document, _) in ASSETS.items()),
     *(version(name, model, 5, **parameters[0]) for name, (model, parameters) in RULES.items()),
-    *(document for document, _, _ in (*PLAIN, *CRYPTO, *HUGE)),
+    *(document for document, _, _ in (*PLAIN, *CRYPTO, *HUGE, *portfolios.instruments(START_NS))),
+    *(portfolios.scenarios(Random(1), name) for name in portfolios.SETS),
+    *(version(name, model, 5, **versions[0]) for name, (model, versions) in portfolios.RULES.items()),
+    version("XM", "cross_margin", 5, **portfolios.CROSS["XM"][0]),
+    version("TAKEN", "collateral", 5, **portfolios.TAKEN["TAKEN"][1]),
+    portfolios.agreement(Random(1), "ag", "c", "a", "b"),
 ]
 IDS = [f"{sample['kind']}-{sample['id']}" for sample in SAMPLES]
 
@@ -46,6 +54,19 @@ def test_unknown_fields_wrong_types_and_long_ids_are_refused(sample: dict[str, A
     for change in bad:
         with pytest.raises(msgspec.ValidationError):
             parse_document(msgspec.json.encode(sample | change))
+
+
+def test_names_of_what_is_margined_together_come_first() -> None:
+    samples = {(sample["kind"], sample["id"]): names_used(parse_document(msgspec.json.encode(sample))) for sample in SAMPLES}
+    assert samples["rule", "SCAN"] == [
+        ("scenarios", "span"), ("asset", "USD"), ("instrument", "BTC-USD"), ("instrument", "ETH-BTC"),
+        ("instrument", "ETH-BTC"), ("instrument", "BTC-USD"),
+    ]  # fmt: skip
+    assert samples["rule", "XM"] == [("rule", "CME"), ("rule", "FICC")]
+    assert samples["agreement", "ag"] == [("customer", "c"), ("rule", "XM"), ("account", "a"), ("account", "b")]
+    assert samples["instrument", "UB"] == [("asset", "USD"), ("rule", "CME"), ("instrument", "N-36"), ("instrument", "N-27")]
+    pool = {"kind": "pool", "id": "p", "regime": "x", "currency": "USD", "collateral": "TAKEN", "shocks": "GRID"}
+    assert names_used(parse_document(msgspec.json.encode(pool))) == [("asset", "USD"), ("rule", "TAKEN"), ("rule", "GRID")]
 
 
 def test_names_used_come_first() -> None:
@@ -168,6 +189,128 @@ def test_what_a_document_is_answered(kind: str, name: str, fields: dict[str, Any
     assert codes(small().document(kind, name, **fields)) == ([] if code is None else [code])
 
 
+def together() -> SmallLog:
+    """A log with the sets, rules and instruments of portfolio margin, two accounts and an agreement of them."""
+    log = SmallLog({"scenarios": 40, "sets": 6, "portfolios": 6})
+    log.money()
+    log.document("asset", "JPY", type="currency", currency="USD", decimals=0)
+    for name in ("BTC-USD", "ETH-BTC"):
+        log.instrument(name, type="index")
+    for name in portfolios.SETS:
+        log.raw(msgspec.json.encode(SETS[name]))
+    for name, (model, versions) in portfolios.RULES.items():
+        assert not log.raw(msgspec.json.encode(version(name, model, 0, **versions[name == "CME"]))).rejects
+    log.raw(msgspec.json.encode(version("XM", "cross_margin", 0, **portfolios.CROSS["XM"][0])))
+    for account in "abd":
+        log.account(account)
+    assert not log.raw(msgspec.json.encode(AGREEMENT)).rejects
+    log.instrument("N", type="treasury", rule="FICC", maturity="2030-01-01")
+    return log
+
+
+SETS = {name: portfolios.scenarios(Random(7), name) for name in portfolios.SETS}
+AGREEMENT = portfolios.agreement(Random(1), "ag", "c", "a", "b")
+NOTE = instrument("N", "treasury", "USD", "0.01", ("0", "100000"), rule="FICC", maturity="2030-01-01")
+
+
+def rule_of(name: str, effective: int = 1, **changes: Any) -> dict[str, Any]:
+    """A version of a portfolio rule, with some parameters changed."""
+    model, versions = portfolios.RULES[name]
+    return version(name, model, effective, **(versions[0] | changes))
+
+
+def taken(**terms: Any) -> dict[str, Any]:
+    """A collateral schedule of one asset."""
+    return version("T", "collateral", 0, currency="USD", assets={"BTC": {"haircut": "0.1"} | terms})
+
+
+def crossed(**changes: Any) -> dict[str, Any]:
+    """A version of the cross-margin rule."""
+    return version("XM", "cross_margin", 1, **(portfolios.CROSS["XM"][0] | changes))
+
+
+def resized(count: int, **parameters: Any) -> dict[str, Any]:
+    """A set HIST of so many scenarios."""
+    made = ScenarioSet("HIST", "2", ("X",), ("log",), tuple(map(str, range(count))), np.zeros((count, 1)), parameters)
+    return dict(msgspec.json.decode(encode(made)))
+
+
+@pytest.mark.parametrize(
+    ("document", "code"),
+    [
+        (rule_of("CME"), None),
+        (rule_of("CME", tail="0.9999"), None),
+        (rule_of("CME", tail="1"), Code.REFUSED_DEFINITION),
+        (rule_of("CME", tail="0.00005"), Code.REFUSED_DEFINITION),
+        (rule_of("CME", minimum="1"), Code.REFUSED_DEFINITION),
+        (rule_of("CME", scenarios="span"), Code.REFUSED_DEFINITION),
+        (rule_of("CME", scenarios="none"), Code.UNKNOWN_NAME),
+        (rule_of("CME", currency="EUR"), Code.UNKNOWN_NAME),
+        (rule_of("CME", multiplier="0.99"), Code.REFUSED_DEFINITION),
+        (rule_of("GRID", delta_threshold="0.001"), Code.REFUSED_DEFINITION),
+        (rule_of("GRID", delta_threshold="0.5", currency="JPY"), Code.REFUSED_DEFINITION),
+        (rule_of("GRID", gain_cap="0.0000001"), Code.REFUSED_DEFINITION),
+        (rule_of("GRID", offset="1"), Code.REFUSED_DEFINITION),
+        (rule_of("SCAN", calendar_charge="0.000000001"), Code.REFUSED_DEFINITION),
+        (rule_of("SCAN", spreads=[portfolios.SPREADS[0] | {"credit": "0.000000001"}]), Code.REFUSED_DEFINITION),
+        (rule_of("SCAN", spreads=[{"credit": "1", "legs": [
+            {"underlying": "NEVER", "ratio": "1", "side": 1}, {"underlying": "BTC-USD", "ratio": "1", "side": -1}]}]),
+         Code.UNKNOWN_NAME),
+        (rule_of("SCAN", ranges={"X": {"price": "-1"}}), Code.REFUSED_DEFINITION),
+        (version("EXTRA", "points", 0, **portfolios.RULES["POINTS"][1][0]), None),
+        (crossed(ttl=1e300), Code.REFUSED_DEFINITION),
+        (crossed(cap="1.1"), Code.REFUSED_DEFINITION),
+        (crossed(houses=["CME", "NONE"]), Code.UNKNOWN_NAME),
+        (taken(), None),
+        (taken(cap="0"), None),
+        (taken(cap="0.001"), Code.REFUSED_DEFINITION),
+        (taken(haircut="1.1"), Code.REFUSED_DEFINITION),
+        (taken(digital="bitcoin"), Code.REFUSED_DEFINITION),
+        (SETS["HIST"], None),
+        (SETS["HIST"] | {"hash": "0"}, Code.REFUSED_DEFINITION),
+        (SETS["HIST"] | {"format": "x"}, Code.REFUSED_DEFINITION),
+        (SETS["span"] | {"id": "HIST"}, Code.REFUSED_DEFINITION),
+        (resized(40, look_back=30), None),
+        (resized(41, look_back=30), Code.FULL_SCENARIOS),
+        (resized(30), Code.REFUSED_DEFINITION),  # CME blends a stress set
+        (resized(30, look_back=31), Code.REFUSED_DEFINITION),
+        (resized(30, look_back="x"), Code.REFUSED_DEFINITION),
+        (AGREEMENT | {"signed": False}, None),
+        (AGREEMENT | {"treasury_account": "d"}, Code.CHANGED_DEFINITION),
+        (AGREEMENT | {"id": "ag2", "treasury_account": "d"}, Code.REFUSED_DEFINITION),
+        (AGREEMENT | {"id": "ag2", "futures_account": "d", "treasury_account": "d"}, Code.REFUSED_DEFINITION),
+        (AGREEMENT | {"id": "ag2", "futures_account": "nobody"}, Code.UNKNOWN_NAME),
+        (NOTE | {"maturity": "2031-01-01"}, None),
+        (NOTE | {"maturity": "soon"}, Code.REFUSED_DEFINITION),
+        (NOTE | {"deliverables": [{"instrument": "M", "factor": "1"}]}, Code.UNKNOWN_NAME),
+        ({"kind": "pool", "id": "q", "regime": "x", "currency": "USD", "shocks": "GRID"}, None),
+        ({"kind": "pool", "id": "q", "regime": "x", "currency": "USD", "shocks": "NONE"}, Code.UNKNOWN_NAME),
+    ],
+)  # fmt: skip
+def test_what_a_document_of_portfolio_margin_is_answered(document: dict[str, Any], code: Code | None) -> None:
+    log = together()
+    log.clock()
+    assert codes(log.raw(msgspec.json.encode(document))) == ([] if code is None else [code])
+    log.clock()
+
+
+@pytest.mark.parametrize(("limit", "code"), [("portfolios", Code.FULL_RULES), ("sets", Code.FULL_SCENARIOS)])
+def test_rules_and_sets_have_limits(limit: str, code: Code) -> None:
+    log = SmallLog({"scenarios": 40, limit: 1})
+    log.money()
+    for name in ("HIST", "HIST-3D"):
+        log.raw(msgspec.json.encode(SETS[name]))
+    assert not log.rule("CME", "historical", scenarios="HIST", currency="USD", tail="0", initial_ratio="1").rejects
+    more = log.rule("FICC", "historical", scenarios="HIST-3D", currency="USD", tail="0", initial_ratio="1")
+    assert codes(more) == [code]
+
+
+def test_pools_have_a_limit() -> None:
+    log = SmallLog({"pools": 1})
+    log.money()
+    assert codes(log.document("pool", "q", regime="x", currency="USD")) == [Code.FULL_POOLS]
+
+
 def test_two_ids_with_one_key_collide(monkeypatch: pytest.MonkeyPatch) -> None:
     log = small()
     own = definitions.key64
@@ -198,9 +341,11 @@ def changed(sample: dict[str, Any], field: str, value: Any) -> dict[str, Any]:
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_no_document_stops_the_engine(data: st.DataObject) -> None:
-    log = small()
+    log = together()
     log.document("calendar", "week", sessions=[["Sun 23:00", "Fri 22:00"]])
-    sample = dict(data.draw(st.sampled_from([s for s in SAMPLES if s["kind"] in ("instrument", "rule", "asset")])))
+    log.rule("r", "flat", initial="2", maintenance="1")
+    kinds = ("instrument", "rule", "asset", "scenarios", "agreement")
+    sample = dict(data.draw(st.sampled_from([s for s in SAMPLES if s["kind"] in kinds])))
     sample |= {"currency": "USD"} if "currency" in sample else {}
     for reference in ("underlying", "rule", "calendar", "instrument"):
         sample.pop(reference, None)

@@ -1,6 +1,7 @@
 """The engine and its slow twin agree bit for bit after every frame, on random streams of all kinds, however they are cut."""
 
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,14 +11,21 @@ from engine.codes import Code
 from engine.events import Kind
 from engine.report import ChangeKind, Quality, Status
 from tests.engine.compare import Pair
+from tests.naive_portfolio import rules_of
+from tests.naive_state import PORTFOLIO_MODELS, State
 from tests.strategies import Cut, Stream, cuts, frames, stream
 
 SEEDS = 48
 PRODUCED = {Status.OK, Status.WATCH, Status.CALL, Status.DEBIT}  # the others come with margin calls that have a life
 
 
-def run(source: Stream, shards: int, cut: Cut) -> tuple[Counter[Code], set[int], set[int], Counter[Kind]]:
-    """Compares every frame on every shard; gives the codes, statuses, qualities and applied kinds that occurred."""
+def run(
+    source: Stream, shards: int, cut: Cut, margined: Counter[str] | None = None
+) -> tuple[Counter[Code], set[int], set[int], Counter[Kind]]:
+    """Compares every frame on every shard; gives the codes, statuses, qualities and applied kinds that occurred.
+
+    margined: how often which portfolio models required something, and agreements saved, is added to it.
+    """
     codes: Counter[Code] = Counter()
     reached: dict[int, set[int]] = {ChangeKind.STATUS: set(), ChangeKind.QUALITY: set()}
     applied: Counter[Kind] = Counter()
@@ -29,14 +37,23 @@ def run(source: Stream, shards: int, cut: Cut) -> tuple[Counter[Code], set[int],
             applied.update({Kind(k): n for k, n in enumerate(report.applied)})
             for change in report.changes:
                 reached[change[1]].add(change[3])
+            if margined is not None:
+                margined.update(_margined(pair.naive.state))
     return codes, reached[ChangeKind.STATUS], reached[ChangeKind.QUALITY], applied
+
+
+def _margined(state: State) -> Iterator[str]:
+    for account in state.accounts.values():
+        if any(maintenance for _, maintenance in account.together.values()):
+            yield from {rule.model for rule_id in rules_of(state, account) if (rule := state.portfolio_rule(rule_id))}
+    yield from ("saving" for pact in state.pacts.values() if pact.is_active and pact.applied > 0)
 
 
 def test_fixed_seeds_agree_and_reach_every_code_status_and_quality() -> None:
     codes: Counter[Code] = Counter()
-    statuses, qualities, applied = set(), set(), Counter()
+    statuses, qualities, applied, margined = set(), set(), Counter(), Counter[str]()
     for seed in range(SEEDS):
-        more, status, quality, kinds = run(stream(seed), 1, Cut(frame=25, batch=100, takeovers=2, seed=seed))
+        more, status, quality, kinds = run(stream(seed), 1, Cut(frame=25, batch=100, takeovers=2, seed=seed), margined)
         codes += more
         applied += kinds
         statuses |= status
@@ -45,6 +62,7 @@ def test_fixed_seeds_agree_and_reach_every_code_status_and_quality() -> None:
     assert statuses == PRODUCED
     assert qualities == set(Quality)
     assert all(applied[kind] for kind in Kind)
+    assert min(margined[name] for name in (*PORTFOLIO_MODELS, "saving")) >= 20
 
 
 @pytest.mark.parametrize("shards", [1, 3])

@@ -35,11 +35,11 @@ def test_the_population_is_the_sum_of_its_accounts(seed: int) -> None:
     assert population.by_quality == {q.name: sum(a.quality is q for a in accounts) for q in Quality}
     assert population.open_calls == sum(a.status >= Status.CALL for a in accounts)
     for name in ("equity", "initial", "maintenance", "deficit"):
-        total = 0
+        totals = dict.fromkeys(state.pools, 0)
         for account in accounts:
             amount = max(0, account.maintenance - account.equity) if name == "deficit" else getattr(account, name)
-            total += amount * state.assets[account.document.currency].rate // 10**12
-        assert getattr(population, f"{name}_usd") == ({"futures": total} if state.pools else {})
+            totals[account.document.pool] += amount * state.assets[account.document.currency].rate // 10**12
+        assert getattr(population, f"{name}_usd") == totals
     used = [a for a in accounts if a.maintenance > 0]
     ratios = [a.maintenance / a.equity if a.equity > 0 else float("inf") for a in used]
     buckets = [sum(r <= b for r in ratios) for b in (*UTILIZATION_BOUNDS, float("inf"))]
@@ -58,7 +58,8 @@ def test_usage_counts_what_is_defined(seed: int) -> None:
         "accounts": len(state.accounts), "instruments": len(state.instruments), "assets": len(state.assets),
         "currencies": len(state.currencies), "factors": len(state.factors), "volatilities": len(state.volatilities),
         "rules": sum(map(len, state.rules.values())), "calendars": len(state.calendars),
-        "positions": sum(len(a.positions) for a in state.accounts.values()),
+        "positions": sum(len(a.positions) for a in state.accounts.values()), "pools": len(state.pools),
+        "portfolios": len(state.portfolio_ids), "sets": len(state.row_sets),
     }  # fmt: skip
     usage = pair.engine.usage()
     assert {name: usage[name] for name in used} == {name: (n, getattr(limits, name)) for name, n in used.items()}
