@@ -49,6 +49,8 @@ _ADDONS: Final = (
     "gap", "least_ns", "closure_ns",
 )  # fmt: skip
 _SPAN, _GRID, _POINTS = ("scan_range", "scan_range", "scale"), ("relative", "direction", "flag"), ("relative",)
+_NOT_READY: Final = "its rule or a house's rule is not in force, or collateral moves in a house's scenarios"
+_SHOCKS: Final = ("historical", "grid")  # the models whose scenarios collateral can move in
 _KINDS: Final[Mapping[str, Callable[[ScenarioSet], bool]]] = {
     "scan": lambda s: s.kinds == _SPAN,
     "grid": lambda s: s.kinds == _GRID,
@@ -150,8 +152,7 @@ class Portfolios:
         for slot, rule_id in enumerate(self.rule_ids):
             rule = rules(rule_id)
             self._portfolio(slot, rule, names)
-            if self._addons(slot, AddOns() if rule is None else rule.parameters.addons or AddOns(), names, clock_ns):
-                self.state.instruments["switched"][self.state.instruments["portfolio"] == slot] = 1
+            self._look(slot, rule, names, clock_ns)
         day = datetime.fromtimestamp(clock_ns // NS, UTC).date()
         self._pools(documents, names, rules, day)
         self._instruments(documents, names, rules, day)
@@ -173,6 +174,28 @@ class Portfolios:
             row[name] = value
         self.risk.dampener[slot, : len(numbers.dampener)] = numbers.dampener
         self._spreads(slot, p, numbers.credits, names)
+
+    def _look(self, slot: int, rule: Rule | None, names: "Names", clock_ns: int) -> None:
+        """Work out a rule's add-ons for a new version, and each hour; whoever holds what they concern is margined anew."""
+        state, row, hour = self.state, self.state.portfolios[slot], clock_ns // HOUR_NS
+        if (row["looked_rule"], row["looked_hour"]) == (version_key(rule), hour):
+            return
+        is_new = row["looked_rule"] != version_key(rule)
+        row["looked_rule"], row["looked_hour"] = version_key(rule), hour
+        addons = None if rule is None else rule.parameters.addons
+        if self._addons(slot, addons or AddOns(), names, clock_ns):
+            state.instruments["switched"][state.instruments["portfolio"] == slot] = 1
+            is_new = True
+        if is_new:
+            for pool, asset in np.argwhere(state.shocks == slot).tolist():
+                self._mark(names.accounts, pool, asset, POSITIONS_DIRTY | MARGIN_DUE)
+
+    def _mark(self, count: int, pool: int, asset: int, flags: int) -> None:
+        """Set flags of those of the first `count` accounts of a pool that hold an asset."""
+        accounts, used = self.state.accounts, slice(count)
+        held = (accounts.pool[used] == pool) & (accounts.holding[asset, used] != 0)
+        accounts.flags[used][held] |= flags
+        accounts.changed[:] = 1
 
     def _addons(self, slot: int, addons: AddOns, names: "Names", clock_ns: int) -> bool:
         """Fill in the numbers of a rule's add-ons as of a time; whether one changed."""
@@ -228,7 +251,7 @@ class Portfolios:
 
     def _pools(self, documents: Documents, names: "Names", rules: Rules, day: date) -> None:
         """Haircut, cap and shock of every asset in every pool; whoever holds one that changed is evaluated again."""
-        state, accounts, used = self.state, self.state.accounts, slice(names.accounts)
+        state = self.state
         for pool_slot, pool_id in enumerate(names.pool_ids):
             pool = documents["pool", pool_id]
             assert isinstance(pool, Pool)
@@ -242,10 +265,8 @@ class Portfolios:
                     continue
                 for table, value in zip(tables, terms, strict=True):
                     table[pool_slot, slot] = value
-                held = (accounts.pool[used] == pool_slot) & (accounts.holding[slot, used] != 0)
                 moved = POSITIONS_DIRTY | MARGIN_DUE if before[2] != terms[2] or terms[2] != NONE else 0
-                accounts.flags[used][held] |= VALUE_DIRTY | moved
-                accounts.changed[:] = 1
+                self._mark(names.accounts, pool_slot, slot, VALUE_DIRTY | moved)
 
     def _asset_terms(self, pool: Pool, asset: Asset, documents: Documents, rules: Rules, day: date) -> list[int]:
         """[haircut in 1e-9, cap in US cents (0: none), portfolio it is shocked in or NONE, how] of an asset in a pool."""
@@ -257,11 +278,15 @@ class Portfolios:
         (schedule, found), shocks = treated, rules(pool.shocks)
         haircut = NS - (NS - found.haircut_ppb) * (NS - found.fx_ppb) // NS
         cap = None if found.reason else schedule.assets[found.key].cap
-        haircut = NS if cap == 0 else haircut  # a cap of 0 in the table is none
-        is_portfolio = shocks is not None and shocks.model in PORTFOLIO_MODELS
-        shocked = found.shock != Shock.NONE and is_portfolio and asset.instrument
-        portfolio = self.rule_ids.index(shocks.id) if shocks is not None and shocked else NONE
-        return [haircut, 0 if cap is None else scaled(cap, 100), portfolio, int(found.shock) if shocked else int(Shock.NONE)]
+        can = shocks is not None and shocks.model in _SHOCKS and asset.instrument is not None
+        if cap == 0 or (
+            found.shock == Shock.WHOLE and not can
+        ):  # a cap of 0 in the table is none; no shock, no reduced haircut
+            return [NS, 0, NONE, Shock.NONE]
+        limit = 0 if cap is None else scaled(cap, 100)
+        if shocks is None or not can or found.shock == Shock.NONE:
+            return [haircut, limit, NONE, Shock.NONE]
+        return [haircut, limit, self.rule_ids.index(shocks.id), int(found.shock)]
 
     def _instruments(self, documents: Documents, names: "Names", rules: Rules, today: date) -> None:
         """Which row sets each instrument has, and under which cross-margin rules it is eligible."""
@@ -280,6 +305,7 @@ class Portfolios:
             row["portfolio"] = self.rule_ids.index(document.rule) if document.rule in self.rule_ids else NONE
             row["group"] = slot if row["underlying"] == NONE else row["underlying"]
             row["option"] = document.type in ("option", "future_option")
+            row["quote"] = names.asset(quote_of(document, documents))
             bits = shocked.get(slot, 0) | (of_portfolio[row["portfolio"]] if row["model"] == PORTFOLIO else 0)
             own = row["portfolio"] if row["model"] == PORTFOLIO else NONE
             allowed = [r for r, (rule, houses) in enumerate(crossed) if own in houses and is_eligible(document, rule, today)]
@@ -312,7 +338,9 @@ class Portfolios:
         """A cross-margin rule and its houses' portfolios; none of them where one is not in force."""
         houses = () if rule is None or rule.model != "cross_margin" else rule.parameters.houses or ()
         slots = [self.rule_ids.index(house) for house in houses if house in self.rule_ids]
-        ready = len(slots) == 2 and all(self.state.portfolios[p]["model"] == PORTFOLIO_MODELS["historical"] for p in slots)
+        shocked = set(np.unique(self.state.shocks).tolist())  # no house's portfolio may hold collateral
+        ready = len(set(slots)) == 2 and not shocked & set(slots)
+        ready = ready and all(self.state.portfolios[p]["model"] == PORTFOLIO_MODELS["historical"] for p in slots)
         return (rule, set(slots)) if ready else (None, set())
 
     def _agreements(self, documents: Documents, names: "Names", rules: Rules) -> None:
@@ -321,7 +349,7 @@ class Portfolios:
             assert isinstance(document, Agreement)
             rule, houses = self._cross(rules(document.rule))
             accounts = [names.account_pool(int(row[leg])) for leg in ("futures", "treasury")]
-            reasons = ["the rule of the agreement, or one of its houses' rules, is not in force"] if rule is None else []
+            reasons = [] if rule is not None else [_NOT_READY]
             terms: dict[str, int] = {"active": 0}
             if rule is not None and len(houses) == 2:
                 p = rule.parameters
@@ -373,6 +401,12 @@ def treatment_of(
         value_minor=0,
     )
     return schedule, treatment(schedule, holding, day, pool.currency)
+
+
+def quote_of(document: Instrument, documents: Documents) -> str:
+    """The currency of an instrument's profits: of what is settled in coin that of its underlying, if it has one."""
+    underlying = documents.get(("instrument", document.underlying or ""))
+    return underlying.currency if document.inverse and isinstance(underlying, Instrument) else document.currency
 
 
 def is_eligible(document: Instrument, rule: Rule | None, today: date) -> bool:

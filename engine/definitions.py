@@ -45,19 +45,9 @@ _FIXED: Final[dict[type, tuple[str, ...]]] = {
     Agreement: ("customer", "rule", "futures_account", "treasury_account"),
     Rule: ("model", "parameters", "effective"),
 }  # fmt: skip
-
-
 _PRICED_BY: Final = (  # terms that risk rows are built from
     "coupon", "maturity", "strike", "right", "deliverables", "daily_volume", "funding",
 )  # fmt: skip
-    "coupon",
-    "maturity",
-    "strike",
-    "right",
-    "deliverables",
-    "daily_volume",
-    "funding",
-)  # terms that risk rows are built from
 
 
 def changes_what_is_fixed(old: AnyDocument, new: AnyDocument) -> str | None:
@@ -371,6 +361,8 @@ class Definitions:
         return slot
 
     def _instrument(self, document: Instrument, old: Instrument | None) -> None:
+        models = {rule.model for rule in self.rules.get(document.rule or "", ())}
+        refuse_unless(not models & {"cross_margin", "collateral"}, f"rule {document.rule} does not margin positions")
         if old is not None:
             slot = self.instrument_slot(document.id)
             terms = self._terms(document)

@@ -21,7 +21,7 @@ def _moved(value: int, built: int, bps: int) -> bool:
 
 
 @part
-def _build(row: Any, volatility: int, basis_points: int, forward: int, clock_ns: int) -> None:
+def _build(row: Any, volatility: int, basis_points: int, forward: int, rate: int, clock_ns: int) -> None:
     """Margin rates of one lot in micros, rounded up, at the instrument's lot value and this volatility.
 
     The volatility rule: the larger of a floor and factor x volatility x price (x DV01 where the volatility is in basis
@@ -38,7 +38,7 @@ def _build(row: Any, volatility: int, basis_points: int, forward: int, clock_ns:
         row.initial_rate = mul_div_up(row.maintenance_rate, row.initial_ratio, E9)
     row.built_value = abs(row.lot_value)
     row.built_mark, row.built_volatility, row.built_unit, row.built_ns = row.mark, volatility, basis_points, clock_ns
-    row.built_forward = forward
+    row.built_forward, row.built_rate = forward, rate
     row.built, row.switched, row.waits = 1, 0, int(row.sets != 0)
 
 
@@ -57,18 +57,20 @@ def _mark_due(state: State, instrument: int) -> None:
 
 
 @part
-def _must_build(state: State, row: Any, volatility: int, basis_points: int, forward: int) -> bool:
+def _must_build(state: State, row: Any, volatility: int, basis_points: int, forward: int, rate: int) -> bool:
     """Whether an instrument's rates and rows are to be built from other inputs than they were."""
     now = state.now[0]
     differs = row.mark != row.built_mark or volatility != row.built_volatility or basis_points != row.built_unit
     if row.sets != 0:
-        differs = differs or forward != row.built_forward or now.clock_ns // DAY_NS != row.built_ns // DAY_NS
+        differs = differs or forward != row.built_forward or rate != row.built_rate
+        differs = differs or now.clock_ns // DAY_NS != row.built_ns // DAY_NS
     if not row.built or row.switched:
         return True
     moved = (
         _moved(row.mark, row.built_mark, now.rebuild_bps)
         or _moved(volatility, row.built_volatility, now.rebuild_bps)
         or _moved(forward, row.built_forward, now.rebuild_bps)
+        or _moved(rate, row.built_rate, now.rebuild_bps)
     )
     age_ns = now.clock_ns - row.built_ns
     if row.sets != 0:  # sooner would be in vain: the holders of the rows before still wait for their phases
@@ -96,14 +98,15 @@ def rebuild_rates(state: State) -> int:
             volatility, basis_points = state.volatilities[at].value, state.volatilities[at].basis_points
         follows = row.sets != 0 and row.option and row.underlying != NONE
         forward = state.instruments[row.underlying].mark if follows else 0
-        if not _must_build(state, row, volatility, basis_points, forward):
+        rate = state.assets[row.quote].rate if row.sets != 0 else 0
+        if not _must_build(state, row, volatility, basis_points, forward, rate):
             continue
         if row.sets != 0 and row.built and not row.switched:
             moved += 1
             if moved > MOST_ROWS:
                 continue
             now.next_row = (i + 1) % now.instruments
-        _build(row, volatility, basis_points, forward, now.clock_ns)
+        _build(row, volatility, basis_points, forward, rate, now.clock_ns)
         waiting += int(row.waits)
         if not row.waits:
             _mark_due(state, i)

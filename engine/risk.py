@@ -71,7 +71,10 @@ class Builder:
 
     def _rows(self, slot: int, row: Any) -> None:
         definitions, risk, subject = self._definitions, self._definitions.margin.risk, self.subject(slot)
-        quote, lot = self._quote(subject.document), float(subject.document.lot)
+        document = subject.document
+        if document.inverse and document.underlying is None:
+            raise Unpriceable(f"{document.id}: an inverse contract needs an underlying, in whose currency it is valued")
+        quote, lot = definitions.asset_ids[int(row["quote"])], float(document.lot)
         for at, row_set in enumerate(definitions.portfolios.row_sets):
             if not int(row["sets"]) >> at & 1:
                 continue
@@ -124,17 +127,6 @@ class Builder:
         """The market value of a lot, micros of `into`'s minor unit, taken positive and rounded up."""
         rate, other = (int(self._state.assets[self._definitions.asset_slot(name)]["rate"]) for name in (currency, into))
         return min(divide_up(abs(int(row["lot_value"])) * rate, other), LIMIT)
-
-    def _quote(self, document: Instrument) -> str:
-        """The currency of an instrument's profits: of what is settled in coin the currency of its underlying."""
-        underlying = self._definitions.documents.get(("instrument", document.underlying or ""))
-        if document.inverse and isinstance(underlying, Instrument):
-            return underlying.currency
-        if document.inverse:
-            raise Unpriceable(
-                f"{document.id}: an inverse contract needs an underlying, whose currency is that of its profits"
-            )
-        return document.currency
 
     def _minor(self, currency: str, into: str) -> float:
         """Minor units of one currency in a unit of another, at their rates now. Unpriceable: one has no rate."""

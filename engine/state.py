@@ -65,7 +65,8 @@ INSTRUMENT: Final = np.dtype(
         ("sets", "<i8"),  # bit s: it has a row in scenario set s
         ("waits", "u1"), ("unpriceable", "u1"), ("option", "u1"),
         ("eligible", "<i8"),  # bit r: eligible under cross-margin rule r
-        ("built_forward", "<i8"),  # the underlying's mark that the rows were built from
+        ("built_forward", "<i8"), ("built_rate", "<i8"),  # the underlying's mark and the currency's rate of the rows
+        ("quote", "<i4"),  # the asset that profits are counted in
         ("risk_delta", "<i8"), ("spot", "<i8"), ("gross", "<i8"), ("roll", "<i8"), ("minimum", "<i8"),
         ("unit_risk", "<i8"), ("volume", "<i8"), ("funding_rate", "<i8"),
     ],
@@ -94,6 +95,7 @@ PORTFOLIO_ROW: Final = np.dtype(
         ("participation", "<i8"), ("horizon_days", "<i8"), ("fundings", "<i8"), ("low", "<i8"), ("high", "<i8"),
         ("charge", "<i8"), ("buffer", "<i8"), ("short_volatility", "<i8"), ("long_volatility", "<i8"), ("gap", "<i8"),
         ("least_ns", "<i8"), ("closure_ns", "<i8"),
+        ("looked_rule", "<u8"), ("looked_hour", "<i8"),  # the version and the hour that these were worked out for
     ],
     align=True,
 )  # fmt: skip

@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from engine.documents import Pool, Rule
 from engine.models.collateral import Holding, Schedule, Shock, treatment
+from tests.naive_charges import look
 from tests.naive_rules import row_set
 from tests.naive_state import E9, Asset, Instrument, Pact, PactTerms, PoolTerms, RowSet, State, exact
 
@@ -15,6 +16,7 @@ def bind(state: State) -> None:
         rule = state.in_force(instrument.document.rule)
         if _identity(rule) != _identity(instrument.rule):
             instrument.rule, instrument.forced = rule, True
+    look(state)
     for pool in state.pools.values():
         for asset in state.assets.values():
             _bind_asset(state, pool, asset)
@@ -60,7 +62,10 @@ def _terms(state: State, pool: Pool, asset: Asset) -> PoolTerms:
     haircut = E9 - (E9 - found.haircut_ppb) * (E9 - found.fx_ppb) // E9
     limit = None if found.reason else schedule.assets[found.key].cap
     shocks = state.portfolio_rule(pool.shocks)
-    if found.shock == Shock.NONE or shocks is None or document.instrument is None:
+    can = shocks is not None and shocks.model in ("historical", "grid") and document.instrument is not None
+    if limit == 0 or (found.shock == Shock.WHOLE and not can):
+        return PoolTerms(E9)
+    if found.shock == Shock.NONE or not can:
         return PoolTerms(haircut, None if limit is None else exact(limit, 100))
     return PoolTerms(haircut, None if limit is None else exact(limit, 100), shocks.id, found.shock)
 
@@ -73,6 +78,7 @@ def _houses(state: State, rule_id: str) -> tuple[Rule, tuple[str, str]] | None:
     cme, ficc = rule.parameters.houses or ("", "")
     found = [state.in_force(house) for house in (cme, ficc)]
     is_ready = cme != ficc and all(house is not None and house.model == "historical" for house in found)
+    is_ready = is_ready and not any(terms.shocked_in in (cme, ficc) for terms in state.terms.values())
     return (rule, (cme, ficc)) if is_ready else None
 
 

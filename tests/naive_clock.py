@@ -10,7 +10,7 @@ from tests.naive_agreements import agree, pair, waits
 from tests.naive_binding import bind
 from tests.naive_definitions import MONDAY_NS, WEEK_NS, sessions_of
 from tests.naive_portfolio import counted, requirement, rules_of, shocked_holders
-from tests.naive_rows import DAY_NS, MOST_ROWS, build_rows
+from tests.naive_rows import DAY_NS, MOST_ROWS, build_rows, quote_of
 from tests.naive_state import E9, E12, Account, Asset, Built, Instrument, OutOfRange, State, half_even
 
 MS = 10**6
@@ -159,6 +159,11 @@ def _forward(state: State, instrument: Instrument) -> int:
     return (underlying.mark or 0) if instrument.sets and instrument.is_option and underlying is not None else 0
 
 
+def _quote_rate(state: State, instrument: Instrument) -> int:
+    """The rate of what its rows' profits are counted in."""
+    return state.assets[quote_of(state, instrument)].rate if instrument.sets else 0
+
+
 def _must_build(state: State, instrument: Instrument, now: int) -> bool:
     if instrument.closed or instrument.mark is None or _inputs_quality(state, instrument, now) is Quality.UNPRICED:
         return False
@@ -169,12 +174,15 @@ def _must_build(state: State, instrument: Instrument, now: int) -> bool:
         return True
     forward, limits = _forward(state, instrument), state.genesis.limits
     differs = built.mark != instrument.mark or built.volatility != volatility
+    rate = _quote_rate(state, instrument)
     if instrument.sets:
-        differs = differs or built.forward != forward or built.at_ns // DAY_NS != now // DAY_NS
-    pairs = [(built.mark, instrument.mark), (built.forward, forward)]
+        differs = differs or built.forward != forward or built.rate != rate or built.at_ns // DAY_NS != now // DAY_NS
+    pairs = [(built.mark, instrument.mark), (built.forward, forward), (built.rate, rate)]
     if volatility is not None and built.volatility is not None:
         pairs.append((built.volatility[0], volatility[0]))
     moved = any(_moved(*one, limits.rebuild_bps) for one in pairs)
+    if instrument.sets and now - built.at_ns < limits.spread_ms * MS:
+        moved = False  # the holders of the rows before still wait for their phases
     return moved or (differs and now - built.at_ns >= limits.rebuild_ms * MS)
 
 
@@ -186,7 +194,9 @@ def _build(state: State, instrument: Instrument, now: int) -> None:
     assert instrument.mark is not None
     rule = instrument.rule
     held = state.volatility_of(instrument) if rule is not None and rule.model == "volatility" else None
-    built = instrument.built = Built(instrument.mark, held and held[:2], now, _forward(state, instrument))
+    built = instrument.built = Built(
+        instrument.mark, held and held[:2], now, _forward(state, instrument), _quote_rate(state, instrument)
+    )
     instrument.forced = False
     if rule is None or rule.model not in ("flat", "tiered", "volatility"):
         return

@@ -6,6 +6,7 @@ from math import ceil, floor
 
 from engine.documents import Parameters, Rule
 from engine.models.collateral import Shock
+from tests.naive_charges import charged
 from tests.naive_rules import look_back, row_set
 from tests.naive_state import E9, E12, Account, Instrument, OutOfRange, RowSet, State
 
@@ -39,6 +40,7 @@ def requirement(state: State, account: Account, rule_id: str) -> tuple[int, int]
     after = None if account.pact is None or not account.pact.is_active else account.pact.after.get(account.document.id)
     if after is not None and _is_of_pact(account, rule_id):
         total = min(total, after)
+    total = charged(state, rule, held, total)
     maintenance = within(ceil(total * Fraction(rule.parameters.multiplier or 1)))
     return within(ceil(maintenance * Fraction(rule.parameters.initial_ratio or 1))), maintenance
 

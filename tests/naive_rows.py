@@ -4,8 +4,10 @@ from decimal import Decimal
 from fractions import Fraction
 from math import ceil
 
-from engine.documents import Rule
+from engine.documents import AddOns, Parameters, Rule
+from engine.documents import Instrument as InstrumentDocument
 from engine.scenarios.profits import ScanRange, Subject, Unpriceable, delta, profits
+from tests.naive_rules import row_set
 from tests.naive_state import E9, Beside, Instrument, RowSet, State
 
 DAY_NS = 86_400 * E9
@@ -39,7 +41,9 @@ def build_rows(state: State, instrument: Instrument) -> None:
     instrument.rows = None
     try:
         subject = subject_of(state, instrument)
-        quote, rows = _quote(state, instrument), dict[RowSet, list[int]]()
+        if instrument.document.inverse and instrument.document.underlying is None:
+            raise Unpriceable(instrument.document.id)
+        quote, rows = quote_of(state, instrument), dict[RowSet, list[int]]()
         for one in instrument.sets:
             rule = state.in_force(one.ranges_of)
             won = profits(state.sets[one.scenarios], subject, None if rule is None else _ranges(rule))
@@ -47,7 +51,8 @@ def build_rows(state: State, instrument: Instrument) -> None:
             rows[one] = _rounded([float(profit) * factor for profit in won])
         if instrument.portfolio is not None:
             assert instrument.rule is not None
-            instrument.beside = _beside(state, instrument, subject, instrument.rule, quote)
+            own = rows[row_set(instrument.rule)]
+            instrument.beside = _beside(state, instrument, subject, instrument.rule, quote, max(map(abs, own)))
     except (ValueError, ArithmeticError):
         return
     instrument.rows = rows
@@ -58,13 +63,11 @@ def _ranges(rule: Rule) -> dict[str, ScanRange]:
     return {name: ScanRange(float(one.price), float(one.volatility), one.fraction) for name, one in ranges.items()}
 
 
-def _quote(state: State, instrument: Instrument) -> str:
-    """The currency of its profits: of what is settled in coin that of the underlying."""
+def quote_of(state: State, instrument: Instrument) -> str:
+    """The currency of its profits: of what is settled in coin that of the underlying, if it has one."""
     underlying = instrument.document.underlying
-    if not instrument.document.inverse:
+    if not instrument.document.inverse or underlying is None:
         return instrument.currency
-    if underlying is None:
-        raise Unpriceable(instrument.document.id)
     return state.instruments[underlying].currency
 
 
@@ -85,7 +88,7 @@ def _rounded(pnl: list[float]) -> list[int]:
     raise Unpriceable("too large")
 
 
-def _beside(state: State, instrument: Instrument, subject: Subject, rule: Rule, quote: str) -> Beside:
+def _beside(state: State, instrument: Instrument, subject: Subject, rule: Rule, quote: str, worst: int) -> Beside:
     document, p = instrument.document, rule.parameters
     minor, into = _minor(state, quote, p.currency or ""), state.assets[p.currency or ""]
     each = delta(subject) * float(document.lot)
@@ -99,7 +102,23 @@ def _beside(state: State, instrument: Instrument, subject: Subject, rule: Rule, 
         years = 0.0 if instrument.expiry_ns is None else (instrument.expiry_ns - state.clock_ns) / YEAR_NS
         rate = max(float(p.roll_rate or 0) * years, float(p.roll_minimum or 0))
         roll = _bounded(each * spot * minor * (ceil(round(rate * E9, 3)) / E9) * 10**4)
-    return Beside(_bounded(each * 10**10), _bounded(abs(spot) * minor), min(gross, 2**62), min(ceil(minimum), 2**62), roll)
+    own = _bounded(each * 10**10), _bounded(abs(spot) * minor), min(gross, 2**62), min(ceil(minimum), 2**62), roll
+    return Beside(*own, *_charged(state, document, p, worst))
+
+
+def _charged(state: State, document: InstrumentDocument, p: Parameters, worst: int) -> tuple[int, int, int]:
+    """Worst scenario of a lot in micros, lots traded a day, funding rate in 1e-9; each 0 where the rule does not ask."""
+    addons, risk, volume, rate = p.addons or AddOns(), 0, 0, 0
+    if addons.liquidity is not None:
+        if document.daily_volume is None:
+            raise Unpriceable(document.id)
+        risk, volume = worst * 100, _bounded(float(document.daily_volume / document.lot))
+    if addons.funding is not None and document.funding is not None:
+        funding = state.instruments[document.funding]
+        if funding.mark is None:
+            raise Unpriceable(document.id)
+        rate = _bounded(price_of(funding) / 100 * E9)
+    return risk, volume, rate
 
 
 def _bounded(value: float) -> int:

@@ -5,7 +5,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from engine.codes import Code
-from engine.documents import Agreement, Parameters, Rule, Scenarios
+from engine.documents import AddOns, Agreement, Parameters, Rule, Scenarios
 from engine.models import collateral
 from engine.models.grid import dampeners
 from engine.scenarios.sets import ScenarioSet, from_document, shocks_of
@@ -17,10 +17,10 @@ NEEDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # what a model ne
     "flat": (("initial", "maintenance"), ()),
     "tiered": (("tiers",), ()),
     "volatility": (("multiple", "days", "tenor_days", "floor", "initial_ratio"), ()),
-    "historical": ((*COMMON, "tail"), ("stress_weight", "floor", "multiplier")),
-    "scan": ((*COMMON, "ranges"), ("calendar_charge", "spreads", "minimum", "multiplier")),
-    "grid": (COMMON, (*GRID, "multiplier")),
-    "points": (COMMON, ("minimum", "offset", "multiplier")),
+    "historical": ((*COMMON, "tail"), ("stress_weight", "floor", "multiplier", "addons")),
+    "scan": ((*COMMON, "ranges"), ("calendar_charge", "spreads", "minimum", "multiplier", "addons")),
+    "grid": (COMMON, (*GRID, "multiplier", "addons")),
+    "points": (COMMON, ("minimum", "offset", "multiplier", "addons")),
     "cross_margin": (("houses", "products", "years", "pools"), ("cap", "precision", "ttl")),
     "collateral": (("assets", "currency"), ("pilot",)),
 }
@@ -45,7 +45,23 @@ def is_sound(rule: Rule) -> bool:
         return False
     if any(ratio is not None and ratio < 1 for ratio in (p.initial_ratio, p.multiplier)):
         return False
-    return _is_sound_model(rule, p)
+    return _is_sound_model(rule, p) and _are_sound_addons(p.addons or AddOns())
+
+
+def _are_sound_addons(addons: AddOns) -> bool:
+    shares = [addons.liquidity.participation] if addons.liquidity else []
+    if addons.regime is not None:
+        one = addons.regime
+        shares += [one.charge, one.buffer]
+        if not (0 <= one.low <= one.high <= 100 and one.short_days > 0 and one.long_days > 0):
+            return False
+        if not all(_divides(value, E9) for value in (one.low, one.high)):
+            return False
+        if not all(_divides(value, 10**8) for value in (one.short_days, one.long_days)):
+            return False
+    if addons.gap is not None and not 1 <= addons.gap.multiplier <= 10:
+        return False
+    return all(0 <= share <= 1 and _divides(share, 10**6) for share in shares)
 
 
 def _divides(value: Decimal, one: int) -> bool:

@@ -76,6 +76,20 @@ class Beside(NamedTuple):
     gross: int
     minimum: int
     roll: int
+    worst: int
+    volume: int
+    funding: int
+
+
+class Looked(NamedTuple):
+    """A rule's add-ons when last looked at: by which version and hour, volatilities, the closure, how many fundings."""
+
+    version: tuple[str, int] | None
+    hour: int
+    short: int = 0
+    long: int = 0
+    closure: int = 0
+    fundings: int = 0
 
 
 class PoolTerms(NamedTuple):
@@ -119,13 +133,14 @@ class Pact:
 class Built:
     """The margin of one lot as last built, and from what. initial, maintenance: micros; notional: micros, of tiers.
 
-    forward: the mark of an option's underlying, 0 where it is of no account.
+    forward: the mark of an option's underlying, 0 where it is of no account; rate: of the currency of profits, likewise.
     """
 
     mark: int
     volatility: tuple[int, bool] | None
     at_ns: int
     forward: int = 0
+    rate: int = 0
     initial: int = 0
     maintenance: int = 0
     notional: int = 0
@@ -155,7 +170,7 @@ class Instrument:
     sets: frozenset[RowSet] = frozenset()
     eligible: frozenset[str] = frozenset()  # cross-margin rules
     rows: dict[RowSet, list[int]] | None = None  # 1e-4 minor units per lot; None: not built, or unpriceable
-    beside: Beside = field(default=Beside(0, 0, 0, 0, 0))
+    beside: Beside = field(default=Beside(0, 0, 0, 0, 0, 0, 0, 0))
 
     def __post_init__(self) -> None:
         self.read(self.document)
@@ -350,6 +365,7 @@ class State:
     pacts: dict[str, Pact] = field(default_factory=dict)
     terms: dict[tuple[str, str], PoolTerms] = field(default_factory=dict)  # by pool and asset, as last bound
     contents: dict[RowSet, object] = field(default_factory=dict)  # what rows are made of, as last bound
+    looked: dict[str, Looked] = field(default_factory=dict)  # by portfolio rule
     next_row: int = 0  # the instrument at which the next walk over rows begins
 
     def book(self, account: Account, currency: str) -> int:

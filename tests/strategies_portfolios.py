@@ -98,11 +98,18 @@ TAKEN: dict[str, list[Document]] = {  # collateral schedules by rule id
         },
     ],
 }  # fmt: skip
+REGIME = {"underlying": "BTC-USD", "short_days": "7.5", "long_days": "30", "low": "0.5", "high": "1.1", "charge": "0.1"}
+ADDONS = [
+    {"liquidity": {"participation": "0.1", "horizon_days": 2}, "regime": REGIME | {"buffer": "0.25"},
+     "funding": {"interval_hours": 8, "first_hour": 3, "ahead_hours": 24}},
+    {"gap": {"calendar": "week", "ahead_hours": 30, "least_hours": 3, "multiplier": "1.25"},
+     "regime": REGIME | {"charge": "0", "buffer": "0.3"}},
+]  # fmt: skip
 FIRM = {"broker_dealer": True, "futures_commission_merchant": True, "cme_member": True, "ficc_member": True}
 RULES: dict[str, tuple[str, list[Document]]] = {
     "CME": (
         "historical",
-        [_common("HIST", tail="0.05"), _common("HIST", tail="0.1", stress_weight="0.25", multiplier="1.1"),
+        [_common("HIST", tail="0.05"), _common("HIST", tail="0.1", stress_weight="0.25", multiplier="1.1", addons=ADDONS[1]),
          _common("HIST-3D", tail="0", floor="0.0001")],
     ),
     "FICC": (
@@ -119,13 +126,13 @@ RULES: dict[str, tuple[str, list[Document]]] = {
     "GRID": (
         "grid",
         [_common("grid", dampener="2500", gain_share="0.9", gain_cap="100000", roll_rate="0.05", roll_minimum="0.01",
-                 delta_threshold="20000", delta_step="0.0001", delta_cap="0.1", multiplier="1.05"),
+                 delta_threshold="20000", delta_step="0.0001", delta_cap="0.1", multiplier="1.05", addons=ADDONS[0]),
          _common("grid", gain_share="1", gain_cap="1000000000"),
          _common("grid", currency="BTC", gain_share="0.5", gain_cap="3", delta_step="0.001", delta_cap="1")],
     ),
     "POINTS": (
         "points",
-        [_common("points", minimum="0.375", offset="0.9"), _common("points", offset="1", initial_ratio="1.000000001")],
+        [_common("points", minimum="0.375", offset="0.9"), _common("points", offset="1", initial_ratio="1.000000001", addons=ADDONS[1])],
     ),
 }  # fmt: skip
 CROSS: dict[str, list[Document]] = {
@@ -160,11 +167,13 @@ def instruments(start_ns: int) -> list[tuple[Document, int, int]]:
              deliverables=[{"instrument": "N-36", "factor": "0.87"}, {"instrument": "N-27", "factor": "0.97"}]), 3_300, 9),
         (one("SR1", "rate_future", "0.005", ("-10", "100"), multiplier="4167", dv01="0.01", bucket="3M", rule="CME"),
          19_200, 25),
-        (one("XBT", "perpetual", "0.1", ("1000", "900000"), lot="0.001", currency="USDT", underlying="BTC-USD", rule="GRID"),
+        (one("BTC-FUNDING", "funding_rate", "0.0001", ("-1", "1")), 100, 0),
+        (one("XBT", "perpetual", "0.1", ("1000", "900000"), lot="0.001", currency="USDT", underlying="BTC-USD", rule="GRID",
+             daily_volume="3", funding="BTC-FUNDING"),
          600_000, 900),
         (one("XBT-INV", "perpetual", "0.5", ("1000", "900000"), currency="BTC", multiplier="100", inverse=True,
-             underlying="BTC-USD", rule="GRID"), 120_000, 300),
-        (one("XC", "option", "5", ("0", "300000"), lot="0.1", right="call", rule="GRID", expiry=month, **option), 830, 20),
+             underlying="BTC-USD", rule="GRID", daily_volume="900"), 120_000, 300),
+        (one("XC", "option", "5", ("0", "300000"), lot="0.1", right="call", rule="GRID", expiry=month, daily_volume="40", **option), 830, 20),
         (one("XP", "option", "5", ("0", "300000"), lot="0.1", right="put", rule="SCAN", expiry=start_ns + 300 * SECOND,
              **option), 240, 20),
         (one("XF", "crypto_future", "5", ("1000", "900000"), multiplier="5", underlying="BTC-USD", rule="SCAN",
