@@ -15,7 +15,7 @@ from tests.naive_portfolio import rules_of
 from tests.naive_state import PORTFOLIO_MODELS, State
 from tests.strategies import Cut, Stream, cuts, frames, stream
 
-SEEDS = 48
+SEEDS = range(30, 70)
 PRODUCED = {Status.OK, Status.WATCH, Status.CALL, Status.DEBIT}  # the others come with margin calls that have a life
 
 
@@ -52,7 +52,7 @@ def _margined(state: State) -> Iterator[str]:
 def test_fixed_seeds_agree_and_reach_every_code_status_and_quality() -> None:
     codes: Counter[Code] = Counter()
     statuses, qualities, applied, margined = set(), set(), Counter(), Counter[str]()
-    for seed in range(SEEDS):
+    for seed in SEEDS:
         more, status, quality, kinds = run(stream(seed), 1, Cut(frame=25, batch=100, takeovers=2, seed=seed), margined)
         codes += more
         applied += kinds
