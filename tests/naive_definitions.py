@@ -14,7 +14,7 @@ from tests.naive_state import E9, Account, Asset, Instrument, Refused, State, ex
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 WEEK_NS = 7 * 86_400 * E9
-PRICED_BY = ("coupon", "maturity", "strike", "right", "deliverables")
+PRICED_BY = ("coupon", "maturity", "strike", "right", "deliverables", "daily_volume", "funding")
 MONDAY_NS = 4 * 86_400 * E9  # 1970-01-05 was a Monday
 
 
@@ -141,6 +141,8 @@ def _asset(state: State, document: AssetDocument) -> None:
 
 
 def _instrument(state: State, document: InstrumentDocument) -> None:
+    if any(rule.model in ("cross_margin", "collateral") for rule in state.rules.get(document.rule or "", {}).values()):
+        raise Refused(Code.REFUSED_DEFINITION)
     old = state.instruments.get(document.id)
     if old is not None:
         _unchanged(

@@ -132,7 +132,8 @@ RULES: dict[str, tuple[str, list[Document]]] = {
     ),
     "POINTS": (
         "points",
-        [_common("points", minimum="0.375", offset="0.9"), _common("points", offset="1", initial_ratio="1.000000001", addons=ADDONS[1])],
+        [_common("points", minimum="0.375", offset="0.9"), _common("points", offset="1", initial_ratio="1.000000001",
+                 addons=ADDONS[1])],
     ),
 }  # fmt: skip
 CROSS: dict[str, list[Document]] = {
@@ -173,7 +174,8 @@ def instruments(start_ns: int) -> list[tuple[Document, int, int]]:
          600_000, 900),
         (one("XBT-INV", "perpetual", "0.5", ("1000", "900000"), currency="BTC", multiplier="100", inverse=True,
              underlying="BTC-USD", rule="GRID", daily_volume="900"), 120_000, 300),
-        (one("XC", "option", "5", ("0", "300000"), lot="0.1", right="call", rule="GRID", expiry=month, daily_volume="40", **option), 830, 20),
+        (one("XC", "option", "5", ("0", "300000"), lot="0.1", right="call", rule="GRID", expiry=month, daily_volume="40",
+             **option), 830, 20),
         (one("XP", "option", "5", ("0", "300000"), lot="0.1", right="put", rule="SCAN", expiry=start_ns + 300 * SECOND,
              **option), 240, 20),
         (one("XF", "crypto_future", "5", ("1000", "900000"), multiplier="5", underlying="BTC-USD", rule="SCAN",

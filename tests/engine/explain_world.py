@@ -54,7 +54,8 @@ def sets() -> dict[str, bytes]:
 def empty_log() -> SmallLog:
     """A log without documents, and without a twin."""
     log = SmallLog.__new__(SmallLog)
-    log.limits, log.start_ns, log.now_ns, log.number, log.offsets = {}, START_NS, START_NS, 0, defaultdict(int)
+    log.limits = {"scenarios": 4096, "sets": 8, "portfolios": 24}
+    log.start_ns, log.now_ns, log.number, log.offsets = START_NS, START_NS, 0, defaultdict(int)
     log.pair = Only(MarginEngine(0))  # type: ignore[assignment]
     log.__post_init__()
     return log

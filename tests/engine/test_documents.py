@@ -194,6 +194,7 @@ def together() -> SmallLog:
     log = SmallLog({"scenarios": 40, "sets": 6, "portfolios": 6})
     log.money()
     log.document("asset", "JPY", type="currency", currency="USD", decimals=0)
+    log.document("calendar", "week", sessions=[("Sun 23:00", "Fri 22:00")])
     for name in ("BTC-USD", "ETH-BTC"):
         log.instrument(name, type="index")
     for name in portfolios.SETS:
