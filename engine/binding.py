@@ -279,9 +279,8 @@ class Portfolios:
         haircut = NS - (NS - found.haircut_ppb) * (NS - found.fx_ppb) // NS
         cap = None if found.reason else schedule.assets[found.key].cap
         can = shocks is not None and shocks.model in _SHOCKS and asset.instrument is not None
-        if cap == 0 or (
-            found.shock == Shock.WHOLE and not can
-        ):  # a cap of 0 in the table is none; no shock, no reduced haircut
+        reduced = found.shock == Shock.WHOLE  # a haircut that only stands beside the scenarios
+        if cap == 0 or (reduced and not can):
             return [NS, 0, NONE, Shock.NONE]
         limit = 0 if cap is None else scaled(cap, 100)
         if shocks is None or not can or found.shock == Shock.NONE:

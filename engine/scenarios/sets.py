@@ -143,7 +143,7 @@ def shocks_of(made: ScenarioSet) -> grid.Shocks:
     try:
         shocks = grid.check(grid.Shocks(**given, extended=tuple(move[extended == 1.0].tolist())))  # type: ignore[arg-type]
     except TypeError as error:
-        raise ValueError(f"set {made.name} lacks parameters of a grid: {error}") from error
+        raise ValueError(f"set {made.name} lacks a parameter of a grid: {error}") from error
     if not all(map(np.array_equal, (move, volatility), grid.cells(shocks))):
         raise ValueError(f"the cells of set {made.name} are not those of its parameters")
     return shocks

@@ -45,7 +45,7 @@ def run_worker(settings: Settings, seconds: float = START_SECONDS) -> tuple[int,
     """Run a worker that is expected to end by itself: its exit status and its last line."""
     done = subprocess.run(
         [sys.executable, "-m", "streams", "worker"],
-        env=environment(settings),
+        env=os.environ | environment(settings),
         capture_output=True,
         text=True,
         timeout=seconds,
