@@ -1,5 +1,6 @@
 """The worker as a process: it starts on what fits, shows how it is, ends in good order, and stops loudly on a bad log."""
 
+import os
 import subprocess
 import sys
 import time
