@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from engine.codes import Code
 from engine.documents import AddOns, Agreement, AnyDocument, Asset, Instrument, Parameters, Pool, Rule
-from engine.events import NS, QUANTITY_ONE
+from engine.events import HOUR_NS, NS, QUANTITY_ONE
 from engine.limits import Limits
 from engine.models import cross_margin, grid, scan
 from engine.models.addons import closure_ns, fundings
@@ -27,6 +27,8 @@ from engine.models.collateral import Holding, Schedule, Shock, Treatment, treatm
 from engine.models.rows import FINEST
 from engine.numbers import scaled
 from engine.rules import BPS, PORTFOLIO_MODELS, schedule_of, version_key
+from engine.scenarios.moves import Move
+from engine.scenarios.profits import GRID_KINDS, POINTS, SPAN_KINDS
 from engine.scenarios.sets import ScenarioSet, shocks_of
 from engine.state import (
     MARGIN_DUE,
@@ -42,20 +44,17 @@ from engine.state import (
 )  # fmt: skip
 from engine.terms import Refused, refuse_unless
 
-HOUR_NS: Final = 3_600 * NS
-DAY_NS: Final = 24 * HOUR_NS
 _ADDONS: Final = (
     "participation", "horizon_days", "fundings", "low", "high", "charge", "buffer", "short_volatility", "long_volatility",
     "gap", "least_ns", "closure_ns",
 )  # fmt: skip
-_SPAN, _GRID, _POINTS = ("scan_range", "scan_range", "scale"), ("relative", "direction", "flag"), ("relative",)
 _NOT_READY: Final = "its rule or a house's rule is not in force, or collateral moves in a house's scenarios"
 _SHOCKS: Final = ("historical", "grid")  # the models whose scenarios collateral can move in
 _KINDS: Final[Mapping[str, Callable[[ScenarioSet], bool]]] = {
-    "scan": lambda s: s.kinds == _SPAN,
-    "grid": lambda s: s.kinds == _GRID,
-    "points": lambda s: s.factors == ("price",) and s.kinds == _POINTS,
-    "historical": lambda s: set(s.kinds) <= {"bp", "log", "relative"} and s.factors != ("price",),
+    "scan": lambda s: s.kinds == SPAN_KINDS,
+    "grid": lambda s: s.kinds == GRID_KINDS,
+    "points": lambda s: (s.factors, s.kinds) == POINTS,
+    "historical": lambda s: set(s.kinds) <= set(Move) and (s.factors, s.kinds) != POINTS,
 }
 Documents = Mapping[tuple[str, str], AnyDocument]
 Rules = Callable[[str | None], Rule | None]
@@ -99,7 +98,7 @@ class Portfolios:
         is_count = isinstance(look_back, int) and 1 <= look_back <= count
         refuse_unless(is_count, f"look_back is {look_back}, not 1 to {count}")
         old = self.sets.get(made.name)
-        refuse_unless(old is None or _model(old) == _model(made), f"{made.name} becomes a set for another model")
+        refuse_unless(old is None or model_of(old) == model_of(made), f"{made.name} becomes a set for another model")
         for rule, decimals in users:
             _numbers(rule, made, 10**decimals)
         self.sets[made.name] = made
@@ -117,8 +116,8 @@ class Portfolios:
         elif rule.model in PORTFOLIO_MODELS:
             made = self.sets[rule.parameters.scenarios or ""]
             refuse_unless(
-                _model(made) == rule.model,
-                f"model {rule.model} takes a {rule.model} set, {made.name} is a {_model(made)} one",
+                model_of(made) == rule.model,
+                f"model {rule.model} takes a {rule.model} set, {made.name} is a {model_of(made)} one",
             )
             _numbers(rule, made, 10**decimals)
             row_set, new_rule = _row_set(rule), rule.id not in self.rule_ids
@@ -471,7 +470,7 @@ def _row_set(rule: Rule) -> RowSet:
     return RowSet(p.scenarios or "", p.currency or "", rule.id if p.ranges is not None else None)
 
 
-def _model(made: ScenarioSet) -> str | None:
+def model_of(made: ScenarioSet) -> str | None:
     """The model that a set's kinds are for."""
     return next((model for model, fits in _KINDS.items() if fits(made)), None)
 

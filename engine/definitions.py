@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import xxhash
 
-from engine.binding import DAY_NS, HOUR_NS, Names, Portfolios
+from engine.binding import Names, Portfolios
 from engine.codes import Code
 from engine.documents import (
     Account,
@@ -24,7 +24,7 @@ from engine.documents import (
     names_used,
     parse_document,
 )  # fmt: skip
-from engine.events import NS, key64
+from engine.events import DAY_NS, HOUR_NS, NS, key64
 from engine.limits import Limits
 from engine.numbers import INT64_MAX, scaled, time_ns
 from engine.report import Quality

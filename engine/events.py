@@ -24,7 +24,9 @@ import xxhash
 QUANTITY_ONE: Final = 10**8
 PRICE_ONE: Final = 10**9
 NS: Final = 10**9
-WEEK_NS: Final = 7 * 86_400 * NS
+HOUR_NS: Final = 3_600 * NS
+DAY_NS: Final = 24 * HOUR_NS
+WEEK_NS: Final = 7 * DAY_NS
 MAX_ID_LENGTH: Final = 64
 MAX_ARRAY: Final = 4096
 MAX_MESSAGE_BYTES: Final = 1 << 20

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from engine.arithmetic import E6, E9, LIMIT, kernel
-from engine.binding import RowSet, conditions_of, position_of, treatment_of
+from engine.binding import RowSet, conditions_of, model_of, position_of, treatment_of
 from engine.core import MarginEngine
 from engine.documents import Account, Agreement, Asset, Parameters, Pool
 from engine.evaluate import margin_amount
@@ -327,7 +327,7 @@ def _together(engine: MarginEngine, accounts: Sequence[int], into: int) -> tuple
     if at >= len(engine.definitions.margin.risk.width):
         return None, f"not computed: the limit of {at} sets of rows is reached"
     for made in d.portfolios.sets.values():
-        if not set(made.kinds) <= {"bp", "log", "relative"} or made.factors == ("price",):
+        if model_of(made) != "historical":
             continue
         d.portfolios.row_sets.append(RowSet(made.name, d.asset_ids[into], None))
         reasons, rows = tried(engine, list(mine), 1 << at)

@@ -4,12 +4,12 @@ from typing import Any
 
 from engine.apply import find_volatility
 from engine.arithmetic import E9, kernel, mul_div_up, part
+from engine.events import DAY_NS
 from engine.report import Quality
 from engine.revalue import inputs_quality, instrument_quality, move_holders
 from engine.state import CHUNK, FLAT, MARGIN_DUE, NONE, VOLATILITY, State, set_flags
 
 BPS = 10_000
-DAY_NS = 86_400 * 10**9
 MOST_ROWS = 64  # instruments whose rows are built at one clock because they moved; the next clock goes on
 _UNPRICED = int(Quality.UNPRICED)
 

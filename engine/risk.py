@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.arithmetic import LIMIT
-from engine.binding import DAY_NS
 from engine.definitions import Definitions
 from engine.documents import AddOns, Asset, Instrument, Rule
-from engine.events import NS, PRICE_ONE
+from engine.events import DAY_NS, NS, PRICE_ONE
 from engine.models import grid
 from engine.models.rows import FINEST, quantize
 from engine.numbers import divide_up, time_ns

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, TypeAlias
 import numpy as np
 
 from engine.documents import Instrument
+from engine.events import DAY_NS
 from engine.models import grid
 from engine.numbers import time_ns
 from engine.pricing.bill import bill_price, bill_time, bill_yield
@@ -33,7 +34,6 @@ OPTION_TYPES: Final = frozenset({"option", "future_option"})  # the underlying's
 SPAN_KINDS: Final = ("scan_range", "scan_range", "scale")
 GRID_KINDS: Final = (str(Move.RELATIVE), "direction", "flag")
 POINTS: Final = (("price",), (str(Move.RELATIVE),))  # factors and kinds
-DAY_NS: Final = 86_400 * 10**9
 DAYS_OF_OPTION_YEAR: Final = 365
 KEPT_FLOWS: Final = 4096  # securities x days whose cash flows are remembered
 _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
