@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 
 from engine.arithmetic import INT64_MAX, half_even_product, kernel, part, quotient
 from engine.book import fill, find_position, inverse_value, is_full, position_hash, replace, trade_value
+from engine.calls import take_money
 from engine.codes import Code
+from engine.equity import money_in
 from engine.events import Flag, Kind
 from engine.prefetch import prefetch
 from engine.state import AHEAD, BUCKET, MARGIN_DUE, NONE, POSITIONS_DIRTY, RING, VALUE_DIRTY, State, find, set_flags
@@ -267,8 +269,8 @@ def _collateral(state: State, record: Any) -> int:
         return _OFF_UNIT
     if is_remembered(state, record.id):
         return _DUPLICATE
+    held = state.accounts.holding[asset, account]
     if record["flags"] & _REPLACE == 0:
-        held = state.accounts.holding[asset, account]
         if (held > 0 and total > INT64_MAX - held) or (held < 0 and total < -INT64_MAX - held):
             return _POSITION_RANGE
         total += held
@@ -277,6 +279,8 @@ def _collateral(state: State, record: Any) -> int:
     if abs(total) >= MAX_HOLDING:
         return _POSITION_RANGE
     state.accounts.holding[asset, account] = total
+    if state.accounts.first_call[account] != NONE:
+        take_money(state, account, money_in(state, account, asset, held, total))
     shocked = state.shocks[state.accounts.pool[account], asset] != NONE
     set_flags(state.accounts, account, VALUE_DIRTY | (POSITIONS_DIRTY | MARGIN_DUE if shocked else 0))
     remember(state, record.id, record.ts_ns)

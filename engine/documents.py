@@ -64,11 +64,28 @@ class Asset(Document, frozen=True, kw_only=True, tag="asset"):
     instrument: Id | None = None
 
 
+class CallTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When margin calls of a pool are issued, closed and escalated; seconds and business days.
+
+    issue_after: how long equity must be short before a call. cover_after: how long it must be back at the initial
+    requirement before the market closes a call. raise_share: a call due at the same time is raised when what is missing
+    beyond it is at least this share of it. escalate_days, restrict_days: cut-offs after the due one at which an unmet call
+    is escalated, and the account restricted to risk-reducing orders (5 business days of age: CME 930.D, rates.md 6 [P]).
+    """
+
+    issue_after: Annotated[float, Meta(ge=0, le=864_000)] = 0
+    cover_after: Annotated[float, Meta(ge=0, le=864_000)] = 0
+    raise_share: Decimal = Decimal("0.1")
+    escalate_days: Annotated[int, Meta(ge=1, le=30)] = 1
+    restrict_days: Annotated[int, Meta(ge=1, le=30)] = 4
+
+
 class Pool(Document, frozen=True, kw_only=True, tag="pool"):
     """Where collateral is held under one regime; pools never lend to one another.
 
     collateral: the rule (model collateral) that says what is taken and at which haircut; without it each asset's own.
     shocks: the portfolio rule in whose scenarios the assets that the collateral rule calls shocked move with the positions.
+    minimum_transfer, rounding: of margin calls to accounts in the pool's currency; calendar: by whose cut-offs they are due.
     """
 
     regime: Name
@@ -78,12 +95,32 @@ class Pool(Document, frozen=True, kw_only=True, tag="pool"):
     rounding: Decimal = Decimal(0)
     collateral: Id | None = None
     shocks: Id | None = None
+    calls: CallTerms = CallTerms()
+
+
+Day = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+
+
+class Cutoff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """By when called money must be in: the first `at` (UTC) of a business day that is notice_hours or more after the call.
+
+    Both as given here: 6 p.m. in New York in winter, one business day later (17 CFR 1.22, rates.md 6 [P]).
+    """
+
+    at: Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")] = "23:00"
+    notice_hours: Annotated[int, Meta(ge=0, le=240)] = 24
 
 
 class Calendar(Document, frozen=True, kw_only=True, tag="calendar"):
-    """Weekly sessions in UTC as pairs such as ["Sun 23:00", "Fri 22:00"]; time outside them does not make a price stale."""
+    """Weekly sessions in UTC as pairs such as ["Sun 23:00", "Fri 22:00"]; time outside them does not make a price stale.
+
+    holidays: days such as "2026-11-26" that are no business days. cutoffs: by currency; "*" for all others.
+    """
 
     sessions: Annotated[list[tuple[str, str]], Meta(min_length=1, max_length=32)]
+    business_days: Annotated[tuple[Day, ...], Meta(min_length=1, max_length=7)] = ("Mon", "Tue", "Wed", "Thu", "Fri")
+    holidays: Annotated[tuple[str, ...], Meta(max_length=1024)] = ()
+    cutoffs: dict[Id, Cutoff] = {}
 
 
 class Deliverable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -339,7 +376,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     user: Id
     kind: Literal["ack", "note", "cancel"]
     account: Id
-    call: Id
+    call: Annotated[str, Meta(min_length=1, max_length=160, pattern="^[ -~]*$")]
     text: Text = ""
 
 

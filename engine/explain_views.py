@@ -15,7 +15,7 @@ from engine.arithmetic import E6, E9, LIMIT, kernel
 from engine.binding import RowSet, conditions_of, model_of, position_of, treatment_of
 from engine.core import MarginEngine
 from engine.documents import Account, Agreement, Asset, Parameters, Pool
-from engine.evaluate import margin_amount
+from engine.equity import margin_amount
 from engine.explain import (
     Requirement,
     Vector,

@@ -37,7 +37,13 @@ def _account_hash(state: State, account: int) -> Any:
         p = mix(mix(mix(p, book.lots[slot]), row.cost), row.realized)
         parts = wrapping_add(parts, mix(mix(p, row.as_of_ns), row.last_trade_ns))
         slot = book.next[slot]
-    return mix(h, parts)
+    i = accounts.first_call[account]
+    while i != NONE:
+        call = state.calls[i]
+        p = mix(mix(mix(mix(_SEED, call.sequence), int(call.state)), call.amount), call.received)
+        parts = wrapping_add(parts, mix(mix(mix(p, call.issued_ns), call.due_ns), call.since_ns))
+        i = call.next
+    return mix(mix(mix(h, parts), accounts.calls_made[account]), accounts.money[account])
 
 
 @kernel

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.arithmetic import part, rows
+from engine.arithmetic import INT64_MAX, part, rows
 from engine.events import KINDS
 from engine.limits import Limits
 from engine.models.scan import Spreads
@@ -22,6 +22,7 @@ CHUNK: Final = 256  # positions of one instrument that lie together, so that a p
 MAX_TIERS: Final = 16
 MAX_SESSIONS: Final = 32
 NONE: Final = -1
+CALLS_PER_ACCOUNT: Final = 2  # room for open margin calls
 
 POSITIONS_DIRTY: Final = 1
 VALUE_DIRTY: Final = 2
@@ -123,6 +124,24 @@ ACCOUNT: Final = np.dtype(
     ],
     align=True,
 )  # fmt: skip
+CALL: Final = np.dtype(
+    [
+        ("account", "<i4"), ("next", "<i4"),  # the account's next younger call; of a free row the next free one
+        ("state", "u1"), ("sequence", "<i8"), ("amount", "<i8"), ("received", "<i8"),  # minor units
+        ("issued_ns", "<i8"), ("due_ns", "<i8"), ("escalate_ns", "<i8"), ("restrict_ns", "<i8"),
+        ("since_ns", "<i8"),  # pending: since when short; open: since when back at initial, 0: not
+        ("wake_ns", "<i8"),  # when time alone may change it
+    ],
+    align=True,
+)  # fmt: skip
+CALL_TERMS: Final = np.dtype(
+    [
+        ("minimum", "<i8"), ("rounding", "<i8"),  # minor units, from 1
+        ("issue_after_ns", "<i8"), ("cover_after_ns", "<i8"), ("raise_share", "<i8"),  # 1e-9
+        ("due_ns", "<i8"), ("escalate_ns", "<i8"), ("restrict_ns", "<i8"),  # of a call issued now
+    ],
+    align=True,
+)  # fmt: skip
 ENTRY: Final = np.dtype([("key", "<u8"), ("slot", "<i8")])
 TIER: Final = np.dtype([("above", "<i8"), ("initial", "<i8"), ("maintenance", "<i8")])
 GLOBALS: Final = np.dtype(
@@ -132,6 +151,7 @@ GLOBALS: Final = np.dtype(
         ("accounts", "<i8"), ("max_accounts", "<i8"), ("positions", "<i8"), ("max_positions", "<i8"), ("chunks", "<i8"),
         ("instruments", "<i8"), ("assets", "<i8"), ("currencies", "<i8"), ("factors", "<i8"),
         ("volatilities", "<i8"), ("max_volatilities", "<i8"),
+        ("calls", "<i8"), ("free_call", "<i8"), ("next_deadline_ns", "<i8"),  # rows used, first free one among them or NONE
         ("generation", "<i8"), ("ids", "<i8"), ("max_ids", "<i8"), ("ids_from_ns", "<i8"), ("previous_ids_from_ns", "<i8"),
     ]
 )  # fmt: skip
@@ -142,7 +162,7 @@ class Accounts(NamedTuple):
 
     required: initial and maintenance of the positions margined alone, minor units; of an account that is not MARGIN_DUE at
     the margin rates in force. It lies beside book, as a trade needs both. together: of those under portfolio rules, as last
-    margined.
+    margined. money: that came in (went out, below 0) since the last evaluation, minor units, while there are calls.
     """
 
     key: NDArray[np.uint64]
@@ -150,6 +170,9 @@ class Accounts(NamedTuple):
     agreement: NDArray[np.int32]  # its row in `agreements`, NONE for most
     phase_ns: NDArray[np.int64]
     first_position: NDArray[np.int32]
+    first_call: NDArray[np.int32]  # the oldest that is open, NONE for most
+    calls_made: NDArray[np.int64]
+    money: NDArray[np.int64]
     flags: NDArray[np.uint8]
     changed: NDArray[np.uint8]  # by account // LINE: whether any of these may have flags
     touched: NDArray[np.uint8]
@@ -192,6 +215,8 @@ class State(NamedTuple):
     caps: NDArray[np.int64]  # (pool, asset), US cents of margin value; 0: none
     shocks: NDArray[np.int32]  # (pool, asset): the portfolio that an asset's moves belong to, else NONE
     shock_kinds: NDArray[np.int32]  # (pool, asset): Shock of engine/models/collateral.py
+    calls: NDArray[Any]  # CALL
+    call_terms: NDArray[Any]  # (pool, asset that is the account's currency) CALL_TERMS
     sessions: NDArray[np.int64]  # (calendar, MAX_SESSIONS, start and stop in the week); unused rows are 0, 0
     ids: NDArray[np.uint64]  # (bucket, generation, BUCKET keys)
     account_keys: NDArray[Any]  # ENTRY hash maps
@@ -297,12 +322,16 @@ def allocate(limits: Limits, start_ns: int) -> State:
     now["rebuild_bps"] = limits.rebuild_bps
     now["max_accounts"], now["max_positions"], now["max_ids"] = a, limits.positions, limits.ids
     now["max_volatilities"] = limits.volatilities
+    now["free_call"], now["next_deadline_ns"] = NONE, INT64_MAX
     accounts = Accounts(
         key=np.zeros(a, np.uint64),
         pool=np.zeros(a, np.int32),
         agreement=np.full(a, NONE, np.int32),
         phase_ns=np.zeros(a, np.int64),
         first_position=np.zeros(a, np.int32),
+        first_call=np.full(a, NONE, np.int32),
+        calls_made=np.zeros(a, np.int64),
+        money=np.zeros(a, np.int64),
         flags=_lines((8 * LINE * blocks,), np.uint8),
         changed=np.zeros(8 * blocks, np.uint8),
         touched=np.zeros(a, np.uint8),
@@ -339,6 +368,8 @@ def allocate(limits: Limits, start_ns: int) -> State:
         caps=np.zeros((limits.pools, limits.assets), np.int64),
         shocks=np.full((limits.pools, limits.assets), NONE, np.int32),
         shock_kinds=np.zeros((limits.pools, limits.assets), np.int32),
+        calls=rows(np.zeros(CALLS_PER_ACCOUNT * a, CALL)),
+        call_terms=rows(np.zeros((limits.pools, limits.assets), CALL_TERMS)),
         sessions=np.zeros((limits.calendars, MAX_SESSIONS, 2), np.int64),
         ids=_lines((hash_size(limits.ids) // BUCKET, 2, BUCKET), np.uint64),
         account_keys=rows(_lines((hash_size(a),), ENTRY)),

@@ -1,6 +1,6 @@
 """The slow twin's state: plain dataclasses, dicts and unbounded ints; sums are taken anew whenever they are asked for."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from fractions import Fraction
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from engine.documents import Instrument as InstrumentDocument
 from engine.frames import Genesis
 from engine.models.collateral import Shock
 from engine.numbers import time_ns
-from engine.report import Quality, Status
+from engine.report import CallState, Quality, Status
 from engine.scenarios.sets import ScenarioSet
 
 E9 = 10**9
@@ -316,6 +316,24 @@ class Asset:
 
 
 @dataclass
+class Call:
+    """A margin call; times: due, escalated, restricted. since_ns: short since (pending), or back at initial since, or 0."""
+
+    state: CallState = CallState.PENDING
+    sequence: int = 0
+    amount: int = 0
+    received: int = 0
+    issued_ns: int = 0
+    times: tuple[int, int, int] = (0, 0, 0)
+    since_ns: int = 0
+    is_over: bool = False
+
+    def copy(self) -> "Call":
+        """As it is now."""
+        return replace(self)
+
+
+@dataclass
 class Account:
     """An account with its facts and its figures as of the last evaluation (minor units of its currency)."""
 
@@ -336,6 +354,9 @@ class Account:
     call: int = 0
     excess_usd: int = 0
     change: int = 0
+    calls: list[Call] = field(default_factory=list)  # the oldest first
+    calls_made: int = 0
+    money: int = 0  # in, less out, since the last clock, in its currency
 
     def __post_init__(self) -> None:
         self.phase_key = self.key

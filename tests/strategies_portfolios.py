@@ -211,6 +211,15 @@ def pool(rng: random.Random, name: str) -> Document:
         document |= {"collateral": "TAKEN", "shocks": "GRID" if name == "coins" else rng.choice(("CME", "FICC", "SCAN"))}
         if rng.random() < 0.2:
             del document["shocks"]
+    if rng.random() < 0.7:
+        document["calendar"] = rng.choice(("week", "day"))
+    if rng.random() < 0.6:
+        document |= {"minimum_transfer": rng.choice(("0", "100", "5000")), "rounding": rng.choice(("0", "0.01", "1000"))}
+    if rng.random() < 0.6:
+        document["calls"] = {
+            "issue_after": rng.choice((0, 0, 0.05, 3)), "cover_after": rng.choice((0, 0, 0.1, 30)),
+            "raise_share": rng.choice(("0", "0.1", "1")), "escalate_days": 1, "restrict_days": rng.choice((1, 2)),
+        }  # fmt: skip
     return document
 
 
@@ -231,4 +240,10 @@ WRONG: list[Document] = [
     {"kind": "pool", "id": "new", "regime": "x", "currency": "USD", "shocks": "GRID"},
     {"kind": "pool", "id": "newer", "regime": "x", "currency": "USD", "collateral": "GRID"},
     {"kind": "pool", "id": "futures", "regime": "x", "currency": "EUR"},
+    {"kind": "pool", "id": "futures", "regime": "x", "currency": "USD", "rounding": "0.001"},
+    {"kind": "pool", "id": "futures", "regime": "x", "currency": "USD", "minimum_transfer": "-1"},
+    {"kind": "pool", "id": "futures", "regime": "x", "currency": "USD", "calls": {"raise_share": "2"}},
+    {"kind": "pool", "id": "futures", "regime": "x", "currency": "USD", "calls": {"escalate_days": 3, "restrict_days": 2}},
+    {"kind": "calendar", "id": "week", "sessions": [["Sun 23:00", "Fri 22:00"]], "holidays": ["2026-02-30"]},
+    {"kind": "calendar", "id": "week", "sessions": [["Sun 23:00", "Fri 22:00"]], "cutoffs": {"USD": {"at": "25:00"}}},
 ]  # fmt: skip
