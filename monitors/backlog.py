@@ -3,19 +3,23 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.events import NS
 from engine.numbers import decimal_text
-from engine.report import Quality, Report, Status
+from engine.report import OPEN_CALLS, OpenCall, Quality, Report, Said, Status
 from monitors.alerts import Alert, decode_alert
 from monitors.keys import DEFINITION_FIELDS
 from monitors.surface import EngineView
 
 _STATUS: Final = tuple(status.name for status in Status)
 _QUALITY: Final = tuple(quality.name for quality in Quality)
+_OPEN: Final = frozenset(state.name for state in OPEN_CALLS)
+_SAID: Final = {"acknowledged": "ack", "noted": "note", "cancelled": "cancel"}
 Entry = tuple[Any, Any, Any, Any]
 Queued = tuple[int, int, bytes]  # the number of an alert, counted from 1 as they are queued, the account's slot, its JSON
 
@@ -26,7 +30,56 @@ def alert_entry(alert: Alert) -> Entry:
         alert.id, alert.kind, alert.account, alert.before, alert.after, alert.amount, alert.currency,
         str(alert.ts_ns), str(alert.shard), str(alert.offset),
     )  # fmt: skip
-    return alert.account, (str(alert.change), values), False, False
+    return alert.account, (str(alert.change), values, _call_entry(alert)), False, False
+
+
+def _call_entry(alert: Alert) -> Any:
+    """What an alert says of a call, as the script takes it; fields as CALL_FIELDS names them."""
+    call = alert.call
+    if call is None:
+        return False
+    fields = {
+        "id": call.id, "account": alert.account, "customer": call.customer, "pool": call.pool, "currency": alert.currency,
+        "state": alert.after, "amount": alert.amount, "received": call.received, "issued_ns": str(call.issued_ns),
+        "due_ns": str(call.due_ns), "ts_ns": str(alert.ts_ns), "change": str(alert.change), "shard": str(alert.shard),
+        "offset": str(alert.offset),
+    }  # fmt: skip
+    note: str | Literal[False] = False
+    if call.user:
+        said = Said(call.user, _SAID[call.event], call.text, call.said_ns)
+        note = msgspec.json.encode(_note(said)).decode()
+        fields |= _acknowledgement([said])
+    due = call.due_ns // NS if alert.after in _OPEN else False
+    return call.id, due, _flat(fields), note
+
+
+def _note(said: Said) -> dict[str, str]:
+    return {"user": said.user, "kind": said.kind, "text": said.text, "ts_ns": str(said.ts_ns)}
+
+
+def _acknowledgement(said: Sequence[Said]) -> dict[str, str]:
+    """Who acknowledged a call last, and when; nothing where nobody did."""
+    acks = [one for one in said if one.kind == "ack"]
+    return {"acknowledged_by": acks[-1].user, "acknowledged_ns": str(acks[-1].ts_ns)} if acks else {}
+
+
+def _flat(fields: dict[str, str]) -> tuple[str, ...]:
+    return tuple(text for pair in fields.items() for text in pair)
+
+
+def open_call_entry(shard: int, engine: EngineView, call: OpenCall) -> tuple[str, int, tuple[str, ...]]:
+    """An open call as the script for a whole shard takes it."""
+    info = engine.account_info(call.account)
+    change = int(engine.figures(np.array([call.account], np.int32))["change"][0])
+    amount, received = decimal_text(call.called, info.decimals), decimal_text(call.received, info.decimals)
+    fields = {
+        "id": info.call_id(call.sequence), "account": info.id, "customer": info.customer, "pool": info.pool,
+        "currency": info.currency, "state": call.state.name, "amount": amount, "received": received,
+        "issued_ns": str(call.issued_ns), "due_ns": str(call.due_ns), "ts_ns": str(engine.clock_ns), "change": str(change),
+        "shard": str(shard), "offset": str(engine.offset),
+        "notes": msgspec.json.encode([_note(said) for said in call.said]).decode(),
+    }  # fmt: skip
+    return fields["id"], call.due_ns // NS, _flat(fields | _acknowledgement(call.said))
 
 
 def unique_alerts(messages: Iterable[bytes]) -> list[Alert]:
@@ -56,6 +109,7 @@ class ShardBacklog:
         self.tries = 0
         self.retry_at = 0.0
         self.written_offset = -1  # log offset up to which meta was written
+        self.calls_written = False  # all open calls, since the shard became live
         self._max_alerts = max_alerts
         self._queued = self._written = self._dropped = 0  # numbers of alerts
         self._newest_offset = -1  # log offset of the last alert queued
@@ -74,6 +128,7 @@ class ShardBacklog:
         self._pending[: len(self._accounts)] = True
 
     def _read_again(self) -> None:
+        self.calls_written = False
         self.live, self.window, self.tries, self.retry_at = False, None, 0, 0.0
 
     def add_alerts(self, alerts: Sequence[tuple[bytes, bytes]], report: Report) -> None:
@@ -128,7 +183,7 @@ class ShardBacklog:
 
     def is_written(self) -> bool:
         """Whether all that was collected is in Redis, as of the engine's offset."""
-        waits = not self.live or self.alerts or self.written_offset != self.engine.offset
+        waits = not self.live or self.alerts or not self.calls_written or self.written_offset != self.engine.offset
         return not waits and not self._pending.any()
 
     def take_slots(self, count: int) -> NDArray[np.int32]:

@@ -7,6 +7,8 @@
 | by_utilization        | sorted set | account ids by maintenance / equity; +inf where equity <= 0           |
 | status:{STATUS}       | set        | ids of the accounts now in that status                                |
 | quality:{QUALITY}     | set        | ids of the accounts now of that quality                               |
+| call:{id}             | hash       | CALL_FIELDS: a margin call; one that is over stays CALL_KEEP_SECONDS   |
+| calls:open            | sorted set | ids of open calls by due time in seconds                              |
 | alerts                | stream     | ALERT_FIELDS: a window of margin.alerts, about ALERTS_WINDOW entries  |
 | meta                  | hash       | META_FIELDS, and per shard n shard:{n}:offset and shard:{n}:ts_ns     |
 """
@@ -25,6 +27,11 @@ FIGURE_FIELDS: Final = ("status", "quality", "equity", "initial", "maintenance",
 MOMENT_FIELDS: Final = ("ts_ns", "offset", "rule_set")
 ACCOUNT_FIELDS: Final = (*FIGURE_FIELDS, *DEFINITION_FIELDS, *MOMENT_FIELDS, "change")
 META_FIELDS: Final = ("version", "log_id", "shards", "started", "epoch")
+CALL_FIELDS: Final = (
+    "id", "account", "customer", "pool", "currency", "state", "amount", "received", "issued_ns", "due_ns", "ts_ns", "change",
+    "shard", "offset", "acknowledged_by", "acknowledged_ns", "notes",
+)  # fmt: skip  # notes: JSON list of {user, kind, text, ts_ns}, ts_ns as text
+CALL_KEEP_SECONDS: Final = 7 * 86_400
 ALERT_FIELDS: Final = ("id", "kind", "account", "from", "to", "amount", "currency", "ts_ns", "shard", "offset")
 
 
@@ -63,6 +70,16 @@ class Keys:
     def alerts(self) -> str:
         """The stream that is a window of margin.alerts."""
         return f"{self.prefix}alerts"
+
+    @property
+    def call_prefix(self) -> str:
+        """What a margin call's key is before its id."""
+        return f"{self.prefix}call:"
+
+    @property
+    def open_calls(self) -> str:
+        """The sorted set of open margin calls by due time."""
+        return f"{self.prefix}calls:open"
 
     @property
     def meta(self) -> str:

@@ -12,9 +12,19 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from monitors.keys import ALERT_FIELDS, ALERTS_WINDOW, FIGURE_FIELDS, LAYOUT, MOMENT_FIELDS, Keys, shard_field
+from monitors.keys import (
+    ALERT_FIELDS,
+    ALERTS_WINDOW,
+    CALL_KEEP_SECONDS,
+    FIGURE_FIELDS,
+    LAYOUT,
+    MOMENT_FIELDS,
+    Keys,
+    shard_field,
+)
 
 SCRIPT: Final = Path(__file__).with_name("accounts.lua").read_text()
+CALLS_SCRIPT: Final = Path(__file__).with_name("calls.lua").read_text()
 TIMEOUT_SECONDS: Final = 5
 _log = logging.getLogger("crossmargin.redis")
 _pack: Final = msgspec.msgpack.Encoder().encode
@@ -50,7 +60,7 @@ class RedisLink:
         self._keys, self._log_id, self._shards, self._now = keys, log_id, shards, now
         self._connection: AbstractConnection | None = None
         self._head: tuple[Any, ...] = ()
-        self._tail: tuple[Any, ...] = ()
+        self._calls: tuple[Any, ...] = ()
 
     @property
     def connected(self) -> bool:
@@ -73,12 +83,15 @@ class RedisLink:
             epoch = await self._claim()
             await self._check_eviction()
             script = await self._ask("SCRIPT", "LOAD", SCRIPT)
+            calls = await self._ask("SCRIPT", "LOAD", CALLS_SCRIPT)
         except BaseException:
             await self.disconnect()
             raise
         keys = self._keys
-        self._head = ("EVALSHA", script, 4, keys.meta, keys.by_excess, keys.by_utilization, keys.alerts)
+        self._head = ("EVALSHA", script, 5, keys.meta, keys.by_excess, keys.by_utilization, keys.alerts, keys.open_calls)
         self._head += (keys.account_prefix, keys.status_prefix, keys.quality_prefix, self._log_id, epoch, ALERTS_WINDOW)
+        self._head += (keys.call_prefix, CALL_KEEP_SECONDS)
+        self._calls = ("EVALSHA", calls, 2, keys.meta, keys.open_calls, keys.call_prefix, self._log_id, epoch)
 
     async def disconnect(self) -> None:
         """Close at once; what was sent and not answered may or may not have been written."""
@@ -91,12 +104,20 @@ class RedisLink:
         packed = _pack((_NAMES, [_packed(section) for section in sections]))
         await self._send(*self._head, packed)
 
+    async def write_calls(self, shard: int, calls: Sequence[Any]) -> None:
+        """Write all open calls of a shard, as open_call_entry gives them; nothing else may be unanswered."""
+        if not await self._ask(*self._calls, shard, CALL_KEEP_SECONDS, _pack(calls)):
+            raise self._wiped()
+
     async def receive(self) -> list[int]:
         """How many alerts of each section of the oldest unanswered send were new; Wiped when nothing was written."""
         added: list[int] = await self._receive()
         if not added:
-            raise Wiped(f"Redis at {self.address}: {self._keys.meta} is gone or changed")
+            raise self._wiped()
         return added
+
+    def _wiped(self) -> Wiped:
+        return Wiped(f"Redis at {self.address}: {self._keys.meta} is gone or changed")
 
     async def _claim(self) -> str:
         """Fill in what meta lacks and return its epoch: a random mark that lives as long as the data beside it."""

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from engine.report import Report
 from monitors.alerts import Alert
-from monitors.backlog import Queued, ShardBacklog, alert_entry, unique_alerts
+from monitors.backlog import Queued, ShardBacklog, alert_entry, open_call_entry, unique_alerts
 from monitors.keys import ALERTS_WINDOW, PREFIX, Keys
 from monitors.redis_link import Moment, RedisLink, Wiped
 from monitors.surface import EngineView
@@ -181,7 +181,9 @@ class RedisSink:
         while True:
             self._wake.clear()
             self._read_windows()
-            if await self._write_windows() or await self._write_changes() or await self._write_figures():
+            if await self._write_windows() or await self._write_changes() or await self._write_calls():
+                continue
+            if await self._write_figures():
                 continue
             if all(backlog.is_written() for backlog in self._backlogs.values()):
                 self._idle.set()
@@ -260,6 +262,16 @@ class RedisSink:
             for sent in reversed(in_flight):
                 for backlog, taken, _ in sent:
                     backlog.restore(taken)
+
+    async def _write_calls(self) -> bool:
+        """Write all open calls of one shard that became live and whose alerts are all written."""
+        for backlog in self._backlogs.values():
+            if backlog.live and not backlog.calls_written and not backlog.alerts:
+                backlog.calls_written = True
+                shard, engine = backlog.shard, backlog.engine
+                await self._link.write_calls(shard, [open_call_entry(shard, engine, call) for call in engine.open_calls()])
+                return True
+        return False
 
     async def _acknowledge(self, in_flight: deque[list[_Sent]]) -> None:
         added = await self._link.receive()

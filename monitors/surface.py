@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.report import AccountInfo, Population
+from engine.report import AccountInfo, OpenCall, Population
 
 
 class EngineView(Protocol):
@@ -32,6 +32,9 @@ class EngineView(Protocol):
 
     def figures(self, slots: NDArray[np.int32], /) -> NDArray[np.void]:
         """FIGURES rows of these slots."""
+
+    def open_calls(self) -> list[OpenCall]:
+        """The open margin calls."""
 
     def take_touched(self) -> NDArray[np.int32]:
         """Slots whose figures changed since the last call."""
