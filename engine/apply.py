@@ -277,7 +277,7 @@ def _collateral(state: State, record: Any) -> int:
     if abs(total) >= MAX_HOLDING:
         return _POSITION_RANGE
     state.accounts.holding[asset, account] = total
-    shocked = state.shocks[state.accounts.pool[account], asset] != NONE
+    shocked = state.terms[state.accounts.pool[account], asset].portfolio != NONE
     set_flags(state.accounts, account, VALUE_DIRTY | (POSITIONS_DIRTY | MARGIN_DUE if shocked else 0))
     remember(state, record.id, record.ts_ns)
     return _OK

@@ -17,6 +17,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from engine.arithmetic import LIMIT
 from engine.codes import Code
 from engine.documents import AddOns, Agreement, AnyDocument, Asset, Instrument, Parameters, Pool, Rule
 from engine.events import HOUR_NS, NS, QUANTITY_ONE
@@ -186,7 +187,7 @@ class Portfolios:
             state.instruments["switched"][state.instruments["portfolio"] == slot] = 1
             is_new = True
         if is_new:
-            for pool, asset in np.argwhere(state.shocks == slot).tolist():
+            for pool, asset in np.argwhere(state.terms["portfolio"] == slot).tolist():
                 self._mark(names.accounts, pool, asset, POSITIONS_DIRTY | MARGIN_DUE)
 
     def _mark(self, count: int, pool: int, asset: int, flags: int) -> None:
@@ -249,42 +250,48 @@ class Portfolios:
             row["last_spread"] = i + 1
 
     def _pools(self, documents: Documents, names: "Names", rules: Rules, day: date) -> None:
-        """Haircut, cap and shock of every asset in every pool; whoever holds one that changed is evaluated again."""
-        state = self.state
+        """How every pool takes every asset; whoever holds one of which that changed is evaluated again."""
         for pool_slot, pool_id in enumerate(names.pool_ids):
-            pool = documents["pool", pool_id]
+            pool, firsts = documents["pool", pool_id], dict[str, int]()
             assert isinstance(pool, Pool)
             for slot, asset_id in enumerate(names.asset_ids):
                 asset = documents["asset", asset_id]
                 assert isinstance(asset, Asset)
-                terms = self._asset_terms(pool, asset, documents, rules, day)
-                tables: tuple[NDArray[Any], ...] = (state.haircuts, state.caps, state.shocks, state.shock_kinds)
-                before = [int(table[pool_slot, slot]) for table in tables]
+                entry, terms = self._asset_terms(pool, asset, documents, rules, day)
+                terms["entry"] = firsts.setdefault(entry, slot) if entry else NONE
+                row = self.state.terms[pool_slot, slot]
+                before = {name: int(row[name]) for name in terms}
                 if before == terms:
                     continue
-                for table, value in zip(tables, terms, strict=True):
-                    table[pool_slot, slot] = value
-                moved = POSITIONS_DIRTY | MARGIN_DUE if before[2] != terms[2] or terms[2] != NONE else 0
+                for name, value in terms.items():
+                    row[name] = value
+                moved = POSITIONS_DIRTY | MARGIN_DUE if {before["portfolio"], terms["portfolio"]} != {NONE} else 0
                 self._mark(names.accounts, pool_slot, slot, VALUE_DIRTY | moved)
 
-    def _asset_terms(self, pool: Pool, asset: Asset, documents: Documents, rules: Rules, day: date) -> list[int]:
-        """[haircut in 1e-9, cap in US cents (0: none), portfolio it is shocked in or NONE, how] of an asset in a pool."""
+    def _asset_terms(
+        self, pool: Pool, asset: Asset, documents: Documents, rules: Rules, day: date
+    ) -> tuple[str, dict[str, int]]:
+        """(the schedule's entry in whose limits an asset counts, "" for none; the other fields of TERMS) of a pool."""
+        terms = {"haircut": NS, "cap": LIMIT, "share": NONE, "portfolio": NONE, "shock": int(Shock.NONE)}
         if pool.collateral is None:
-            return [scaled(asset.haircut, NS), 0, NONE, Shock.NONE]
+            return "", terms | {"haircut": scaled(asset.haircut, NS)}
         treated = treatment_of(pool, asset, documents, rules, day)
-        if treated is None:
-            return [NS, 0, NONE, Shock.NONE]
+        if treated is None or treated[1].reason:
+            return "", terms
         (schedule, found), shocks = treated, rules(pool.shocks)
-        haircut = NS - (NS - found.haircut_ppb) * (NS - found.fx_ppb) // NS
-        cap = None if found.reason else schedule.assets[found.key].cap
+        entry = schedule.assets[found.key]
         can = shocks is not None and shocks.model in _SHOCKS and asset.instrument is not None
         reduced = found.shock == Shock.WHOLE  # a haircut that only stands beside the scenarios
-        if cap == 0 or (reduced and not can):
-            return [NS, 0, NONE, Shock.NONE]
-        limit = 0 if cap is None else scaled(cap, 100)
-        if shocks is None or not can or found.shock == Shock.NONE:
-            return [haircut, limit, NONE, Shock.NONE]
-        return [haircut, limit, self.rule_ids.index(shocks.id), int(found.shock)]
+        if 0 in (entry.cap, entry.share) or (reduced and not can):
+            return "", terms
+        terms["haircut"] = NS - (NS - found.haircut_ppb) * (NS - found.fx_ppb) // NS
+        if entry.cap is not None:
+            terms["cap"] = scaled(entry.cap, 100)
+        if entry.share is not None:
+            terms["share"] = scaled(entry.share, NS)
+        if shocks is not None and can and found.shock != Shock.NONE:
+            terms |= {"portfolio": self.rule_ids.index(shocks.id), "shock": int(found.shock)}
+        return "" if entry.cap is None and entry.share is None else found.key, terms
 
     def _instruments(self, documents: Documents, names: "Names", rules: Rules, today: date) -> None:
         """Which row sets each instrument has, and under which cross-margin rules it is eligible."""
@@ -315,9 +322,9 @@ class Portfolios:
     def _shocked(self, of_portfolio: list[int]) -> dict[int, int]:
         """The row sets that assets' instruments need, by instrument."""
         state, found = self.state, dict[int, int]()
-        for pool_slot, asset_slot in np.argwhere(state.shocks != NONE).tolist():
+        for pool_slot, asset_slot in np.argwhere(state.terms["portfolio"] != NONE).tolist():
             instrument = int(state.assets[asset_slot]["instrument"])
-            found[instrument] = found.get(instrument, 0) | of_portfolio[state.shocks[pool_slot, asset_slot]]
+            found[instrument] = found.get(instrument, 0) | of_portfolio[state.terms[pool_slot, asset_slot]["portfolio"]]
         return found
 
     def _changed_sets(self, rules: Rules) -> int:
@@ -336,7 +343,7 @@ class Portfolios:
         """A cross-margin rule and its houses' portfolios; none of them where one is not in force."""
         houses = () if rule is None or rule.model != "cross_margin" else rule.parameters.houses or ()
         slots = [self.rule_ids.index(house) for house in houses if house in self.rule_ids]
-        shocked = set(np.unique(self.state.shocks).tolist())  # no house's portfolio may hold collateral
+        shocked = set(np.unique(self.state.terms["portfolio"]).tolist())  # no house's portfolio may hold collateral
         ready = len(set(slots)) == 2 and not shocked & set(slots)
         ready = ready and all(self.state.portfolios[p]["model"] == PORTFOLIO_MODELS["historical"] for p in slots)
         return (rule, set(slots)) if ready else (None, set())

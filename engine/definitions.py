@@ -11,6 +11,7 @@ import xxhash
 from engine.binding import Names, Portfolios
 from engine.codes import Code
 from engine.documents import (
+    BASE,
     Account,
     Agreement,
     AnyDocument,
@@ -34,7 +35,6 @@ from engine.scenarios.sets import from_document
 from engine.state import NONE, VALUE_DIRTY, MarginState, State, find, insert, margin_state, set_flags
 from engine.terms import EXACT, Refused, instrument_terms, refuse_unless, week
 
-BASE: Final = "USD"
 _FIXED: Final[dict[type, tuple[str, ...]]] = {
     Account: ("customer", "pool", "currency"),
     Asset: ("type", "currency", "decimals", "instrument"),

@@ -17,6 +17,7 @@ Id = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^(?![\x20-\x7e]*
 Name = Annotated[str, Meta(max_length=256)]
 Text = Annotated[str, Meta(max_length=1024)]
 Time = int | str
+BASE: Final = "USD"  # the currency that all others are valued in
 
 InstrumentType = Literal[
     "treasury", "repo", "treasury_future", "rate_future", "crypto_future", "perpetual", "option", "future_option",

@@ -249,8 +249,8 @@ def portfolios_of(state: State, account: int, mine: Sequence[tuple[int, int]]) -
     rows, pool = state.instruments, int(state.accounts.pool[account])
     found = {int(rows[i]["portfolio"]) for i, _ in mine if rows[i]["model"] == PORTFOLIO}
     for asset in np.flatnonzero(state.accounts.holding[:, account]).tolist():
-        if state.shocks[pool, asset] != NONE:
-            found.add(int(state.shocks[pool, asset]))
+        if state.terms[pool, asset]["portfolio"] != NONE:
+            found.add(int(state.terms[pool, asset]["portfolio"]))
     return sorted(found)
 
 
@@ -332,8 +332,8 @@ def _position(engine: MarginEngine, scenarios: int, instrument: int, lots: int) 
 
 def _moving(state: State, account: int, slot: int) -> list[tuple[int, int]]:
     """(asset, how much) of an account's collateral that moves in a portfolio's scenarios."""
-    holding, shocks = state.accounts.holding[:, account], state.shocks[state.accounts.pool[account]]
-    return [(asset, int(holding[asset])) for asset in np.flatnonzero(holding).tolist() if shocks[asset] == slot]
+    holding, moves_in = state.accounts.holding[:, account], state.terms[state.accounts.pool[account]]["portfolio"]
+    return [(asset, int(holding[asset])) for asset in np.flatnonzero(holding).tolist() if moves_in[asset] == slot]
 
 
 def _shocked(engine: MarginEngine, account: int, slot: int, asset: int, amount: int) -> Held:
@@ -344,9 +344,9 @@ def _shocked(engine: MarginEngine, account: int, slot: int, asset: int, amount: 
     risk = engine.definitions.margin.risk
     scale = int(risk.scale[row["set"], instrument])
     won = [quantity * value * scale // lot for value in risk.values[row["set"], instrument].tolist()]
-    if state.shock_kinds[pool, asset] == Shock.BEYOND:
+    if state.terms[pool, asset]["shock"] == Shock.BEYOND:
         worth = converted(engine, amount, asset, int(row["asset"]), up=False) if amount > 0 else 0
-        charged = (worth or 0) * int(state.haircuts[pool, asset]) // E9 * UNITS
+        charged = (worth or 0) * int(state.terms[pool, asset]["haircut"]) // E9 * UNITS
         won = [min(one + charged, 0) for one in won]
     return Held(engine.definitions.asset_ids[asset], "collateral", NONE, np.array(won, np.int64))
 

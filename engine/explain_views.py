@@ -44,9 +44,10 @@ APART: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """A holding: amount = haircut + over (past the cap) + margin, minor units of the asset.
+    """A holding: amount = haircut + over (past its limits) + margin, minor units of the asset.
 
-    worth: margin in the account's currency, None where one has no rate. reason: why it is not eligible ("": it is).
+    worth: margin in the account's currency, None where one has no rate. entry: that of the schedule in whose cap and share
+    of the stored maintenance it counts ("": it has none). reason: why it is not eligible ("": it is).
     """
 
     asset: str
@@ -57,6 +58,7 @@ class Counted:
     margin: int
     worth: int | None
     shock: str
+    entry: str
     reason: str
 
 
@@ -80,8 +82,8 @@ class Equity:
 
 
 @kernel
-def _margin_amount(state: State, pool: int, asset: int, amount: int) -> int:
-    return margin_amount(state, pool, asset, amount)
+def _margin_amount(state: State, account: int, asset: int, maintenance: int) -> int:
+    return margin_amount(state, account, asset, maintenance)
 
 
 def equity(engine: MarginEngine, account: int) -> Equity:
@@ -114,15 +116,17 @@ def _counted(engine: MarginEngine, account: int, asset: int, amount: int, into: 
     pool, document = d.documents["pool", d.pool_ids[pool_slot]], d.documents["asset", d.asset_ids[asset]]
     assert isinstance(pool, Pool)
     assert isinstance(document, Asset)
-    rate = int(state.haircuts[pool_slot, asset]) if amount > 0 else 0
-    margin, reason = int(_margin_amount(state, pool_slot, asset, amount)), ""
+    terms, required = state.terms[pool_slot, asset], int(state.accounts.figures[account]["maintenance"])
+    rate = int(terms["haircut"]) if amount > 0 else 0
+    margin, reason, entry = int(_margin_amount(state, account, asset, required)), "", ""
     if pool.collateral is not None:
         treated = treatment_of(pool, document, d.documents, d.rule_now, day_of(engine))
         reason = f"rule {pool.collateral} is not in force" if treated is None else treated[1].reason
+        entry = "" if treated is None or terms["entry"] == NONE else treated[1].key
     after = amount * (E9 - rate) // E9
-    shock = Shock(int(state.shock_kinds[pool_slot, asset])).name.lower()
+    shock = Shock(int(terms["shock"])).name.lower()
     worth = converted(engine, margin, asset, into, up=False)
-    return Counted(document.id, amount, rate, amount - after, after - margin, margin, worth, shock, reason)
+    return Counted(document.id, amount, rate, amount - after, after - margin, margin, worth, shock, entry, reason)
 
 
 # Cross-margin

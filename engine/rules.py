@@ -7,7 +7,7 @@ from math import isqrt
 from typing import Any
 
 from engine.arithmetic import LIMIT
-from engine.documents import AddOns, Rule
+from engine.documents import BASE, AddOns, Rule
 from engine.events import NS, QUANTITY_ONE, key64
 from engine.models import collateral
 from engine.models.scan import MICRO
@@ -122,8 +122,10 @@ def _check_lists(rule: Rule) -> None:
         _check_addons(rule, p.addons)
     if rule.model == "collateral":
         try:
-            for terms in collateral.check(schedule_of(rule)).assets.values():
+            for name, terms in collateral.check(schedule_of(rule)).assets.items():
                 scaled(terms.cap or Decimal(0), CENTS)
+                if terms.cap is not None and p.currency != BASE:
+                    raise ValueError(f"assets.{name}.cap is in {p.currency}; allowed is one in {BASE}")
         except ValueError as error:
             raise ValueError(f"rule {rule.id}: {error}") from error
 

@@ -20,7 +20,7 @@ from engine.requirement import require
 from engine.state import CHUNK, NONE, Risk, State
 
 MAGIC: Final = b"CMSN"
-FORMAT: Final = 3
+FORMAT: Final = 4
 _HEAD: Final = struct.Struct("<4sIQQ")  # magic, format, checksum, header length
 
 
@@ -70,10 +70,7 @@ def _parts(
     yield "assets", state.assets[:assets]
     yield "portfolios", state.portfolios
     yield "agreements", state.agreements[: int(state.now[0]["agreements"])]
-    yield "haircuts", state.haircuts
-    yield "caps", state.caps
-    yield "shocks", state.shocks
-    yield "shock_kinds", state.shock_kinds
+    yield "terms", state.terms
     for name in ("scale", "bound"):
         yield f"risk.{name}", getattr(risk, name)[:, :instruments]
     yield "risk.width", risk.width

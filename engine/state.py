@@ -112,6 +112,15 @@ AGREEMENT: Final = np.dtype(
     ],
     align=True,
 )  # fmt: skip
+TERMS: Final = np.dtype(  # how a pool takes an asset
+    [
+        ("haircut", "<i8"),  # 1e-9; E9: it is not taken
+        ("cap", "<i8"), ("share", "<i8"),  # US cents, LIMIT: none; of maintenance, 1e-9, NONE: none
+        ("entry", "<i4"),  # the first of the assets that count in these limits together, NONE: it has none
+        ("portfolio", "<i4"), ("shock", "<i4"),  # in whose scenarios it moves, else NONE; how: Shock
+    ],
+    align=True,
+)  # fmt: skip
 POSITION: Final = np.dtype([("cost", "<i8"), ("realized", "<i8"), ("as_of_ns", "<i8"), ("last_trade_ns", "<i8")])
 ACCOUNT: Final = np.dtype(
     [
@@ -188,10 +197,7 @@ class State(NamedTuple):
     tiers: NDArray[Any]  # (rows of TIER, MAX_TIERS)
     portfolios: NDArray[Any]  # PORTFOLIO_ROW
     agreements: NDArray[Any]  # AGREEMENT
-    haircuts: NDArray[np.int64]  # (pool, asset), 1e-9; E9: not taken
-    caps: NDArray[np.int64]  # (pool, asset), US cents of margin value; 0: none
-    shocks: NDArray[np.int32]  # (pool, asset): the portfolio that an asset's moves belong to, else NONE
-    shock_kinds: NDArray[np.int32]  # (pool, asset): Shock of engine/models/collateral.py
+    terms: NDArray[Any]  # (pool, asset) of TERMS
     sessions: NDArray[np.int64]  # (calendar, MAX_SESSIONS, start and stop in the week); unused rows are 0, 0
     ids: NDArray[np.uint64]  # (bucket, generation, BUCKET keys)
     account_keys: NDArray[Any]  # ENTRY hash maps
@@ -263,9 +269,7 @@ class MarginState(NamedTuple):
     assets: NDArray[Any]
     portfolios: NDArray[Any]
     agreements: NDArray[Any]
-    haircuts: NDArray[np.int64]
-    shocks: NDArray[np.int32]
-    shock_kinds: NDArray[np.int32]
+    terms: NDArray[Any]
     risk: Risk
 
 
@@ -297,6 +301,8 @@ def allocate(limits: Limits, start_ns: int) -> State:
     now["rebuild_bps"] = limits.rebuild_bps
     now["max_accounts"], now["max_positions"], now["max_ids"] = a, limits.positions, limits.ids
     now["max_volatilities"] = limits.volatilities
+    terms = rows(np.zeros((limits.pools, limits.assets), TERMS))
+    terms["entry"] = terms["portfolio"] = NONE
     accounts = Accounts(
         key=np.zeros(a, np.uint64),
         pool=np.zeros(a, np.int32),
@@ -335,10 +341,7 @@ def allocate(limits: Limits, start_ns: int) -> State:
         tiers=rows(np.zeros((limits.instruments, MAX_TIERS), TIER)),
         portfolios=rows(np.zeros(limits.portfolios, PORTFOLIO_ROW)),
         agreements=rows(np.zeros(a // 2 + 1, AGREEMENT)),
-        haircuts=np.zeros((limits.pools, limits.assets), np.int64),
-        caps=np.zeros((limits.pools, limits.assets), np.int64),
-        shocks=np.full((limits.pools, limits.assets), NONE, np.int32),
-        shock_kinds=np.zeros((limits.pools, limits.assets), np.int32),
+        terms=terms,
         sessions=np.zeros((limits.calendars, MAX_SESSIONS, 2), np.int64),
         ids=_lines((hash_size(limits.ids) // BUCKET, 2, BUCKET), np.uint64),
         account_keys=rows(_lines((hash_size(a),), ENTRY)),

@@ -38,8 +38,9 @@ def gather(state: MarginState, account: int) -> tuple[int, int]:
         slot = state.book.next[slot]
     pool = state.accounts.pool[account]
     for j in range(state.now[0].assets):
-        if state.shocks[pool, j] != NONE and state.accounts.holding[j, account] != 0:
-            portfolios |= 1 << state.shocks[pool, j]
+        moves_in = state.terms[pool, j].portfolio
+        if moves_in != NONE and state.accounts.holding[j, account] != 0:
+            portfolios |= 1 << moves_in
     return count, portfolios
 
 
@@ -78,7 +79,7 @@ def add_shocked(state: MarginState, account: int, portfolio: int, vector: NDArra
     pool, total = accounts.pool[account], 0
     for j in range(state.now[0].assets):
         held = accounts.holding[j, account]
-        if held == 0 or state.shocks[pool, j] != portfolio:
+        if held == 0 or state.terms[pool, j].portfolio != portfolio:
             continue
         asset = state.assets[j]
         row = state.instruments[asset.instrument]
@@ -89,7 +90,7 @@ def add_shocked(state: MarginState, account: int, portfolio: int, vector: NDArra
         total = add_up(total, mul_div_up(abs(quantity), bound, row.lot))
         if total >= LIMIT:
             return False
-        values, beyond = state.risk.values[scenarios][asset.instrument], state.shock_kinds[pool, j] == _BEYOND
+        values, beyond = state.risk.values[scenarios][asset.instrument], state.terms[pool, j].shock == _BEYOND
         for s in range(len(vector)):
             won = mul_div_floor(quantity, values[s] * scale, row.lot)
             vector[s] += min(won + charged, 0) if beyond else won
@@ -103,7 +104,7 @@ def charged_units(state: MarginState, pool: int, asset: int, portfolio: int, hel
     if held <= 0 or into <= 0 or not fits(held, rate, into):
         return 0
     value = mul_div_floor(held, rate, into)
-    return mul_div_floor(value, state.haircuts[pool, asset], E9) * UNITS if value < LIMIT // UNITS else 0
+    return mul_div_floor(value, state.terms[pool, asset].haircut, E9) * UNITS if value < LIMIT // UNITS else 0
 
 
 # Two kernels of their own, though small: compiled into each of their callers they would take minutes.

@@ -60,14 +60,20 @@ def _terms(state: State, pool: Pool, asset: Asset) -> PoolTerms:
     holding = Holding(names, 0, currency, None if maturity is None else date.fromisoformat(maturity))
     found = treatment(schedule, holding, today(state), pool.currency)
     haircut = E9 - (E9 - found.haircut_ppb) * (E9 - found.fx_ppb) // E9
-    limit = None if found.reason else schedule.assets[found.key].cap
+    if found.reason:
+        return PoolTerms(E9)
+    entry = schedule.assets[found.key]
+    limits = (
+        None if entry.cap is None and entry.share is None else found.key,
+        None if entry.cap is None else exact(entry.cap, 100), None if entry.share is None else exact(entry.share, E9),
+    )  # fmt: skip
     shocks = state.portfolio_rule(pool.shocks)
     can = shocks is not None and shocks.model in ("historical", "grid") and document.instrument is not None
-    if limit == 0 or (found.shock == Shock.WHOLE and not can):
+    if 0 in limits or (found.shock == Shock.WHOLE and not can):
         return PoolTerms(E9)
     if found.shock == Shock.NONE or not can:
-        return PoolTerms(haircut, None if limit is None else exact(limit, 100))
-    return PoolTerms(haircut, None if limit is None else exact(limit, 100), shocks.id, found.shock)
+        return PoolTerms(haircut, *limits)
+    return PoolTerms(haircut, *limits, shocks.id, found.shock)
 
 
 def _houses(state: State, rule_id: str) -> tuple[Rule, tuple[str, str]] | None:

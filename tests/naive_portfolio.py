@@ -256,12 +256,23 @@ def shocked_holders(state: State, instrument: Instrument) -> Iterable[Account]:
             yield account
 
 
-def counted(state: State, account: Account, asset_id: str) -> int:
-    """Of what is held of an asset, what counts as margin after haircut and cap, minor units of the asset."""
+def counted(state: State, account: Account, asset_id: str, maintenance: int) -> int:
+    """Of what is held of an asset, what counts as margin after haircut, cap and share, minor units of the asset.
+
+    What the schedule counts under one key shares its limits, what was defined first before the rest.
+    """
     held, terms, rate = account.holdings.get(asset_id, 0), state.pool_terms(account, asset_id), state.assets[asset_id].rate
-    if held <= 0:
-        return held
-    amount = held * (E9 - terms.haircut) // E9
-    if terms.cap is not None and rate > 0 and amount * rate // E12 > terms.cap:
-        return min(amount, terms.cap * E12 // rate)
-    return amount
+    if held <= 0 or terms.key is None:
+        return held if held <= 0 else held * (E9 - terms.haircut) // E9
+    room = [] if terms.cap is None else [terms.cap]
+    if terms.share is not None:
+        room.append(within(maintenance * state.assets[account.document.currency].rate // E12) * terms.share // E9)
+    left = min(room)
+    for other in state.assets:
+        more = state.pool_terms(account, other)
+        amount = max(0, account.holdings.get(other, 0)) * (E9 - more.haircut) // E9
+        if other == asset_id:
+            return min(amount, left * E12 // rate) if rate > 0 and amount * rate // E12 > left else amount
+        if more.key == terms.key:
+            left -= min(left, max(0, amount * state.assets[other].rate // E12))
+    raise AssertionError(asset_id)

@@ -79,7 +79,8 @@ def _is_sound_model(rule: Rule, p: Parameters) -> bool:
         return starts[0] == 0 and starts == sorted(set(starts)) and all(0 <= m <= i <= 10 * E9 for i, m in rates)
     if rule.model == "collateral":
         schedule = collateral.Schedule(assets=p.assets, currency=p.currency, through=p.through, pilot=p.pilot)
-        return all(_divides(terms.cap or Decimal(0), 100) for terms in collateral.check(schedule).assets.values())
+        caps = [terms.cap for terms in collateral.check(schedule).assets.values() if terms.cap is not None]
+        return all(_divides(cap, 100) and p.currency == "USD" for cap in caps)
     if rule.model == "historical":
         return p.tail < 1
     if rule.model == "scan":

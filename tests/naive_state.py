@@ -93,10 +93,13 @@ class Looked(NamedTuple):
 
 
 class PoolTerms(NamedTuple):
-    """How a pool takes an asset: haircut in 1e-9, cap in US cents (None: none), the rule in whose scenarios it moves."""
+    """How a pool takes an asset: haircut in 1e-9, cap in US cents and share of maintenance in 1e-9 (None: none) of all
+    that its schedule counts under one key, the rule in whose scenarios it moves."""
 
     haircut: int = 0
+    key: str | None = None
     cap: int | None = None
+    share: int | None = None
     shocked_in: str | None = None
     shock: Shock = Shock.NONE
 

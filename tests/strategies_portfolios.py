@@ -78,7 +78,7 @@ TAKEN: dict[str, list[Document]] = {  # collateral schedules by rule id
             "assets": {
                 "currency": {"haircut": "0", "fx_haircut": "0.045"},
                 "BILL": {"bands": [[1, "0.01"], [5, "0.03"]]},
-                "crypto": {"haircut": "0.05", "cap": "40000.25", "shocked": True},
+                "crypto": {"haircut": "0.05", "cap": "40000.25", "share": "0.75", "shocked": True},
                 "stablecoin": {"haircut": "0.02", "cap": "5000"},
             },
         },
@@ -90,6 +90,7 @@ TAKEN: dict[str, list[Document]] = {  # collateral schedules by rule id
                 "USDC": {"haircut": "0.01", "shocked": True, "cap": "0"},
                 "ETH": {"eligible": False, "reason": "too small"},
                 "treasury": {"haircut": "0.02", "shocked": True},
+                "stablecoin": {"haircut": "0.03", "share": "0.123456789"},
             },
             "pilot": {
                 "commencement": "2026-11-20", "months": 3, "floor": "0.2", "first": ["bitcoin"], "own_capital": {},
