@@ -17,17 +17,16 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from engine.arithmetic import LIMIT
 from engine.codes import Code
-from engine.documents import AddOns, Agreement, AnyDocument, Asset, Instrument, Parameters, Pool, Rule
+from engine.documents import AddOns, Agreement, Asset, Instrument, Parameters, Pool, Rule
 from engine.events import HOUR_NS, NS, QUANTITY_ONE
 from engine.limits import Limits
 from engine.models import cross_margin, grid, scan
 from engine.models.addons import closure_ns, fundings
-from engine.models.collateral import Holding, Schedule, Shock, Treatment, treatment
 from engine.models.rows import FINEST
 from engine.numbers import scaled
-from engine.rules import BPS, PORTFOLIO_MODELS, schedule_of, version_key
+from engine.pools import Documents, Rules, asset_terms
+from engine.rules import BPS, PORTFOLIO_MODELS, version_key
 from engine.scenarios.moves import Move
 from engine.scenarios.profits import GRID_KINDS, POINTS, SPAN_KINDS
 from engine.scenarios.sets import ScenarioSet, shocks_of
@@ -50,16 +49,12 @@ _ADDONS: Final = (
     "gap", "least_ns", "closure_ns",
 )  # fmt: skip
 _NOT_READY: Final = "its rule or a house's rule is not in force, or collateral moves in a house's scenarios"
-_SHOCKS: Final = ("historical", "grid")  # the models whose scenarios collateral can move in
 _KINDS: Final[Mapping[str, Callable[[ScenarioSet], bool]]] = {
     "scan": lambda s: s.kinds == SPAN_KINDS,
     "grid": lambda s: s.kinds == GRID_KINDS,
     "points": lambda s: (s.factors, s.kinds) == POINTS,
     "historical": lambda s: set(s.kinds) <= set(Move) and (s.factors, s.kinds) != POINTS,
 }
-Documents = Mapping[tuple[str, str], AnyDocument]
-Rules = Callable[[str | None], Rule | None]
-"""A rule's version in force."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +252,7 @@ class Portfolios:
             for slot, asset_id in enumerate(names.asset_ids):
                 asset = documents["asset", asset_id]
                 assert isinstance(asset, Asset)
-                entry, terms = self._asset_terms(pool, asset, documents, rules, day)
+                entry, terms = asset_terms(pool, asset, documents, rules, day, self.rule_ids)
                 terms["entry"] = firsts.setdefault(entry, slot) if entry else NONE
                 row = self.state.terms[pool_slot, slot]
                 before = {name: int(row[name]) for name in terms}
@@ -267,31 +262,6 @@ class Portfolios:
                     row[name] = value
                 moved = POSITIONS_DIRTY | MARGIN_DUE if {before["portfolio"], terms["portfolio"]} != {NONE} else 0
                 self._mark(names.accounts, pool_slot, slot, VALUE_DIRTY | moved)
-
-    def _asset_terms(
-        self, pool: Pool, asset: Asset, documents: Documents, rules: Rules, day: date
-    ) -> tuple[str, dict[str, int]]:
-        """(the schedule's entry in whose limits an asset counts, "" for none; the other fields of TERMS) of a pool."""
-        terms = {"haircut": NS, "cap": LIMIT, "share": NONE, "portfolio": NONE, "shock": int(Shock.NONE)}
-        if pool.collateral is None:
-            return "", terms | {"haircut": scaled(asset.haircut, NS)}
-        treated = treatment_of(pool, asset, documents, rules, day)
-        if treated is None or treated[1].reason:
-            return "", terms
-        (schedule, found), shocks = treated, rules(pool.shocks)
-        entry = schedule.assets[found.key]
-        can = shocks is not None and shocks.model in _SHOCKS and asset.instrument is not None
-        reduced = found.shock == Shock.WHOLE  # a haircut that only stands beside the scenarios
-        if 0 in (entry.cap, entry.share) or (reduced and not can):
-            return "", terms
-        terms["haircut"] = NS - (NS - found.haircut_ppb) * (NS - found.fx_ppb) // NS
-        if entry.cap is not None:
-            terms["cap"] = scaled(entry.cap, 100)
-        if entry.share is not None:
-            terms["share"] = scaled(entry.share, NS)
-        if shocks is not None and can and found.shock != Shock.NONE:
-            terms |= {"portfolio": self.rule_ids.index(shocks.id), "shock": int(found.shock)}
-        return "" if entry.cap is None and entry.share is None else found.key, terms
 
     def _instruments(self, documents: Documents, names: "Names", rules: Rules, today: date) -> None:
         """Which row sets each instrument has, and under which cross-margin rules it is eligible."""
@@ -387,25 +357,6 @@ class Names:
     currency: Callable[[str], int]
     decimals: Callable[[str], int]
     account_pool: Callable[[int], str]
-
-
-def treatment_of(
-    pool: Pool, asset: Asset, documents: Documents, rules: Rules, day: date
-) -> tuple[Schedule, Treatment] | None:
-    """The schedule that a pool's collateral rule states, and how it treats an asset; None where it has none in force."""
-    rule = rules(pool.collateral)
-    if rule is None or rule.model != "collateral":
-        return None
-    schedule, priced = schedule_of(rule), documents.get(("instrument", asset.instrument or ""))
-    maturity = priced.maturity if isinstance(priced, Instrument) else None
-    currency = asset.id if asset.type == "currency" else None if asset.type in ("crypto", "stablecoin") else asset.currency
-    holding = Holding(
-        names=(asset.id, asset.type),
-        currency=currency,
-        maturity=None if maturity is None else date.fromisoformat(maturity),
-        value_minor=0,
-    )
-    return schedule, treatment(schedule, holding, day, pool.currency)
 
 
 def quote_of(document: Instrument, documents: Documents) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from engine.arithmetic import E6, E9, LIMIT, kernel
-from engine.binding import RowSet, conditions_of, model_of, position_of, treatment_of
+from engine.binding import RowSet, conditions_of, model_of, position_of
 from engine.core import MarginEngine
 from engine.documents import Account, Agreement, Asset, Parameters, Pool
 from engine.evaluate import margin_amount
@@ -31,6 +31,7 @@ from engine.explain import (
 from engine.models import cross_margin
 from engine.models.collateral import Shock
 from engine.models.views import Leg, Legal, View, cross, silo, unified
+from engine.pools import treatment_of
 from engine.rules import BPS
 from engine.scenarios.sets import ScenarioSet
 from engine.state import HISTORICAL, NONE, PORTFOLIO, Risk, State
