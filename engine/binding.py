@@ -46,7 +46,7 @@ from engine.terms import Refused, refuse_unless
 
 _ADDONS: Final = (
     "participation", "horizon_days", "fundings", "low", "high", "charge", "buffer", "short_volatility", "long_volatility",
-    "gap", "least_ns", "closure_ns",
+    "gap", "least_ns", "closure_ns", "depeg_asset", "depeg_par", "depeg_threshold", "depeg_share",
 )  # fmt: skip
 _NOT_READY: Final = "its rule or a house's rule is not in force, or collateral moves in a house's scenarios"
 _KINDS: Final[Mapping[str, Callable[[ScenarioSet], bool]]] = {
@@ -148,6 +148,9 @@ class Portfolios:
             rule = rules(rule_id)
             self._portfolio(slot, rule, names)
             self._look(slot, rule, names, clock_ns)
+        rows = self.state.portfolios
+        self.state.assets["watched"] = 0
+        self.state.assets["watched"][rows["depeg_asset"][rows["depeg_share"] > 0]] = 1
         day = datetime.fromtimestamp(clock_ns // NS, UTC).date()
         self._pools(documents, names, rules, day)
         self._instruments(documents, names, rules, day)
@@ -171,9 +174,12 @@ class Portfolios:
         self._spreads(slot, p, numbers.credits, names)
 
     def _look(self, slot: int, rule: Rule | None, names: "Names", clock_ns: int) -> None:
-        """Work out a rule's add-ons for a new version, and each hour; whoever holds what they concern is margined anew."""
+        """Work out a rule's add-ons for a new version, each hour, and where a stablecoin leaves its peg or is back.
+
+        Whoever holds what they concern is margined anew.
+        """
         state, row, hour = self.state, self.state.portfolios[slot], clock_ns // HOUR_NS
-        if (row["looked_rule"], row["looked_hour"]) == (version_key(rule), hour):
+        if (row["looked_rule"], row["looked_hour"]) == (version_key(rule), hour) and row["off_peg"] == self._is_off_peg(row):
             return
         is_new = row["looked_rule"] != version_key(rule)
         row["looked_rule"], row["looked_hour"] = version_key(rule), hour
@@ -212,10 +218,29 @@ class Portfolios:
             first, interval = addons.funding.first_hour * HOUR_NS, addons.funding.interval_hours * HOUR_NS
             until = clock_ns + addons.funding.ahead_hours * HOUR_NS
             numbers["fundings"] = int(fundings(clock_ns, until, interval, first))
-        changed = any(row[name] != value for name, value in numbers.items())
+        if addons.depeg is not None:
+            coin = names.asset(addons.depeg.asset)
+            numbers |= {"depeg_asset": coin, "depeg_par": 10**6 * int(self.state.assets[coin]["unit"])}
+            numbers |= {f"depeg_{name}": scaled(getattr(addons.depeg, name), NS) for name in ("threshold", "share")}
+        before = [int(row[name]) for name in (*numbers, "off_peg")]
         for name, value in numbers.items():
             row[name] = value
-        return changed
+        row["off_peg"] = self._is_off_peg(row)
+        return before != [*numbers.values(), int(row["off_peg"])]
+
+    def is_peg_crossed(self) -> bool:
+        """Whether a stablecoin that a rule looks at left its peg, or is back, since rules were last bound."""
+        rows = self.state.portfolios[: len(self.rule_ids)]
+        return any(row["off_peg"] != self._is_off_peg(row) for row in rows[rows["depeg_share"] > 0])
+
+    def _is_off_peg(self, row: Any) -> bool:
+        """Whether the stablecoin of a rule's row is priced at or below 1 less its threshold; without a mark it is at 1."""
+        coin, rest = self.state.assets[int(row["depeg_asset"])], NS - int(row["depeg_threshold"])
+        if not row["depeg_share"] or coin["instrument"] == NONE:
+            return bool(row["depeg_share"] and rest == NS)
+        priced = self.state.instruments[int(coin["instrument"])]
+        value = int(priced["mark"]) * int(coin["numerator"]) * NS
+        return bool(priced["priced"]) and value <= int(row["depeg_par"]) * int(coin["denominator"]) * rest
 
     def _volatility(self, underlying: int, tenor: int) -> int:
         """The volatility of an underlying at a tenor; 0, which no add-on takes, where there is none."""
@@ -260,7 +285,8 @@ class Portfolios:
                     continue
                 for name, value in terms.items():
                     row[name] = value
-                moved = POSITIONS_DIRTY | MARGIN_DUE if {before["portfolio"], terms["portfolio"]} != {NONE} else 0
+                moves = {before["portfolio"], terms["portfolio"]} != {NONE} or self.state.assets[slot]["watched"]
+                moved = POSITIONS_DIRTY | MARGIN_DUE if moves else 0
                 self._mark(names.accounts, pool_slot, slot, VALUE_DIRTY | moved)
 
     def _instruments(self, documents: Documents, names: "Names", rules: Rules, today: date) -> None:

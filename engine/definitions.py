@@ -255,6 +255,13 @@ class Definitions:
             asset = self.asset_slot(document.parameters.currency)
             if self.state.assets[asset]["currency_slot"] == NONE and self._are_currencies_full():
                 raise Refused(Code.FULL_CURRENCIES)
+            addons = document.parameters.addons
+            if addons is not None and addons.depeg is not None:
+                coin = self.documents["asset", addons.depeg.asset]
+                refuse_unless(
+                    isinstance(coin, Asset) and (coin.type, coin.currency) == ("stablecoin", BASE),
+                    f"addons.depeg.asset is {coin.id}; allowed is a stablecoin of {BASE}",
+                )
             self.portfolios.define_rule(document, self._decimals(document.parameters.currency))
             self._currency(asset)
         else:
@@ -283,7 +290,7 @@ class Definitions:
 
     def bind_rules(self, clock_ns: int) -> None:
         """Bind each instrument to the newest version of its rule that is effective at this time."""
-        if not self.unbound and clock_ns < self.next_switch_ns:
+        if not self.unbound and clock_ns < self.next_switch_ns and not self.portfolios.is_peg_crossed():
             return
         for slot, name in enumerate(self.instrument_ids):
             document = self.documents["instrument", name]

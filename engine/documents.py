@@ -204,6 +204,14 @@ class Funding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ahead_hours: Annotated[int, Meta(ge=1, le=168)]
 
 
+class Depeg(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """While a stablecoin of USD is at or below 1 - threshold, a share of what an account holds of it, less its haircut."""
+
+    asset: Id
+    threshold: Decimal
+    share: Decimal
+
+
 class AddOns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Charges on top of what a portfolio model asks for, each its own line."""
 
@@ -211,6 +219,7 @@ class AddOns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     regime: Regime | None = None
     gap: Gap | None = None
     funding: Funding | None = None
+    depeg: Depeg | None = None
 
 
 class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -416,6 +425,7 @@ def _named_by(p: Parameters) -> list[tuple[str, str | None]]:
         ("asset", p.currency),
         ("instrument", None if addons.regime is None else addons.regime.underlying),
         ("calendar", None if addons.gap is None else addons.gap.calendar),
+        ("asset", None if addons.depeg is None else addons.depeg.asset),
         *(("rule", house) for house in p.houses or ()),
         *(("instrument", leg.underlying) for spread in p.spreads or () for leg in spread.legs),
     ]

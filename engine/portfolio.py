@@ -219,7 +219,7 @@ def portfolio_requirement(state: MarginState, account: int, portfolio: int, coun
     if not known or total >= LIMIT:
         return LIMIT
     lines[_CROSS] = min(0, _after(state, account, portfolio, total) - total)
-    return add_charges(state, row, end, total + lines[_CROSS])
+    return add_charges(state, row, account, end, total + lines[_CROSS])
 
 
 @part

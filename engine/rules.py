@@ -136,6 +136,8 @@ def _check_addons(rule: Rule, addons: AddOns) -> None:
         shares["liquidity.participation"] = addons.liquidity.participation
     if addons.regime is not None:
         shares |= {"regime.charge": addons.regime.charge, "regime.buffer": addons.regime.buffer}
+    if addons.depeg is not None:
+        shares |= {"depeg.threshold": addons.depeg.threshold, "depeg.share": addons.depeg.share}
     for name, value in shares.items():
         if not (0 <= value <= 1 and value * MICRO % 1 == 0):
             raise ValueError(f"rule {rule.id}: addons.{name} is {value}; allowed is 0 to 1 with up to 6 decimals")

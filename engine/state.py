@@ -36,7 +36,7 @@ HISTORICAL: Final = 1
 SCAN: Final = 2
 GRID: Final = 3
 POINTS: Final = 4
-LINES: Final = 13  # of a requirement, as engine/charges.py names them
+LINES: Final = 14  # of a requirement, as engine/charges.py names them
 MAX_SPREADS: Final = 32
 MAX_LEGS: Final = 8
 
@@ -75,7 +75,8 @@ INSTRUMENT: Final = np.dtype(
 ASSET: Final = np.dtype(
     [
         ("key", "<u8"), ("currency", "<i4"), ("currency_slot", "<i4"), ("instrument", "<i4"), ("is_currency", "u1"),
-        ("quality", "u1"), ("unit", "<i8"), ("haircut", "<i8"), ("numerator", "<i8"), ("denominator", "<i8"),
+        ("quality", "u1"), ("watched", "u1"),  # a rule's add-ons look at how much of it is held
+        ("unit", "<i8"), ("haircut", "<i8"), ("numerator", "<i8"), ("denominator", "<i8"),
         ("rate", "<i8"),  # US cents x 1e12 of one minor unit
     ],
     align=True,
@@ -95,6 +96,8 @@ PORTFOLIO_ROW: Final = np.dtype(
         ("participation", "<i8"), ("horizon_days", "<i8"), ("fundings", "<i8"), ("low", "<i8"), ("high", "<i8"),
         ("charge", "<i8"), ("buffer", "<i8"), ("short_volatility", "<i8"), ("long_volatility", "<i8"), ("gap", "<i8"),
         ("least_ns", "<i8"), ("closure_ns", "<i8"),
+        ("depeg_asset", "<i8"), ("depeg_par", "<i8"),  # a stablecoin, and the rate of its minor unit at 1
+        ("depeg_threshold", "<i8"), ("depeg_share", "<i8"), ("off_peg", "<i8"),
         ("looked_rule", "<u8"), ("looked_hour", "<i8"),  # the version and the hour that these were worked out for
     ],
     align=True,

@@ -38,7 +38,8 @@ def _bind_asset(state: State, pool: Pool, asset: Asset) -> None:
     place = pool.id, asset.document.id
     before, terms = state.terms.get(place, PoolTerms()), _terms(state, pool, asset)
     state.terms[place] = terms
-    if before != terms and (before.shocked_in, terms.shocked_in) != (None, None):
+    moves = (before.shocked_in, terms.shocked_in) != (None, None) or asset.document.id in state.watched
+    if before != terms and moves:
         for account in state.accounts.values():
             if account.document.pool == pool.id and account.holdings.get(asset.document.id):
                 account.positions_dirty = account.due = True

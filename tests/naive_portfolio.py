@@ -40,7 +40,7 @@ def requirement(state: State, account: Account, rule_id: str) -> tuple[int, int]
     after = None if account.pact is None or not account.pact.is_active else account.pact.after.get(account.document.id)
     if after is not None and _is_of_pact(account, rule_id):
         total = min(total, after)
-    total = charged(state, rule, held, total)
+    total = charged(state, account, rule, held, total)
     maintenance = within(ceil(total * Fraction(rule.parameters.multiplier or 1)))
     return within(ceil(maintenance * Fraction(rule.parameters.initial_ratio or 1))), maintenance
 

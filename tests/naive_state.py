@@ -82,7 +82,8 @@ class Beside(NamedTuple):
 
 
 class Looked(NamedTuple):
-    """A rule's add-ons when last looked at: by which version and hour, volatilities, the closure, how many fundings."""
+    """A rule's add-ons when last looked at: by which version and hour, volatilities, the closure, how many fundings,
+    whether the stablecoin is off its peg."""
 
     version: tuple[str, int] | None
     hour: int
@@ -90,6 +91,7 @@ class Looked(NamedTuple):
     long: int = 0
     closure: int = 0
     fundings: int = 0
+    off_peg: bool = False
 
 
 class PoolTerms(NamedTuple):
@@ -369,6 +371,7 @@ class State:
     terms: dict[tuple[str, str], PoolTerms] = field(default_factory=dict)  # by pool and asset, as last bound
     contents: dict[RowSet, object] = field(default_factory=dict)  # what rows are made of, as last bound
     looked: dict[str, Looked] = field(default_factory=dict)  # by portfolio rule
+    watched: set[str] = field(default_factory=set)  # stablecoins that rules in force look at, as last bound
     next_row: int = 0  # the instrument at which the next walk over rows begins
 
     def book(self, account: Account, currency: str) -> int:

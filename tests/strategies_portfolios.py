@@ -102,9 +102,10 @@ TAKEN: dict[str, list[Document]] = {  # collateral schedules by rule id
 REGIME = {"underlying": "BTC-USD", "short_days": "7.5", "long_days": "30", "low": "0.5", "high": "1.1", "charge": "0.1"}
 ADDONS = [
     {"liquidity": {"participation": "0.1", "horizon_days": 2}, "regime": REGIME | {"buffer": "0.25"},
-     "funding": {"interval_hours": 8, "first_hour": 3, "ahead_hours": 24}},
+     "funding": {"interval_hours": 8, "first_hour": 3, "ahead_hours": 24},
+     "depeg": {"asset": "USDT", "threshold": "0.0005", "share": "0.3"}},
     {"gap": {"calendar": "week", "ahead_hours": 30, "least_hours": 3, "multiplier": "1.25"},
-     "regime": REGIME | {"charge": "0", "buffer": "0.3"}},
+     "regime": REGIME | {"charge": "0", "buffer": "0.3"}, "depeg": {"asset": "USDC", "threshold": "0", "share": "0.2"}},
 ]  # fmt: skip
 FIRM = {"broker_dealer": True, "futures_commission_merchant": True, "cme_member": True, "ficc_member": True}
 RULES: dict[str, tuple[str, list[Document]]] = {
@@ -226,6 +227,10 @@ WRONG: list[Document] = [
     {"kind": "rule", "id": "bad", "model": "grid", "effective": 0, "parameters": _common("grid", delta_threshold="0.001")},
     {"kind": "rule", "id": "bad", "model": "scan", "effective": 0, "parameters": _common("span", ranges={}, spreads=[
         {"legs": [{"underlying": "BTC-USD", "ratio": "1", "side": 1}] * 2, "credit": "1"}])},
+    {"kind": "rule", "id": "bad", "model": "points", "effective": 0, "parameters": _common("points", addons={
+        "depeg": {"asset": "BTC", "threshold": "0.01", "share": "0.5"}})},
+    {"kind": "rule", "id": "bad", "model": "points", "effective": 0, "parameters": _common("points", addons={
+        "depeg": {"asset": "USDT", "threshold": "1.01", "share": "0.5"}})},
     {"kind": "rule", "id": "bad", "model": "cross_margin", "effective": 0, "parameters": {"houses": ["CME", "FICC"]}},
     {"kind": "rule", "id": "bad", "model": "collateral", "effective": 0, "parameters": {
         "currency": "USD", "assets": {"BTC": {"haircut": "1.5"}}}},

@@ -197,6 +197,8 @@ def together() -> SmallLog:
     log.document("calendar", "week", sessions=[("Sun 23:00", "Fri 22:00")])
     for name in ("BTC-USD", "ETH-BTC"):
         log.instrument(name, type="index")
+    for name in ("USDT", "USDC"):
+        log.document("asset", name, type="stablecoin", currency="USD")
     for name in portfolios.SETS:
         log.raw(msgspec.json.encode(SETS[name]))
     for name, (model, versions) in portfolios.RULES.items():

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
+from engine import explain
 from engine.core import MarginEngine
 from engine.documents import Instrument, time_ns
 from engine.events import NS, Flag, Kind
@@ -53,6 +54,8 @@ def desk(model: str, **parameters: Any) -> SmallLog:
     log.money()
     log.scenarios(made)
     log.instrument("X", type="index", tick="0.1", band=["1", "1000000"])
+    log.instrument("COIN-USD", type="index", tick="0.0001", band=["0.5", "2"])
+    log.document("asset", "COIN", type="stablecoin", currency="USD", instrument="COIN-USD", haircut="0.02")
     log.rule("R", model, **({"scenarios": made.name, "currency": "USD", "initial_ratio": "1"} | own | parameters))
     expiry = START_NS + 30 * DAY_NS
     for name, more in (
@@ -137,6 +140,33 @@ def test_what_comes_on_top_is_never_below_the_risk(
         found.append(maintenance(log, "a"))
     assert found[0] <= found[1] <= found[2]
     assert found[2] == -(-found[1] * 3 // 2)
+
+
+def test_a_stablecoin_off_its_peg_is_a_line_of_its_own() -> None:
+    log = desk("points", multiplier="1.5", addons={"depeg": {"asset": "COIN", "threshold": "0.01", "share": "0.1"}})
+    log.price("COIN-USD", 1)
+    log.collateral("a", "COIN", 1000)
+    trade(log, "a", "P", 100)
+    held = maintenance(log, "a")
+
+    def charged(price: Any, coins: int = 0) -> int:
+        """What is required more, and that the line says so."""
+        log.price("COIN-USD", price)
+        log.collateral("a", "COIN", coins)
+        log.clock()  # whoever holds what the rule margins is due
+        more = maintenance(log, "a") - held
+        engine = log.pair.engine
+        (found,) = explain.requirement(engine, engine.find_account("a") or 0).portfolios
+        assert found.required.maintenance == held + more
+        assert found.lines["DEPEG"] == more * 2 // 3
+        return more
+
+    assert charged("0.9901") == 0
+    assert charged("0.99") == 12_000  # 1.5 x (100 - 20) USD
+    assert charged("0.95") == 12_000
+    assert charged("0.95", 500) == 18_000
+    assert charged("0.991") == 0
+    assert charged("0.9", -1500) == 0
 
 
 FIRM = dict.fromkeys(("broker_dealer", "futures_commission_merchant", "cme_member", "ficc_member"), True)
