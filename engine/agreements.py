@@ -15,14 +15,20 @@ _DUE = POSITIONS_DIRTY | MARGIN_DUE
 
 @part
 def pair_flags(state: MarginState) -> None:
-    """Let both accounts of an agreement be margined when one is; one that waits for a price waits alone."""
+    """Let both accounts of an agreement be margined when one is, and when no input is stale any more.
+
+    One that waits for a price waits alone.
+    """
     accounts = state.accounts
     for g in range(state.now[0].agreements):
-        row, flags = state.agreements[g], 0
+        row, flags, stale = state.agreements[g], 0, 0
         if row.active:
             for account in (row.futures, row.treasury):
+                stale += accounts.figures[account].stale
                 if accounts.figures[account].unpriced == 0:
                     flags |= int(accounts.flags[account]) & _DUE
+            if row.held and stale == 0:
+                flags = _DUE
             if flags != 0:
                 row.done = 0
                 set_flags(accounts, row.futures, flags)
@@ -86,7 +92,7 @@ def agree(state: MarginState, agreement: int) -> None:
         saving = min(saving, max(row.saving, 0))
     elif basis == _AGREED:
         row.saving, row.agreed_ns = saving, clock_ns
-    row.applied, row.basis, row.done = saving, basis, 1
+    row.applied, row.basis, row.held, row.done = saving, basis, int(stale), 1
     row.after_futures = row.after_treasury = LIMIT
     if saving > 0:
         for house, account in ((row.cme, row.futures), (row.ficc, row.treasury)):

@@ -313,7 +313,7 @@ class Portfolios:
             eligible = sum(1 << r for r in allowed)
             if row["sets"] != bits or bits & changed or row["eligible"] != eligible:
                 row["sets"], row["eligible"], row["switched"] = bits, eligible, 1
-                row["unpriceable"] = bits != 0
+                row["missing"] = bits
 
     def _shocked(self, of_portfolio: list[int]) -> dict[int, int]:
         """The row sets that assets' instruments need, by instrument."""

@@ -278,7 +278,7 @@ def portfolio(engine: MarginEngine, account: int, slot: int, mine: Sequence[tupl
     inside = [(i, lots) for i, lots in mine if state.instruments[i]["portfolio"] == slot]
     moving = _moving(state, account, slot) if row["model"] in (HISTORICAL, GRID) else []
     needed = [i for i, _ in inside] + [int(state.assets[asset]["instrument"]) for asset, _ in moving]
-    missing = [why_unpriceable(engine, i) for i in needed if state.instruments[i]["unpriceable"]]
+    missing = [why_unpriceable(engine, i) for i in needed if int(state.instruments[i]["missing"]) >> int(row["set"]) & 1]
     maintenance = int(explain_portfolio(engine.definitions.margin, account, slot))
     if missing or maintenance >= LIMIT:
         return Portfolio(*named, problem="; ".join(missing) or "it cannot be held exactly: a position is out of range")

@@ -209,7 +209,7 @@ def _house(engine: MarginEngine, agreement: Any, portfolio: int) -> HouseFigures
     )
     name, currency = d.portfolios.rule_ids[portfolio], d.asset_ids[int(row["asset"])]
     rows = state.instruments
-    if any(rows[i]["unpriceable"] or not int(rows[i]["sets"]) >> int(row["set"]) & 1 for i, _ in treasury + futures):
+    if any(not int(rows[i]["sets"] & ~rows[i]["missing"]) >> int(row["set"]) & 1 for i, _ in treasury + futures):
         return HouseFigures(name, currency, None, 0)
     asked = [_asked(state, engine.definitions.margin.risk, row, mine) for mine in (treasury, futures, treasury + futures)]
     house = cross_margin.House(True, asked[0], asked[1], asked[2])

@@ -63,7 +63,8 @@ INSTRUMENT: Final = np.dtype(
         # risk rows, and what portfolio models need beside them, per lot in the money of the rule
         ("portfolio", "<i4"), ("group", "<i4"),  # its row in `portfolios`; its underlying, else itself
         ("sets", "<i8"),  # bit s: it has a row in scenario set s
-        ("waits", "u1"), ("unpriceable", "u1"), ("option", "u1"),
+        ("missing", "<i8"),  # bit s: that row is not there: of all sets, where its own rule's cannot be built
+        ("waits", "u1"), ("option", "u1"),
         ("eligible", "<i8"),  # bit r: eligible under cross-margin rule r
         ("built_forward", "<i8"), ("built_rate", "<i8"),  # the underlying's mark and the currency's rate of the rows
         ("quote", "<i4"),  # the asset that profits are counted in
@@ -108,7 +109,9 @@ AGREEMENT: Final = np.dtype(
         ("cme", "<i4"), ("ficc", "<i4"),  # rows of `portfolios`
         ("cap", "<i8"), ("precision", "<i8"), ("ttl_ns", "<i8"),
         ("saving", "<i8"), ("agreed_ns", "<i8"),  # the last agreed saving in 1e-9, below 0: none; and when
-        ("active", "u1"), ("done", "u1"), ("basis", "u1"), ("rule", "<i8"),  # its bit in `eligible`
+        ("active", "u1"), ("done", "u1"), ("basis", "u1"),
+        ("held", "u1"),  # the saving may not rise: an input was stale when it was worked out
+        ("rule", "<i8"),  # its bit in `eligible`
         ("applied", "<i8"),  # the saving now
         ("after_futures", "<i8"), ("after_treasury", "<i8"),  # what each leg's portfolio requires with it, minor units
         ("alone_futures", "<i8"), ("alone_treasury", "<i8"),  # and without; maintenance before the multiplier

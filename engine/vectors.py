@@ -64,7 +64,7 @@ def are_built(state: MarginState, scenarios: int, start: int, end: int) -> bool:
     """Whether all selected positions from start to end have a row in a set."""
     for i in range(start, end):
         row = state.instruments[state.risk.mine_row[i]]
-        if row.unpriceable or row.sets >> scenarios & 1 == 0:
+        if (row.sets & ~row.missing) >> scenarios & 1 == 0:
             return False
     return True
 
@@ -84,7 +84,7 @@ def add_shocked(state: MarginState, account: int, portfolio: int, vector: NDArra
         asset = state.assets[j]
         row = state.instruments[asset.instrument]
         scale, bound = state.risk.scale[scenarios, asset.instrument], state.risk.bound[scenarios, asset.instrument]
-        if row.unpriceable or abs(float(held) * float(asset.unit)) >= SURELY_FITS:
+        if row.missing >> scenarios & 1 or abs(float(held) * float(asset.unit)) >= SURELY_FITS:
             return False
         quantity, charged = held * asset.unit, charged_units(state, pool, j, portfolio, held)
         total = add_up(total, mul_div_up(abs(quantity), bound, row.lot))

@@ -95,9 +95,9 @@ def _add_shocked(state: State, account: Account, rule: Rule, pnl: Vector) -> Vec
         if held == 0 or terms.shocked_in != rule.id:
             continue
         instrument = state.instruments[asset.document.instrument or ""]
-        if instrument.rows is None:
+        row = (instrument.rows or {}).get(row_set(rule))
+        if row is None:
             raise OutOfRange
-        row = instrument.rows[row_set(rule)]
         quantity = held * 10 ** (8 - asset.document.decimals)
         if abs(quantity) >= 9.2e18:
             raise OutOfRange

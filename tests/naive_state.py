@@ -121,7 +121,7 @@ class PactTerms(NamedTuple):
 class Pact:
     """An agreement, and the last saving (1e-9) that both houses agreed on; after: what each account's leg requires with it.
 
-    done: worked out since one of its accounts was due.
+    done: worked out since one of its accounts was due; held: from a stale input.
     """
 
     document: AgreementDocument
@@ -131,6 +131,7 @@ class Pact:
     agreed_ns: int = 0
     applied: int = 0
     done: bool = False
+    held: bool = False
     after: dict[str, int] = field(default_factory=dict)
 
 
@@ -174,7 +175,7 @@ class Instrument:
     built: Built | None = None
     sets: frozenset[RowSet] = frozenset()
     eligible: frozenset[str] = frozenset()  # cross-margin rules
-    rows: dict[RowSet, list[int]] | None = None  # 1e-4 minor units per lot; None: not built, or unpriceable
+    rows: dict[RowSet, list[int]] | None = None  # 1e-4 minor units per lot, of sets in which it can be priced
     beside: Beside = field(default=Beside(0, 0, 0, 0, 0, 0, 0, 0))
 
     def __post_init__(self) -> None:

@@ -142,7 +142,7 @@ CROSS: dict[str, list[Document]] = {
     "XM": [
         {"houses": ["CME", "FICC"], "products": ["treasury", "TN"], "years": 1, "pools": ["futures", "securities"],
          "cap": "0.8", "ttl": 600, "precision": "0.001"},
-        {"houses": ["CME", "FICC"], "products": ["treasury", "treasury_future", "TN"], "years": 0,
+        {"houses": ["CME", "FICC"], "products": ["treasury", "treasury_future", "rate_future", "TN"], "years": 0,
          "pools": ["futures", "securities", "coins"]},
     ],
 }  # fmt: skip
