@@ -361,9 +361,10 @@ class Portfolios:
                     "cap": _share(Decimal(1) if p.cap is None else p.cap, NS), "precision": _share(p.precision, NS),
                     "ttl_ns": round((p.ttl or 0) * NS), "active": int(not reasons),
                 }  # fmt: skip
-            self.not_in_force[agreement_id] = reasons
+            if self.not_in_force.get(agreement_id) != reasons:
+                self.not_in_force[agreement_id], row["touched"] = reasons, 1
             if any(row[name] != value for name, value in terms.items()):
-                for name, value in terms.items():
+                for name, value in {**terms, "touched": 1}.items():
                     row[name] = value
                 for leg in ("futures", "treasury"):
                     set_flags(self.state.accounts, int(row[leg]), POSITIONS_DIRTY | MARGIN_DUE)

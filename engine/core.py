@@ -20,11 +20,11 @@ from engine.frames import Entry, Frame, FrameKind, Genesis
 from engine.margin import settle_rows
 from engine.numbers import time_ns
 from engine.portfolio import margin_portfolios
-from engine.report import CHANGE, FIGURES, AccountInfo, Digest, Population, Reject, Report
+from engine.report import CHANGE, FIGURES, AccountInfo, AgreementInfo, Digest, Population, Reject, Report
 from engine.risk import Builder
 from engine.state import NONE, State, allocate
 from engine.terms import Refused
-from engine.views import population, stored
+from engine.views import agreement, population, stored
 
 MAX_WRITERS = 64
 
@@ -308,6 +308,14 @@ class MarginEngine:
         touched[slots] = 0
         return slots
 
+    def take_agreements(self) -> list[AgreementInfo]:
+        """The agreements worked out, or changed, since the last call (all of them after a snapshot was loaded)."""
+        log = self._open_log
+        rows = log.state.agreements[: len(log.definitions.portfolios.agreement_ids)]
+        touched = np.flatnonzero(rows["touched"])
+        rows["touched"][touched] = 0
+        return [agreement(log.state, log.definitions, at) for at in touched.tolist()]
+
     def population(self) -> Population:
         """The shard's accounts in sum."""
         return population(self._state, self._open_log.definitions)
@@ -380,6 +388,7 @@ class MarginEngine:
         log.definitions.unbound = True
         log.definitions.hash_rules(engine.clock_ns)
         log.state.accounts.touched[: len(log.definitions.account_ids)] = 1
+        log.state.agreements["touched"][: len(log.definitions.portfolios.agreement_ids)] = 1
         engine.offset, engine._writers = meta.offset, dict(meta.writers)
         return engine
 

@@ -249,6 +249,7 @@ def _margin(state: MarginState, account: int) -> None:
         together[c, account, 0] = together[c, account, 1] = 0
     if at != NONE:
         row = state.agreements[at]
+        row.touched = 1
         if account == row.futures:
             row.alone_futures = 0
         else:

@@ -111,6 +111,7 @@ AGREEMENT: Final = np.dtype(
         ("saving", "<i8"), ("agreed_ns", "<i8"),  # the last agreed saving in 1e-9, below 0: none; and when
         ("active", "u1"), ("done", "u1"), ("basis", "u1"),
         ("held", "u1"),  # the saving may not rise: an input was stale when it was worked out
+        ("touched", "u1"),  # it was looked at since what is published of it was taken
         ("rule", "<i8"),  # its bit in `eligible`
         ("applied", "<i8"),  # the saving now
         ("after_futures", "<i8"), ("after_treasury", "<i8"),  # what each leg's portfolio requires with it, minor units

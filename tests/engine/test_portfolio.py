@@ -20,7 +20,9 @@ from engine.core import MarginEngine
 from engine.documents import Instrument, time_ns
 from engine.events import NS, Flag, Kind
 from engine.margin import MOST_ROWS
+from engine.models.cross_margin import Reason
 from engine.models.grid import Shocks
+from engine.report import AgreedLeg, AgreementState
 from engine.scenarios.sets import ScenarioSet, grid_set, points_set, span_set
 from tests.engine.compare import Solo, figures_of
 from tests.engine.models.golden import golden
@@ -274,6 +276,8 @@ def test_while_a_house_has_no_set_for_a_leg_the_last_agreed_saving_holds_for_the
     assert maintenance(log, "f") == reduced["f"]
     assert maintenance(log, "t") == apart["t"]  # its house does not answer, and reduces nothing
     assert (basis(log), savings(log)[1]) == ("LAST_AGREED", savings(log)[2])
+    info = log.pair.engine.take_agreements()[0]
+    assert (info.state, info.treasury.after) == (AgreementState.FALLBACK, info.treasury.alone)
     log.clock(61)
     for name in "FN":
         log.price(name, "100.5")
@@ -292,6 +296,25 @@ def basis(log: SmallLog) -> str:
     found = explain_views.cross_of(engine, engine.find_account("f") or 0)
     assert found is not None
     return found.basis
+
+
+def test_what_is_published_of_an_agreement() -> None:
+    log = crossed(signed=False)
+    log.trade("f", "F", -20, 100)
+    log.trade("t", "N", 20 * 100_000, 100)
+    engine, alone = log.pair.engine, {account: maintenance(log, account) for account in "ft"}
+    (info,) = engine.take_agreements()
+    assert (info.id, info.customer, info.rule, info.state) == ("ag", "c", "XM", AgreementState.NOT_IN_FORCE)
+    assert info.reasons == (str(Reason.NO_AGREEMENT),)
+    assert (info.saving_ppb, info.basis, info.futures) == (0, "", AgreedLeg("f", "USD", 2, None, None))
+    agreed(log)
+    log.clock()
+    (info,) = engine.take_agreements()
+    assert (info.state, info.reasons, info.saving_ppb, info.basis) == (AgreementState.IN_FORCE, (), 6 * 10**8, "AGREED")
+    for leg in (info.futures, info.treasury):
+        assert (leg.alone, leg.after) == (alone[leg.account], log.figures(leg.account)["maintenance"])
+    assert engine.take_agreements() == []
+    assert MarginEngine.from_bytes(engine.to_bytes()).take_agreements()[0].futures == info.futures
 
 
 def savings(log: SmallLog) -> tuple[int, ...]:
