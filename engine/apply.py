@@ -277,7 +277,7 @@ def _collateral(state: State, record: Any) -> int:
     if abs(total) >= MAX_HOLDING:
         return _POSITION_RANGE
     state.accounts.holding[asset, account] = total
-    required = row.watched != 0 or state.terms[state.accounts.pool[account], asset].portfolio != NONE
+    required = row.watched != 0 or state.terms[state.accounts.pool[account], asset].shock != 0
     set_flags(state.accounts, account, VALUE_DIRTY | (POSITIONS_DIRTY | MARGIN_DUE if required else 0))
     remember(state, record.id, record.ts_ns)
     return _OK

@@ -25,7 +25,7 @@ from engine.models import cross_margin, grid, scan
 from engine.models.addons import closure_ns, fundings
 from engine.models.rows import FINEST
 from engine.numbers import scaled
-from engine.pools import Documents, Rules, asset_terms
+from engine.pools import Documents, Rules, asset_terms, shocked_in
 from engine.rules import BPS, PORTFOLIO_MODELS, version_key
 from engine.scenarios.moves import Move
 from engine.scenarios.profits import GRID_KINDS, POINTS, SPAN_KINDS
@@ -33,6 +33,7 @@ from engine.scenarios.sets import ScenarioSet, shocks_of
 from engine.state import (
     MARGIN_DUE,
     MAX_LEGS,
+    MAX_SHOCKS,
     MAX_SPREADS,
     NONE,
     PORTFOLIO,
@@ -188,7 +189,8 @@ class Portfolios:
             state.instruments["switched"][state.instruments["portfolio"] == slot] = 1
             is_new = True
         if is_new:
-            for pool, asset in np.argwhere(state.terms["portfolio"] == slot).tolist():
+            named = (state.shocks == slot).any(axis=1)
+            for pool, asset in np.argwhere((state.terms["shock"] != 0) & named[:, None]).tolist():
                 self._mark(names.accounts, pool, asset, POSITIONS_DIRTY | MARGIN_DUE)
 
     def _mark(self, count: int, pool: int, asset: int, flags: int) -> None:
@@ -274,18 +276,23 @@ class Portfolios:
         for pool_slot, pool_id in enumerate(names.pool_ids):
             pool, firsts = documents["pool", pool_id], dict[str, int]()
             assert isinstance(pool, Pool)
+            moves_in = np.full(MAX_SHOCKS, NONE, np.int32)
+            for place, rule_id in enumerate(shocked_in(pool, rules)):
+                moves_in[place] = self.rule_ids.index(rule_id)
+            moved_else = bool((self.state.shocks[pool_slot] != moves_in).any())
+            self.state.shocks[pool_slot] = moves_in
             for slot, asset_id in enumerate(names.asset_ids):
                 asset = documents["asset", asset_id]
                 assert isinstance(asset, Asset)
-                entry, terms = asset_terms(pool, asset, documents, rules, day, self.rule_ids)
+                entry, terms = asset_terms(pool, asset, documents, rules, day)
                 terms["entry"] = firsts.setdefault(entry, slot) if entry else NONE
                 row = self.state.terms[pool_slot, slot]
                 before = {name: int(row[name]) for name in terms}
-                if before == terms:
+                if before == terms and not (moved_else and terms["shock"]):
                     continue
                 for name, value in terms.items():
                     row[name] = value
-                moves = {before["portfolio"], terms["portfolio"]} != {NONE} or self.state.assets[slot]["watched"]
+                moves = before["shock"] or terms["shock"] or self.state.assets[slot]["watched"]
                 moved = POSITIONS_DIRTY | MARGIN_DUE if moves else 0
                 self._mark(names.accounts, pool_slot, slot, VALUE_DIRTY | moved)
 
@@ -318,9 +325,10 @@ class Portfolios:
     def _shocked(self, of_portfolio: list[int]) -> dict[int, int]:
         """The row sets that assets' instruments need, by instrument."""
         state, found = self.state, dict[int, int]()
-        for pool_slot, asset_slot in np.argwhere(state.terms["portfolio"] != NONE).tolist():
-            instrument = int(state.assets[asset_slot]["instrument"])
-            found[instrument] = found.get(instrument, 0) | of_portfolio[state.terms[pool_slot, asset_slot]["portfolio"]]
+        for pool, asset in np.argwhere(state.terms["shock"] != 0).tolist():
+            instrument = int(state.assets[asset]["instrument"])
+            sets = [of_portfolio[p] for p in state.shocks[pool].tolist() if p != NONE]
+            found[instrument] = reduce(or_, sets, found.get(instrument, 0))
         return found
 
     def _changed_sets(self, rules: Rules) -> int:
@@ -339,7 +347,8 @@ class Portfolios:
         """A cross-margin rule and its houses' portfolios; none of them where one is not in force."""
         houses = () if rule is None or rule.model != "cross_margin" else rule.parameters.houses or ()
         slots = [self.rule_ids.index(house) for house in houses if house in self.rule_ids]
-        shocked = set(np.unique(self.state.terms["portfolio"]).tolist())  # no house's portfolio may hold collateral
+        moving = (self.state.terms["shock"] != 0).any(axis=1)
+        shocked = set(self.state.shocks[moving].ravel().tolist())  # no house's portfolio may hold collateral
         ready = len(set(slots)) == 2 and not shocked & set(slots)
         ready = ready and all(self.state.portfolios[p]["model"] == PORTFOLIO_MODELS["historical"] for p in slots)
         return (rule, set(slots)) if ready else (None, set())

@@ -13,7 +13,7 @@ from engine.models.addons import (
     procyclicality_buffer,
     volatility_buffer,
 )  # fmt: skip
-from engine.state import NONE, MarginState
+from engine.state import MarginState
 
 
 class Line(IntEnum):
@@ -62,7 +62,7 @@ def _off_peg(state: MarginState, row: Any, account: int) -> int:
     """
     held, into = state.accounts.holding[row.depeg_asset, account], state.assets[row.asset].rate
     terms = state.terms[state.accounts.pool[account], row.depeg_asset]
-    if held <= 0 or terms.portfolio != NONE:
+    if held <= 0 or terms.shock != 0:
         return 0
     value = mul_div_up(held, row.depeg_par, into) if into > 0 else LIMIT
     return LIMIT if value >= LIMIT else depeg(value, row.depeg_share, mul_div_floor(value, terms.haircut, E9))

@@ -69,7 +69,8 @@ class Pool(Document, frozen=True, kw_only=True, tag="pool"):
     """Where collateral is held under one regime; pools never lend to one another.
 
     collateral: the rule (model collateral) that says what is taken and at which haircut; without it each asset's own.
-    shocks: the portfolio rule in whose scenarios the assets that the collateral rule calls shocked move with the positions.
+    shocks: the portfolio rules in whose scenarios the assets that the collateral rule calls shocked move with the positions.
+    All of an account's stand in one of them, so that no loss is charged twice: the first in which it has positions.
     """
 
     regime: Name
@@ -78,7 +79,12 @@ class Pool(Document, frozen=True, kw_only=True, tag="pool"):
     minimum_transfer: Decimal = Decimal(0)
     rounding: Decimal = Decimal(0)
     collateral: Id | None = None
-    shocks: Id | None = None
+    shocks: Id | Annotated[tuple[Id, ...], Meta(min_length=1, max_length=8)] = ()
+
+    @property
+    def moves_in(self) -> tuple[str, ...]:
+        """The rules of `shocks`, in their order."""
+        return (self.shocks,) if isinstance(self.shocks, str) else self.shocks
 
 
 class Calendar(Document, frozen=True, kw_only=True, tag="calendar"):
@@ -394,7 +400,7 @@ def names_used(document: AnyDocument) -> list[tuple[str, str]]:
             ("asset", document.currency),
             ("calendar", document.calendar),
             ("rule", document.collateral),
-            ("rule", document.shocks),
+            *(("rule", name) for name in document.moves_in),
         ]
     elif isinstance(document, Instrument):
         underlying = None if document.underlying == document.id else document.underlying

@@ -18,22 +18,22 @@ Rules = Callable[[str | None], Rule | None]
 """A rule's version in force."""
 
 
-def asset_terms(
-    pool: Pool, asset: Asset, documents: Documents, rules: Rules, day: date, portfolios: list[str]
-) -> tuple[str, dict[str, int]]:
-    """(the schedule's entry in whose limits an asset counts, "" for none; the other fields of TERMS) of a pool.
+def shocked_in(pool: Pool, rules: Rules) -> list[str]:
+    """The rules in force in whose scenarios a pool's collateral can move, in the pool's order."""
+    found = [rules(name) for name in pool.moves_in]
+    return [rule.id for rule in found if rule is not None and rule.model in _SHOCKS]
 
-    portfolios: the rules of the portfolios, by slot.
-    """
-    terms = {"haircut": NS, "cap": LIMIT, "share": NONE, "portfolio": NONE, "shock": int(Shock.NONE)}
+
+def asset_terms(pool: Pool, asset: Asset, documents: Documents, rules: Rules, day: date) -> tuple[str, dict[str, int]]:
+    """(the schedule's entry in whose limits an asset counts, "" for none; the other fields of TERMS) of a pool."""
+    terms = {"haircut": NS, "cap": LIMIT, "share": NONE, "shock": int(Shock.NONE)}
     if pool.collateral is None:
         return "", terms | {"haircut": scaled(asset.haircut, NS)}
     treated = treatment_of(pool, asset, documents, rules, day)
     if treated is None or treated[1].reason:
         return "", terms
-    (schedule, found), shocks = treated, rules(pool.shocks)
-    entry = schedule.assets[found.key]
-    can = shocks is not None and shocks.model in _SHOCKS and asset.instrument is not None
+    schedule, found = treated
+    entry, can = schedule.assets[found.key], asset.instrument is not None and bool(shocked_in(pool, rules))
     reduced = found.shock == Shock.WHOLE  # a haircut that only stands beside the scenarios
     if 0 in (entry.cap, entry.share) or (reduced and not can):
         return "", terms
@@ -42,8 +42,8 @@ def asset_terms(
         terms["cap"] = scaled(entry.cap, CENTS)
     if entry.share is not None:
         terms["share"] = scaled(entry.share, NS)
-    if shocks is not None and can and found.shock != Shock.NONE:
-        terms |= {"portfolio": portfolios.index(shocks.id), "shock": int(found.shock)}
+    if can:
+        terms["shock"] = int(found.shock)
     return "" if entry.cap is None and entry.share is None else found.key, terms
 
 

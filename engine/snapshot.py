@@ -71,6 +71,7 @@ def _parts(
     yield "portfolios", state.portfolios
     yield "agreements", state.agreements[: int(state.now[0]["agreements"])]
     yield "terms", state.terms
+    yield "shocks", state.shocks
     for name in ("scale", "bound"):
         yield f"risk.{name}", getattr(risk, name)[:, :instruments]
     yield "risk.width", risk.width

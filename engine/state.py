@@ -39,6 +39,7 @@ POINTS: Final = 4
 LINES: Final = 14  # of a requirement, as engine/charges.py names them
 MAX_SPREADS: Final = 32
 MAX_LEGS: Final = 8
+MAX_SHOCKS: Final = 8
 
 INSTRUMENT: Final = np.dtype(
     [
@@ -124,7 +125,7 @@ TERMS: Final = np.dtype(  # how a pool takes an asset
         ("haircut", "<i8"),  # 1e-9; E9: it is not taken
         ("cap", "<i8"), ("share", "<i8"),  # US cents, LIMIT: none; of maintenance, 1e-9, NONE: none
         ("entry", "<i4"),  # the first of the assets that count in these limits together, NONE: it has none
-        ("portfolio", "<i4"), ("shock", "<i4"),  # in whose scenarios it moves, else NONE; how: Shock
+        ("shock", "<i4"),  # Shock: whether and how it moves in the scenarios of positions
     ],
     align=True,
 )  # fmt: skip
@@ -205,6 +206,7 @@ class State(NamedTuple):
     portfolios: NDArray[Any]  # PORTFOLIO_ROW
     agreements: NDArray[Any]  # AGREEMENT
     terms: NDArray[Any]  # (pool, asset) of TERMS
+    shocks: NDArray[np.int32]  # (pool, place): the portfolios in which its assets may move, in their order; NONE ends them
     sessions: NDArray[np.int64]  # (calendar, MAX_SESSIONS, start and stop in the week); unused rows are 0, 0
     ids: NDArray[np.uint64]  # (bucket, generation, BUCKET keys)
     account_keys: NDArray[Any]  # ENTRY hash maps
@@ -239,6 +241,7 @@ class Risk(NamedTuple):
     scratch: NDArray[np.int64]  # 2 x scenarios
     deltas: NDArray[np.int64]  # (long and short, instrument)
     lines: NDArray[np.int64]  # of the requirement last computed
+    moving: NDArray[np.int64]  # of the account last gathered: the portfolio in which its collateral moves, NONE: in none
 
 
 class MarginAccounts(NamedTuple):
@@ -277,6 +280,7 @@ class MarginState(NamedTuple):
     portfolios: NDArray[Any]
     agreements: NDArray[Any]
     terms: NDArray[Any]
+    shocks: NDArray[np.int32]
     risk: Risk
 
 
@@ -309,7 +313,7 @@ def allocate(limits: Limits, start_ns: int) -> State:
     now["max_accounts"], now["max_positions"], now["max_ids"] = a, limits.positions, limits.ids
     now["max_volatilities"] = limits.volatilities
     terms = rows(np.zeros((limits.pools, limits.assets), TERMS))
-    terms["entry"] = terms["portfolio"] = NONE
+    terms["entry"] = NONE
     accounts = Accounts(
         key=np.zeros(a, np.uint64),
         pool=np.zeros(a, np.int32),
@@ -349,6 +353,7 @@ def allocate(limits: Limits, start_ns: int) -> State:
         portfolios=rows(np.zeros(limits.portfolios, PORTFOLIO_ROW)),
         agreements=rows(np.zeros(a // 2 + 1, AGREEMENT)),
         terms=terms,
+        shocks=np.full((limits.pools, MAX_SHOCKS), NONE, np.int32),
         sessions=np.zeros((limits.calendars, MAX_SESSIONS, 2), np.int64),
         ids=_lines((hash_size(limits.ids) // BUCKET, 2, BUCKET), np.uint64),
         account_keys=rows(_lines((hash_size(a),), ENTRY)),
@@ -399,6 +404,7 @@ def _risk(limits: Limits) -> Risk:
         scratch=np.zeros(2 * width, np.int64),
         deltas=np.zeros((2, max(3, instruments)), np.int64),
         lines=np.zeros(LINES, np.int64),
+        moving=np.full(1, NONE, np.int64),
     )
 
 

@@ -32,7 +32,7 @@ def look(state: State) -> None:
             continue
         for account in state.accounts.values():
             moving = [a for a, held in account.holdings.items() if held]
-            if any(state.pool_terms(account, asset).shocked_in == rule_id for asset in moving):
+            if any(rule_id in state.pool_terms(account, asset).shocked_in for asset in moving):
                 account.positions_dirty = account.due = True
 
 
@@ -99,7 +99,7 @@ def charged(state: State, account: Account, rule: Rule, held: list[tuple[Instrum
 def _coins(state: State, account: Account, rule: Depeg, into: int) -> int:
     """A share of the stablecoin held, as if it were at its peg, less its haircut; nothing of what scenarios move."""
     held, terms = account.holdings.get(rule.asset, 0), state.pool_terms(account, rule.asset)
-    if held <= 0 or terms.shocked_in is not None:
+    if held <= 0 or terms.shocked_in:
         return 0
     if into <= 0:
         raise OutOfRange

@@ -231,7 +231,7 @@ def _collateral(state: State, event: Event) -> Verdict:
     if abs(result) >= SUM_LIMIT:
         return Code.POSITION_RANGE
     account.holdings[asset_id] = result
-    if state.pool_terms(account, asset_id).shocked_in is not None or asset_id in state.watched:
+    if state.pool_terms(account, asset_id).shocked_in or asset_id in state.watched:
         account.positions_dirty = account.due = True
     return _remember(state, event.id)
 

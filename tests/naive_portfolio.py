@@ -25,9 +25,19 @@ def held_of(state: State, account: Account, rule_id: str) -> Held:
 
 def rules_of(state: State, account: Account) -> list[str]:
     """The portfolio rules under which the account has positions, or collateral that moves."""
-    used = {state.instruments[i].portfolio for i, position in account.positions.items() if position.lots}
-    used |= {state.pool_terms(account, asset).shocked_in for asset, held in account.holdings.items() if held}
+    used = {*_with_positions(state, account), moves_in(state, account)}
     return [rule_id for rule_id in state.portfolio_ids if rule_id in used]
+
+
+def _with_positions(state: State, account: Account) -> set[str | None]:
+    return {state.instruments[i].portfolio for i, position in account.positions.items() if position.lots}
+
+
+def moves_in(state: State, account: Account) -> str | None:
+    """The rule in whose scenarios all of the account's shocked collateral moves: the first named one with positions."""
+    held = [state.pool_terms(account, asset).shocked_in for asset, amount in account.holdings.items() if amount]
+    named = next(filter(None, held), ())
+    return next((rule_id for rule_id in named if rule_id in _with_positions(state, account)), named[0] if named else None)
 
 
 def requirement(state: State, account: Account, rule_id: str) -> tuple[int, int]:
@@ -92,7 +102,7 @@ def _add_shocked(state: State, account: Account, rule: Rule, pnl: Vector) -> Vec
     result, bound = list(pnl), 0
     for asset_id, asset in state.assets.items():
         held, terms = account.holdings.get(asset_id, 0), state.pool_terms(account, asset_id)
-        if held == 0 or terms.shocked_in != rule.id:
+        if held == 0 or not terms.shocked_in or moves_in(state, account) != rule.id:
             continue
         instrument = state.instruments[asset.document.instrument or ""]
         row = (instrument.rows or {}).get(row_set(rule))
@@ -252,7 +262,7 @@ def shocked_holders(state: State, instrument: Instrument) -> Iterable[Account]:
     """Who holds an asset that moves with the instrument in the scenarios."""
     assets = [i for i, asset in state.assets.items() if asset.document.instrument == instrument.document.id]
     for account in state.accounts.values():
-        if any(account.holdings.get(a) and state.pool_terms(account, a).shocked_in is not None for a in assets):
+        if any(account.holdings.get(a) and state.pool_terms(account, a).shocked_in for a in assets):
             yield account
 
 

@@ -96,13 +96,13 @@ class Looked(NamedTuple):
 
 class PoolTerms(NamedTuple):
     """How a pool takes an asset: haircut in 1e-9, cap in US cents and share of maintenance in 1e-9 (None: none) of all
-    that its schedule counts under one key, the rule in whose scenarios it moves."""
+    that its schedule counts under one key, the rules in whose scenarios it may move."""
 
     haircut: int = 0
     key: str | None = None
     cap: int | None = None
     share: int | None = None
-    shocked_in: str | None = None
+    shocked_in: tuple[str, ...] = ()
     shock: Shock = Shock.NONE
 
 

@@ -206,11 +206,17 @@ def agreement(rng: random.Random, name: str, customer: str, futures: str, treasu
     return document
 
 
+SHOCKS: dict[str, tuple[Any, ...]] = {  # no agreement is in force while a house is among them
+    "coins": ("GRID", "GRID", ["SCAN", "GRID"], ["CME", "GRID"]),
+    "securities": ("CME", "FICC", "SCAN", ["FICC", "CME"]),
+}
+
+
 def pool(rng: random.Random, name: str) -> Document:
     """A pool: that for futures takes assets at their own haircuts, others by a schedule."""
     document = {"kind": "pool", "id": name, "regime": "cftc", "currency": "USD"}
     if name != "futures":
-        document |= {"collateral": "TAKEN", "shocks": "GRID" if name == "coins" else rng.choice(("CME", "FICC", "SCAN"))}
+        document |= {"collateral": "TAKEN", "shocks": rng.choice(SHOCKS[name])}
         if rng.random() < 0.2:
             del document["shocks"]
     return document

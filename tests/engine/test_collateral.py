@@ -1,15 +1,18 @@
-"""Limits of collateral in the stream: caps and shares of a schedule's entries, as margin_lines has them."""
+"""Collateral in the stream: caps and shares of a schedule's entries, as margin_lines has them, and where it moves."""
 
 from datetime import date
 from decimal import Decimal
 from typing import Any
 
 import msgspec
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine import explain
 from engine.codes import Code
 from engine.models.collateral import Holding, Schedule, margin_lines
+from engine.scenarios.sets import ScenarioSet
 from tests.engine.small_log import SmallLog, codes
 
 DAY = date(2027, 1, 15)
@@ -70,6 +73,48 @@ def test_assets_of_one_entry_share_its_limits_and_a_share_follows_the_requiremen
     assert equity(log) == 570_025
     log.collateral("a", "BOND", "177.83", replace=True)
     assert equity(log) == 500_000 + 54_000 + 16_004  # 160.047 USD of the bond fit beside 540 of the letter
+
+
+def test_collateral_moves_whole_in_the_first_named_rule_with_positions() -> None:
+    log = SmallLog({"scenarios": 8, "portfolios": 4, "sets": 4})
+    log.money()
+    labels, moves = tuple("abcd"), np.array((-0.5, -0.1, 0.1, 0.4))[:, None]
+    log.scenarios(ScenarioSet("H", "1", ("X",), ("log",), labels, moves, {}))
+    log.instrument("X", type="index", band=["1", "100000"])
+    log.document("asset", "COIN", type="crypto", currency="USD", instrument="X")
+    for name in ("ONE", "TWO", "THREE"):
+        log.rule(name, "historical", scenarios="H", currency="USD", tail="0", initial_ratio="1")
+        log.instrument(f"P-{name}", type="perpetual", underlying="X", band=["1", "100000"], rule=name)
+    log.rule("TAKEN", "collateral", currency="USD", assets={"COIN": {"haircut": "0", "shocked": True}})
+    log.document("pool", "q", regime="r", currency="USD", collateral="TAKEN", shocks=["ONE", "TWO"])
+    log.account("a", pool="q")
+    log.collateral("a", "COIN", 1)
+    for name in ("X", "P-ONE", "P-TWO", "P-THREE"):
+        log.price(name, 1000)
+
+    def required() -> list[tuple[str, int]]:
+        """Maintenance by rule, which sums to the account's."""
+        log.clock()
+        engine = log.pair.engine
+        found = explain.requirement(engine, engine.find_account("a") or 0)
+        assert found.now == found.stored
+        return [(one.rule.id, one.required.maintenance) for one in found.portfolios if one.rule is not None]
+
+    falls, rises = 39_347, 49_183  # cents of one coin: 1,000 x (1 - exp(-0.5)) and 1,000 x (exp(0.4) - 1), up
+    assert required() == [("ONE", falls)]
+    log.trade("a", "P-THREE", -1, 1000)
+    assert required() == [("ONE", falls), ("THREE", rises)]
+    log.trade("a", "P-TWO", -1, 1000)
+    assert required() == [("TWO", 0), ("THREE", rises)]  # the coin offsets the short position
+    log.trade("a", "P-ONE", 1, 1000)
+    assert required() == [("ONE", 2 * falls), ("TWO", rises), ("THREE", rises)]
+    log.document("pool", "q", regime="r", currency="USD", collateral="TAKEN", shocks=["TWO", "ONE"])
+    assert required() == [("ONE", falls), ("TWO", 0), ("THREE", rises)]
+    log.document("pool", "q", regime="r", currency="USD", collateral="TAKEN", shocks="TWO")
+    assert required() == [("ONE", falls), ("TWO", 0), ("THREE", rises)]
+    log.document("pool", "q", regime="r", currency="USD", collateral="TAKEN")
+    assert required() == [("ONE", falls), ("TWO", rises), ("THREE", rises)]
+    assert log.figures("a")["equity"] == 0  # no rule stands for its moves, so it does not count
 
 
 def test_a_cap_is_in_usd() -> None:

@@ -66,7 +66,9 @@ def test_names_of_what_is_margined_together_come_first() -> None:
     assert samples["agreement", "ag"] == [("customer", "c"), ("rule", "XM"), ("account", "a"), ("account", "b")]
     assert samples["instrument", "UB"] == [("asset", "USD"), ("rule", "CME"), ("instrument", "N-36"), ("instrument", "N-27")]
     pool = {"kind": "pool", "id": "p", "regime": "x", "currency": "USD", "collateral": "TAKEN", "shocks": "GRID"}
-    assert names_used(parse_document(msgspec.json.encode(pool))) == [("asset", "USD"), ("rule", "TAKEN"), ("rule", "GRID")]
+    named = [("asset", "USD"), ("rule", "TAKEN"), ("rule", "GRID")]
+    assert names_used(parse_document(msgspec.json.encode(pool))) == named
+    assert names_used(parse_document(msgspec.json.encode(pool | {"shocks": ["GRID", "CME"]}))) == [*named, ("rule", "CME")]
 
 
 def test_names_used_come_first() -> None:
