@@ -11,6 +11,9 @@ from engine.report import (
     FIGURES,
     UTILIZATION_BOUNDS,
     AccountInfo,
+    AgreedLeg,
+    AgreementInfo,
+    AgreementState,
     ChangeKind,
     Population,
     Quality,
@@ -32,6 +35,7 @@ class FakeEngine:
         self.prefix = prefix
         self.rows = np.zeros(0, FIGURES)
         self._touched = np.zeros(0, bool)
+        self.agreements: dict[str, AgreementInfo] = {}
         self.define(accounts)
 
     def define(self, accounts: int) -> None:
@@ -116,6 +120,18 @@ class FakeEngine:
         slots = np.flatnonzero(self._touched).astype(np.int32)
         self._touched[:] = False
         return slots
+
+    def agree(self, name: str, saving_ppb: int, reasons: tuple[str, ...] = ()) -> AgreementInfo:
+        """An agreement that stands so from now on, and is marked."""
+        state = AgreementState.NOT_IN_FORCE if reasons else AgreementState.IN_FORCE
+        legs = AgreedLeg("F", "USD", 2, 150, 30), AgreedLeg("T", "JPY", 0, None, None)
+        info = AgreementInfo(name, "C0", "XM", state, reasons, saving_ppb, "AGREED", *legs)
+        self.agreements[name] = info
+        return info
+
+    def take_agreements(self) -> list[AgreementInfo]:
+        taken, self.agreements = list(self.agreements.values()), {}
+        return taken
 
     def population(self) -> Population:
         status, quality, pool = self.rows["status"], self.rows["quality"], np.arange(self.account_count) % 2
