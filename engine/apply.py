@@ -9,7 +9,7 @@ from engine.arithmetic import INT64_MAX, half_even_product, kernel, part, quotie
 from engine.book import fill, find_position, inverse_value, is_full, position_hash, replace, trade_value
 from engine.calls import take_money
 from engine.codes import Code
-from engine.equity import money_in
+from engine.equity import hold
 from engine.events import Flag, Kind
 from engine.prefetch import prefetch
 from engine.state import AHEAD, BUCKET, MARGIN_DUE, NONE, POSITIONS_DIRTY, RING, VALUE_DIRTY, State, find, set_flags
@@ -278,11 +278,12 @@ def _collateral(state: State, record: Any) -> int:
         return _NEGATIVE_HOLDING
     if abs(total) >= MAX_HOLDING:
         return _POSITION_RANGE
-    state.accounts.holding[asset, account] = total
-    if state.accounts.first_call[account] != NONE:
-        take_money(state, account, money_in(state, account, asset, held, total))
-    shocked = state.shocks[state.accounts.pool[account], asset] != NONE
-    set_flags(state.accounts, account, VALUE_DIRTY | (POSITIONS_DIRTY | MARGIN_DUE if shocked else 0))
+    if state.accounts.first_call[account] == NONE:
+        state.accounts.holding[asset, account] = total
+    else:
+        take_money(state, account, hold(state, account, asset, total))
+    required = row.watched != 0 or state.terms[state.accounts.pool[account], asset].shock != 0
+    set_flags(state.accounts, account, VALUE_DIRTY | (POSITIONS_DIRTY | MARGIN_DUE if required else 0))
     remember(state, record.id, record.ts_ns)
     return _OK
 

@@ -26,6 +26,7 @@ from engine.report import (
     FIGURES,
     OPEN_CALLS,
     AccountInfo,
+    AgreementInfo,
     CallEvent,
     CallState,
     ChangeKind,
@@ -39,7 +40,7 @@ from engine.report import (
 from engine.risk import Builder
 from engine.state import NONE, State, allocate
 from engine.terms import Refused
-from engine.views import find_call, open_calls, population, stored
+from engine.views import agreement, find_call, open_calls, population, stored
 
 MAX_WRITERS = 64
 _SAID = {"ack": CallEvent.ACKNOWLEDGED, "note": CallEvent.NOTED, "cancel": CallEvent.CANCELLED}
@@ -351,6 +352,14 @@ class MarginEngine:
         """The margin calls that are open now, by account slot, the oldest first."""
         return open_calls(self._state, self.account_info, self._open_log.said)
 
+    def take_agreements(self) -> list[AgreementInfo]:
+        """The agreements worked out, or changed, since the last call (all of them after a snapshot was loaded)."""
+        log = self._open_log
+        rows = log.state.agreements[: len(log.definitions.portfolios.agreement_ids)]
+        touched = np.flatnonzero(rows["touched"])
+        rows["touched"][touched] = 0
+        return [agreement(log.state, log.definitions, at) for at in touched.tolist()]
+
     def population(self) -> Population:
         """The shard's accounts in sum."""
         return population(self._state, self._open_log.definitions)
@@ -424,6 +433,7 @@ class MarginEngine:
         log.definitions.hash_rules(engine.clock_ns)
         log.state.accounts.touched[: len(log.definitions.account_ids)] = 1
         log.said.update(meta.said)
+        log.state.agreements["touched"][: len(log.definitions.portfolios.agreement_ids)] = 1
         engine.offset, engine._writers = meta.offset, dict(meta.writers)
         return engine
 

@@ -12,6 +12,7 @@ from engine.binding import Names, Portfolios
 from engine.codes import Code
 from engine.deadlines import bind_calls, holidays_of
 from engine.documents import (
+    BASE,
     Account,
     Agreement,
     AnyDocument,
@@ -35,7 +36,6 @@ from engine.scenarios.sets import from_document
 from engine.state import NONE, VALUE_DIRTY, MarginState, State, find, insert, margin_state, set_flags
 from engine.terms import EXACT, Refused, instrument_terms, refuse_unless, week
 
-BASE: Final = "USD"
 _MOST_MONEY: Final = 10**7  # of a pool's minimum transfer and rounding, major units
 _FIXED: Final[dict[type, tuple[str, ...]]] = {
     Account: ("customer", "pool", "currency"),
@@ -264,6 +264,13 @@ class Definitions:
             asset = self.asset_slot(document.parameters.currency)
             if self.state.assets[asset]["currency_slot"] == NONE and self._are_currencies_full():
                 raise Refused(Code.FULL_CURRENCIES)
+            addons = document.parameters.addons
+            if addons is not None and addons.depeg is not None:
+                coin = self.documents["asset", addons.depeg.asset]
+                refuse_unless(
+                    isinstance(coin, Asset) and (coin.type, coin.currency) == ("stablecoin", BASE),
+                    f"addons.depeg.asset is {coin.id}; allowed is a stablecoin of {BASE}",
+                )
             self.portfolios.define_rule(document, self._decimals(document.parameters.currency))
             self._currency(asset)
         else:
@@ -302,7 +309,7 @@ class Definitions:
 
     def bind_rules(self, clock_ns: int) -> None:
         """Bind each instrument to the newest version of its rule that is effective at this time."""
-        if not self.unbound and clock_ns < self.next_switch_ns:
+        if not self.unbound and clock_ns < self.next_switch_ns and not self.portfolios.is_peg_crossed():
             return
         for slot, name in enumerate(self.instrument_ids):
             document = self.documents["instrument", name]

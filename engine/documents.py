@@ -17,6 +17,7 @@ Id = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^(?![\x20-\x7e]*
 Name = Annotated[str, Meta(max_length=256)]
 Text = Annotated[str, Meta(max_length=1024)]
 Time = int | str
+BASE: Final = "USD"  # the currency that all others are valued in
 
 InstrumentType = Literal[
     "treasury", "repo", "treasury_future", "rate_future", "crypto_future", "perpetual", "option", "future_option",
@@ -84,7 +85,8 @@ class Pool(Document, frozen=True, kw_only=True, tag="pool"):
     """Where collateral is held under one regime; pools never lend to one another.
 
     collateral: the rule (model collateral) that says what is taken and at which haircut; without it each asset's own.
-    shocks: the portfolio rule in whose scenarios the assets that the collateral rule calls shocked move with the positions.
+    shocks: the portfolio rules in whose scenarios the assets that the collateral rule calls shocked move with the positions.
+    All of an account's stand in one of them, so that no loss is charged twice: the first in which it has positions.
     minimum_transfer, rounding: of margin calls to accounts in the pool's currency; calendar: by whose cut-offs they are due.
     """
 
@@ -94,8 +96,13 @@ class Pool(Document, frozen=True, kw_only=True, tag="pool"):
     minimum_transfer: Decimal = Decimal(0)
     rounding: Decimal = Decimal(0)
     collateral: Id | None = None
-    shocks: Id | None = None
+    shocks: Id | Annotated[tuple[Id, ...], Meta(min_length=1, max_length=8)] = ()
     calls: CallTerms = CallTerms()
+
+    @property
+    def moves_in(self) -> tuple[str, ...]:
+        """The rules of `shocks`, in their order."""
+        return (self.shocks,) if isinstance(self.shocks, str) else self.shocks
 
 
 Day = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
@@ -240,6 +247,14 @@ class Funding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ahead_hours: Annotated[int, Meta(ge=1, le=168)]
 
 
+class Depeg(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """While a stablecoin of USD is at or below 1 - threshold, a share of what an account holds of it, less its haircut."""
+
+    asset: Id
+    threshold: Decimal
+    share: Decimal
+
+
 class AddOns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Charges on top of what a portfolio model asks for, each its own line."""
 
@@ -247,6 +262,7 @@ class AddOns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     regime: Regime | None = None
     gap: Gap | None = None
     funding: Funding | None = None
+    depeg: Depeg | None = None
 
 
 class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -421,7 +437,7 @@ def names_used(document: AnyDocument) -> list[tuple[str, str]]:
             ("asset", document.currency),
             ("calendar", document.calendar),
             ("rule", document.collateral),
-            ("rule", document.shocks),
+            *(("rule", name) for name in document.moves_in),
         ]
     elif isinstance(document, Instrument):
         underlying = None if document.underlying == document.id else document.underlying
@@ -452,6 +468,7 @@ def _named_by(p: Parameters) -> list[tuple[str, str | None]]:
         ("asset", p.currency),
         ("instrument", None if addons.regime is None else addons.regime.underlying),
         ("calendar", None if addons.gap is None else addons.gap.calendar),
+        ("asset", None if addons.depeg is None else addons.depeg.asset),
         *(("rule", house) for house in p.houses or ()),
         *(("instrument", leg.underlying) for spread in p.spreads or () for leg in spread.legs),
     ]

@@ -59,7 +59,7 @@ def _figures(state: State, account: int, margins: bool) -> bool:
     initial, maintenance = row.initial, row.maintenance
     if margins:
         initial, maintenance = account_requirement(state, account, 0), account_requirement(state, account, 1)
-    equity, rate = account_equity(state, account), state.assets[row.asset].rate
+    equity, rate = account_equity(state, account, maintenance), state.assets[row.asset].rate
     if max(initial, maintenance, abs(equity)) >= LIMIT or not fits(equity - initial, rate, E12):
         return False
     excess_usd = mul_div_floor(equity - initial, rate, E12)

@@ -61,11 +61,11 @@ def _row_hash(state: State, risk: Risk, instrument: int, h: Any) -> Any:
     row = state.instruments[instrument]
     if row.sets == 0:
         return h
-    h = mix(mix(mix(h, row.sets), row.built_forward), row.unpriceable)
-    if row.unpriceable:
+    h = mix(mix(mix(h, row.sets), row.built_forward), row.missing)
+    if row.missing == row.sets:
         return h
     for s in range(len(risk.width)):
-        if row.sets >> s & 1:
+        if (row.sets & ~row.missing) >> s & 1:
             h = mix(mix(h, risk.scale[s, instrument]), risk.bound[s, instrument])
             values = risk.values[s][instrument]
             for k in range(risk.width[s]):

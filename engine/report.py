@@ -1,7 +1,7 @@
 """What a step reports: counts, rejects, changes of status and quality; and the views that monitors read."""
 
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Final
 
 import numpy as np
@@ -184,6 +184,43 @@ class AccountInfo:
     def call_id(self, sequence: int) -> str:
         """The id of the account's call of that number."""
         return f"{self.id}:{self.pool}:{sequence}"
+
+
+class AgreementState(StrEnum):
+    """How a cross-margin agreement stands."""
+
+    IN_FORCE = "in force"
+    FALLBACK = "fallback"  # in force, but one house or both did not answer
+    NOT_IN_FORCE = "not in force"
+
+
+@dataclass(frozen=True, slots=True)
+class AgreedLeg:
+    """An account's part of an agreement: what its portfolio requires alone and after the saving, before the multiplier.
+
+    Minor units of the currency, which has so many decimals; None where that is not known.
+    """
+
+    account: str
+    currency: str
+    decimals: int
+    alone: int | None
+    after: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementInfo:
+    """An agreement as last worked out: reasons why it is not in force, the saving in 1e-9 and its Basis ("": not yet)."""
+
+    id: str
+    customer: str
+    rule: str
+    state: AgreementState
+    reasons: tuple[str, ...]
+    saving_ppb: int
+    basis: str
+    futures: AgreedLeg
+    treasury: AgreedLeg
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,10 +72,8 @@ def _parts(
     yield "assets", state.assets[:assets]
     yield "portfolios", state.portfolios
     yield "agreements", state.agreements[: int(state.now[0]["agreements"])]
-    yield "haircuts", state.haircuts
-    yield "caps", state.caps
+    yield "terms", state.terms
     yield "shocks", state.shocks
-    yield "shock_kinds", state.shock_kinds
     for name in ("scale", "bound"):
         yield f"risk.{name}", getattr(risk, name)[:, :instruments]
     yield "risk.width", risk.width

@@ -37,9 +37,10 @@ HISTORICAL: Final = 1
 SCAN: Final = 2
 GRID: Final = 3
 POINTS: Final = 4
-LINES: Final = 13  # of a requirement, as engine/charges.py names them
+LINES: Final = 14  # of a requirement, as engine/charges.py names them
 MAX_SPREADS: Final = 32
 MAX_LEGS: Final = 8
+MAX_SHOCKS: Final = 8
 
 INSTRUMENT: Final = np.dtype(
     [
@@ -64,7 +65,8 @@ INSTRUMENT: Final = np.dtype(
         # risk rows, and what portfolio models need beside them, per lot in the money of the rule
         ("portfolio", "<i4"), ("group", "<i4"),  # its row in `portfolios`; its underlying, else itself
         ("sets", "<i8"),  # bit s: it has a row in scenario set s
-        ("waits", "u1"), ("unpriceable", "u1"), ("option", "u1"),
+        ("missing", "<i8"),  # bit s: that row is not there: of all sets, where its own rule's cannot be built
+        ("waits", "u1"), ("option", "u1"),
         ("eligible", "<i8"),  # bit r: eligible under cross-margin rule r
         ("built_forward", "<i8"), ("built_rate", "<i8"),  # the underlying's mark and the currency's rate of the rows
         ("quote", "<i4"),  # the asset that profits are counted in
@@ -76,7 +78,8 @@ INSTRUMENT: Final = np.dtype(
 ASSET: Final = np.dtype(
     [
         ("key", "<u8"), ("currency", "<i4"), ("currency_slot", "<i4"), ("instrument", "<i4"), ("is_currency", "u1"),
-        ("quality", "u1"), ("unit", "<i8"), ("haircut", "<i8"), ("numerator", "<i8"), ("denominator", "<i8"),
+        ("quality", "u1"), ("watched", "u1"),  # a rule's add-ons look at how much of it is held
+        ("unit", "<i8"), ("haircut", "<i8"), ("numerator", "<i8"), ("denominator", "<i8"),
         ("rate", "<i8"),  # US cents x 1e12 of one minor unit
     ],
     align=True,
@@ -96,6 +99,8 @@ PORTFOLIO_ROW: Final = np.dtype(
         ("participation", "<i8"), ("horizon_days", "<i8"), ("fundings", "<i8"), ("low", "<i8"), ("high", "<i8"),
         ("charge", "<i8"), ("buffer", "<i8"), ("short_volatility", "<i8"), ("long_volatility", "<i8"), ("gap", "<i8"),
         ("least_ns", "<i8"), ("closure_ns", "<i8"),
+        ("depeg_asset", "<i8"), ("depeg_par", "<i8"),  # a stablecoin, and the rate of its minor unit at 1
+        ("depeg_threshold", "<i8"), ("depeg_share", "<i8"), ("off_peg", "<i8"),
         ("looked_rule", "<u8"), ("looked_hour", "<i8"),  # the version and the hour that these were worked out for
     ],
     align=True,
@@ -106,10 +111,22 @@ AGREEMENT: Final = np.dtype(
         ("cme", "<i4"), ("ficc", "<i4"),  # rows of `portfolios`
         ("cap", "<i8"), ("precision", "<i8"), ("ttl_ns", "<i8"),
         ("saving", "<i8"), ("agreed_ns", "<i8"),  # the last agreed saving in 1e-9, below 0: none; and when
-        ("active", "u1"), ("done", "u1"), ("basis", "u1"), ("rule", "<i8"),  # its bit in `eligible`
+        ("active", "u1"), ("done", "u1"), ("basis", "u1"),
+        ("held", "u1"),  # the saving may not rise: an input was stale when it was worked out
+        ("touched", "u1"),  # it was looked at since what is published of it was taken
+        ("rule", "<i8"),  # its bit in `eligible`
         ("applied", "<i8"),  # the saving now
         ("after_futures", "<i8"), ("after_treasury", "<i8"),  # what each leg's portfolio requires with it, minor units
         ("alone_futures", "<i8"), ("alone_treasury", "<i8"),  # and without; maintenance before the multiplier
+    ],
+    align=True,
+)  # fmt: skip
+TERMS: Final = np.dtype(  # how a pool takes an asset
+    [
+        ("haircut", "<i8"),  # 1e-9; E9: it is not taken
+        ("cap", "<i8"), ("share", "<i8"),  # US cents, LIMIT: none; of maintenance, 1e-9, NONE: none
+        ("entry", "<i4"),  # the first of the assets that count in these limits together, NONE: it has none
+        ("shock", "<i4"),  # Shock: whether and how it moves in the scenarios of positions
     ],
     align=True,
 )  # fmt: skip
@@ -211,10 +228,8 @@ class State(NamedTuple):
     tiers: NDArray[Any]  # (rows of TIER, MAX_TIERS)
     portfolios: NDArray[Any]  # PORTFOLIO_ROW
     agreements: NDArray[Any]  # AGREEMENT
-    haircuts: NDArray[np.int64]  # (pool, asset), 1e-9; E9: not taken
-    caps: NDArray[np.int64]  # (pool, asset), US cents of margin value; 0: none
-    shocks: NDArray[np.int32]  # (pool, asset): the portfolio that an asset's moves belong to, else NONE
-    shock_kinds: NDArray[np.int32]  # (pool, asset): Shock of engine/models/collateral.py
+    terms: NDArray[Any]  # (pool, asset) of TERMS
+    shocks: NDArray[np.int32]  # (pool, place): the portfolios in which its assets may move, in their order; NONE ends them
     calls: NDArray[Any]  # CALL
     call_terms: NDArray[Any]  # (pool, asset that is the account's currency) CALL_TERMS
     sessions: NDArray[np.int64]  # (calendar, MAX_SESSIONS, start and stop in the week); unused rows are 0, 0
@@ -251,6 +266,7 @@ class Risk(NamedTuple):
     scratch: NDArray[np.int64]  # 2 x scenarios
     deltas: NDArray[np.int64]  # (long and short, instrument)
     lines: NDArray[np.int64]  # of the requirement last computed
+    moving: NDArray[np.int64]  # of the account last gathered: the portfolio in which its collateral moves, NONE: in none
 
 
 class MarginAccounts(NamedTuple):
@@ -288,9 +304,8 @@ class MarginState(NamedTuple):
     assets: NDArray[Any]
     portfolios: NDArray[Any]
     agreements: NDArray[Any]
-    haircuts: NDArray[np.int64]
+    terms: NDArray[Any]
     shocks: NDArray[np.int32]
-    shock_kinds: NDArray[np.int32]
     risk: Risk
 
 
@@ -323,6 +338,8 @@ def allocate(limits: Limits, start_ns: int) -> State:
     now["max_accounts"], now["max_positions"], now["max_ids"] = a, limits.positions, limits.ids
     now["max_volatilities"] = limits.volatilities
     now["free_call"], now["next_deadline_ns"] = NONE, INT64_MAX
+    terms = rows(np.zeros((limits.pools, limits.assets), TERMS))
+    terms["entry"] = NONE
     accounts = Accounts(
         key=np.zeros(a, np.uint64),
         pool=np.zeros(a, np.int32),
@@ -364,10 +381,8 @@ def allocate(limits: Limits, start_ns: int) -> State:
         tiers=rows(np.zeros((limits.instruments, MAX_TIERS), TIER)),
         portfolios=rows(np.zeros(limits.portfolios, PORTFOLIO_ROW)),
         agreements=rows(np.zeros(a // 2 + 1, AGREEMENT)),
-        haircuts=np.zeros((limits.pools, limits.assets), np.int64),
-        caps=np.zeros((limits.pools, limits.assets), np.int64),
-        shocks=np.full((limits.pools, limits.assets), NONE, np.int32),
-        shock_kinds=np.zeros((limits.pools, limits.assets), np.int32),
+        terms=terms,
+        shocks=np.full((limits.pools, MAX_SHOCKS), NONE, np.int32),
         calls=rows(np.zeros(CALLS_PER_ACCOUNT * a, CALL)),
         call_terms=rows(np.zeros((limits.pools, limits.assets), CALL_TERMS)),
         sessions=np.zeros((limits.calendars, MAX_SESSIONS, 2), np.int64),
@@ -420,6 +435,7 @@ def _risk(limits: Limits) -> Risk:
         scratch=np.zeros(2 * width, np.int64),
         deltas=np.zeros((2, max(3, instruments)), np.int64),
         lines=np.zeros(LINES, np.int64),
+        moving=np.full(1, NONE, np.int64),
     )
 
 

@@ -8,10 +8,15 @@ from numpy.typing import NDArray
 
 from engine.arithmetic import E12, LIMIT, fits, kernel, mul_div_floor
 from engine.definitions import Definitions
+from engine.documents import Agreement, Asset
+from engine.models.cross_margin import Basis
 from engine.report import (
     OPEN_CALLS,
     UTILIZATION_BOUNDS,
     AccountInfo,
+    AgreedLeg,
+    AgreementInfo,
+    AgreementState,
     CallState,
     OpenCall,
     Population,
@@ -139,6 +144,33 @@ def population(state: State, definitions: Definitions) -> Population:
         cross_alone_usd=int(crossed[1]),
         cross_saved_usd=int(crossed[2]),
     )
+
+
+def agreement(state: State, definitions: Definitions, at: int) -> AgreementInfo:
+    """How the agreement in a row stands."""
+    row, agreement_id = state.agreements[at], definitions.portfolios.agreement_ids[at]
+    document, reasons = definitions.documents["agreement", agreement_id], definitions.portfolios.not_in_force
+    assert isinstance(document, Agreement)
+    known = bool(row["active"] and row["done"])
+    basis = Basis(int(row["basis"])).name if known else ""
+    standing = AgreementState.IN_FORCE if row["active"] else AgreementState.NOT_IN_FORCE
+    if known and basis != Basis.AGREED.name:
+        standing = AgreementState.FALLBACK
+
+    def leg(name: str, account: str, house: str) -> AgreedLeg:
+        slot = state.accounts.figures[row[name]]["asset"] if row[house] == NONE else state.portfolios[row[house]]["asset"]
+        asset = definitions.documents["asset", definitions.asset_ids[int(slot)]]
+        assert isinstance(asset, Asset)
+        alone = int(row[f"alone_{name}"])
+        if not known or alone >= LIMIT:
+            return AgreedLeg(account, asset.id, asset.decimals, None, None)
+        return AgreedLeg(account, asset.id, asset.decimals, alone, min(alone, int(row[f"after_{name}"])))
+
+    return AgreementInfo(
+        agreement_id, document.customer, document.rule, standing, tuple(reasons.get(agreement_id, ())),
+        int(row["applied"]) if known else 0, basis, leg("futures", document.futures_account, "cme"),
+        leg("treasury", document.treasury_account, "ficc"),
+    )  # fmt: skip
 
 
 def stored(state: State, definitions: Definitions) -> dict[str, dict[Any, Any]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine.events import NS
 from engine.numbers import decimal_text
-from engine.report import OPEN_CALLS, OpenCall, Quality, Report, Said, Status
+from engine.report import OPEN_CALLS, AgreedLeg, AgreementInfo, OpenCall, Quality, Report, Said, Status
 from monitors.alerts import Alert, decode_alert
 from monitors.keys import DEFINITION_FIELDS
 from monitors.surface import EngineView
@@ -21,6 +21,7 @@ _QUALITY: Final = tuple(quality.name for quality in Quality)
 _OPEN: Final = frozenset(state.name for state in OPEN_CALLS)
 _SAID: Final = {"acknowledged": "ack", "noted": "note", "cancelled": "cancel"}
 Entry = tuple[Any, Any, Any, Any]
+AgreementEntry = tuple[str, str, tuple[str, ...]]
 Queued = tuple[int, int, bytes]  # the number of an alert, counted from 1 as they are queued, the account's slot, its JSON
 
 
@@ -82,6 +83,12 @@ def open_call_entry(shard: int, engine: EngineView, call: OpenCall) -> tuple[str
     return fields["id"], call.due_ns // NS, _flat(fields | _acknowledgement(call.said))
 
 
+def _leg(leg: AgreedLeg) -> tuple[str, str, str, str]:
+    """Account, currency, and what is required alone and after the saving."""
+    alone, after = ("" if amount is None else decimal_text(amount, leg.decimals) for amount in (leg.alone, leg.after))
+    return leg.account, leg.currency, alone, after
+
+
 def unique_alerts(messages: Iterable[bytes]) -> list[Alert]:
     """The alerts of a topic, oldest first, each once: repeats carry the same id."""
     alerts: dict[str, Alert] = {}
@@ -119,6 +126,8 @@ class ShardBacklog:
         self._defined = np.zeros(0, np.bool_)  # by slot: who the account is has been written
         self._queue = np.zeros(0, np.int64)
         self._rule_set = engine.rule_set
+        self._agreements: dict[str, tuple[AgreementInfo, int, int]] = {}  # by id, with engine time and offset of then
+        self._changed: dict[str, None] = {}  # ids of agreements that wait, in their order
 
     def resynchronize(self) -> None:
         """Mark everything to be written again: the alerts window, then all accounts."""
@@ -126,6 +135,7 @@ class ShardBacklog:
         self.reread, self.written_offset = self._newest_offset, -1
         self._defined[:] = False
         self._pending[: len(self._accounts)] = True
+        self._changed = dict.fromkeys(self._agreements)
 
     def _read_again(self) -> None:
         self.calls_written = False
@@ -164,7 +174,7 @@ class ShardBacklog:
                 observe(oldest_ns)
 
     def collect(self) -> None:
-        """Take over the engine's marks of touched accounts and its rules in force, and make room for new accounts."""
+        """Take over the engine's marks of touched accounts, its agreements and rules in force; make room for new ones."""
         known, count = len(self._accounts), self.engine.account_count
         if count > len(self._pending):
             room = np.zeros(max(count, 2 * known) - len(self._pending), np.bool_)
@@ -176,15 +186,24 @@ class ShardBacklog:
         self._pending[known:count] = True
         self._pending[self.engine.take_touched()] = True
         self._rule_set = self.engine.rule_set
+        for agreement in self.engine.take_agreements():
+            held = self._agreements.get(agreement.id)
+            if held is None or held[0] != agreement:
+                self._agreements[agreement.id] = agreement, self.engine.clock_ns, self.engine.offset
+                self._changed[agreement.id] = None
 
     def pending_accounts(self) -> int:
         """How many accounts' figures wait, as of the last collect."""
         return int(np.count_nonzero(self._pending))
 
+    def has_figures(self) -> bool:
+        """Whether figures or agreements wait, as of the last collect."""
+        return bool(self._changed) or bool(self._pending.any())
+
     def is_written(self) -> bool:
         """Whether all that was collected is in Redis, as of the engine's offset."""
         waits = not self.live or self.alerts or not self.calls_written or self.written_offset != self.engine.offset
-        return not waits and not self._pending.any()
+        return not waits and not self.has_figures()
 
     def take_slots(self, count: int) -> NDArray[np.int32]:
         """The next accounts to write, at most count; round by round, so that none starves."""
@@ -195,6 +214,19 @@ class ShardBacklog:
             slots = slots[self._pending[slots]]
             if len(slots) or not len(self._queue):
                 return slots.astype(np.int32)
+
+    def take_agreements(self, count: int) -> list[AgreementEntry]:
+        """The next agreements to write, at most count: id, log offset, fields in the order of AGREEMENT_FIELDS."""
+        taken = list(self._changed)[:count]
+        for agreement_id in taken:
+            del self._changed[agreement_id]
+        return [self._agreement(*self._agreements[agreement_id]) for agreement_id in taken]
+
+    def _agreement(self, one: AgreementInfo, ts_ns: int, offset: int) -> AgreementEntry:
+        legs = [_leg(leg) for leg in (one.futures, one.treasury)]
+        reasons, saving = msgspec.json.encode(one.reasons).decode(), decimal_text(one.saving_ppb, 9)
+        known = one.state.value, reasons, one.rule, one.customer, saving, one.basis, *legs[0], *legs[1]
+        return one.id, str(offset), (*known, str(ts_ns), str(self.shard), str(offset))
 
     def change_entries(self, taken: list[Queued]) -> list[Entry]:
         """Entries of these alerts, each account's figures beside the last alert of it."""

@@ -12,7 +12,9 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
+from monitors.backlog import AgreementEntry
 from monitors.keys import (
+    AGREEMENT_FIELDS,
     ALERT_FIELDS,
     ALERTS_WINDOW,
     CALL_KEEP_SECONDS,
@@ -21,14 +23,14 @@ from monitors.keys import (
     MOMENT_FIELDS,
     Keys,
     shard_field,
-)
+)  # fmt: skip
 
 SCRIPT: Final = Path(__file__).with_name("accounts.lua").read_text()
 CALLS_SCRIPT: Final = Path(__file__).with_name("calls.lua").read_text()
 TIMEOUT_SECONDS: Final = 5
 _log = logging.getLogger("crossmargin.redis")
 _pack: Final = msgspec.msgpack.Encoder().encode
-_NAMES: Final = ((*FIGURE_FIELDS, *MOMENT_FIELDS), ALERT_FIELDS)
+_NAMES: Final = ((*FIGURE_FIELDS, *MOMENT_FIELDS), ALERT_FIELDS, AGREEMENT_FIELDS)
 Moment = tuple[int, int, str]  # engine time in ns, log offset, rules in force
 Section = tuple[int, Moment, Sequence[Any]]  # shard (-1: alerts only, of any), as of when, entries as the script takes them
 
@@ -99,9 +101,10 @@ class RedisLink:
         if connection is not None:
             await connection.disconnect(nowait=True)
 
-    async def send(self, sections: Sequence[Section]) -> None:
-        """Send the entries of some shards in one call of the script."""
-        packed = _pack((_NAMES, [_packed(section) for section in sections]))
+    async def send(self, sections: Sequence[Section], agreements: Sequence[AgreementEntry] = ()) -> None:
+        """Send the entries of some shards, and agreements beside them, in one call of the script."""
+        named = [(self._keys.agreement(name), offset, fields) for name, offset, fields in agreements]
+        packed = _pack((_NAMES, [_packed(section) for section in sections], named))
         await self._send(*self._head, packed)
 
     async def write_calls(self, shard: int, calls: Sequence[Any]) -> None:

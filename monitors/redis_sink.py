@@ -293,14 +293,14 @@ class RedisSink:
         while self._due and self._budget > 0:
             backlog = self._due.popleft()
             if backlog.published_offset == backlog.engine.offset:
-                slots, moment = backlog.take_slots(BATCH), backlog.moment
-                self._budget -= max(1, len(slots))
-                await self._link.send([(backlog.shard, moment, backlog.figure_entries(slots, settled=True))])
+                slots, moment, agreements = backlog.take_slots(BATCH), backlog.moment, backlog.take_agreements(BATCH)
+                self._budget -= max(1, len(slots) + len(agreements))
+                await self._link.send([(backlog.shard, moment, backlog.figure_entries(slots, settled=True))], agreements)
                 await self._link.receive()
                 backlog.written_offset = max(backlog.written_offset, moment[1])
                 self._flush_seconds += asyncio.get_running_loop().time() - time_now
                 self._next_flush = max(self._next_flush, self._flush_at + FIGURES_SPARE * self._flush_seconds)
-                if backlog.pending_accounts():
+                if backlog.has_figures():
                     self._due.append(backlog)
                 return True
         if not all(backlog.is_written() for backlog in self._backlogs.values()):

@@ -5,11 +5,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.report import AccountInfo, OpenCall, Population
+from engine.report import AccountInfo, AgreementInfo, OpenCall, Population
 
 
 class EngineView(Protocol):
-    """One shard's engine, read only, except that take_touched clears its marks."""
+    """One shard's engine, read only, except that what takes marks clears them."""
 
     @property
     def offset(self) -> int:
@@ -38,6 +38,9 @@ class EngineView(Protocol):
 
     def take_touched(self) -> NDArray[np.int32]:
         """Slots whose figures changed since the last call."""
+
+    def take_agreements(self) -> list[AgreementInfo]:
+        """Agreements that were worked out or changed since the last call."""
 
     def population(self) -> Population:
         """All accounts in sum."""

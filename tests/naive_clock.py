@@ -360,7 +360,7 @@ def _money(state: State, account: Account, initial: int, maintenance: int) -> tu
     """Equity, call and excess in US cents."""
     equity = 0
     for asset_id in state.assets:
-        minor = counted(state, account, asset_id)
+        minor = counted(state, account, asset_id, maintenance)
         minor += (state.value(account, asset_id) - state.book(account, asset_id)) // 10**6
         equity = _exact(equity + convert(state, account, asset_id, minor))
     call = initial - equity if equity < maintenance else 0

@@ -239,13 +239,22 @@ def _collateral(state: State, event: Event) -> Verdict:
         return Code.NEGATIVE_HOLDING
     if abs(result) >= SUM_LIMIT:
         return Code.POSITION_RANGE
-    before = counted(state, account, asset_id)
+    before = _counted(state, account, asset_id)
     account.holdings[asset_id] = result
-    if account.calls:
-        _take_money(state, account, asset_id, counted(state, account, asset_id) - before)
-    if state.pool_terms(account, asset_id).shocked_in is not None:
+    after = _counted(state, account, asset_id)
+    if account.calls and before is not None and after is not None:
+        _take_money(state, account, asset_id, after - before)
+    if state.pool_terms(account, asset_id).shocked_in or asset_id in state.watched:
         account.positions_dirty = account.due = True
     return _remember(state, event.id)
+
+
+def _counted(state: State, account: Account, asset_id: str) -> int | None:
+    """What counts of an asset as margin, by the requirement as of the last clock; None where that cannot be said exactly."""
+    try:
+        return counted(state, account, asset_id, account.maintenance)
+    except OutOfRange:
+        return None
 
 
 def _take_money(state: State, account: Account, asset_id: str, amount: int) -> None:

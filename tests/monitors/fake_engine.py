@@ -13,6 +13,9 @@ from engine.report import (
     OPEN_CALLS,
     UTILIZATION_BOUNDS,
     AccountInfo,
+    AgreedLeg,
+    AgreementInfo,
+    AgreementState,
     CallEvent,
     CallState,
     ChangeKind,
@@ -39,6 +42,7 @@ class FakeEngine:
         self.rows = np.zeros(0, FIGURES)
         self._touched = np.zeros(0, bool)
         self.calls: dict[int, OpenCall] = {}  # by account slot: one each
+        self.agreements: dict[str, AgreementInfo] = {}
         self.define(accounts)
 
     def define(self, accounts: int) -> None:
@@ -143,6 +147,18 @@ class FakeEngine:
         slots = np.flatnonzero(self._touched).astype(np.int32)
         self._touched[:] = False
         return slots
+
+    def agree(self, name: str, saving_ppb: int, reasons: tuple[str, ...] = ()) -> AgreementInfo:
+        """An agreement that stands so from now on, and is marked."""
+        state = AgreementState.NOT_IN_FORCE if reasons else AgreementState.IN_FORCE
+        legs = AgreedLeg("F", "USD", 2, 150, 30), AgreedLeg("T", "JPY", 0, None, None)
+        info = AgreementInfo(name, "C0", "XM", state, reasons, saving_ppb, "AGREED", *legs)
+        self.agreements[name] = info
+        return info
+
+    def take_agreements(self) -> list[AgreementInfo]:
+        taken, self.agreements = list(self.agreements.values()), {}
+        return taken
 
     def population(self) -> Population:
         status, quality, pool = self.rows["status"], self.rows["quality"], np.arange(self.account_count) % 2
