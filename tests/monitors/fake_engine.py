@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from engine.report import (
     CHANGE,
     FIGURES,
+    TOP,
     UTILIZATION_BOUNDS,
     AccountInfo,
     ChangeKind,
@@ -140,6 +141,11 @@ class FakeEngine:
             agreements=5,
             cross_alone_usd=1_000_050,
             cross_saved_usd=600_025,
+            collateral_usd={("cash", "USD"): 500_050, ("futures", "BTC"): 100 * self.shard},
+            dv01_usd={("USD", "10Y"): [10.5, 2.0]},
+            delta_units={"BTC-USD": [0.25, 1.5 + self.shard]},
+            top_deficits_usd={self.account_ids[slot]: 100 * (100 - slot) for slot in range(min(TOP, self.account_count))},
+            deficit_accounts=self.account_count,
         )
 
     def usage(self) -> dict[str, tuple[int, int]]:
