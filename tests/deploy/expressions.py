@@ -48,6 +48,8 @@ def check(query: str) -> None:
         metric = SERIES.get(name)
         assert metric or name in OF_PROMETHEUS or name in recorded(), f"{name} of {query} is no metric of the table"
         for label, operator, text in MATCHER.findall(matchers) if metric else ():
-            assert label in (*metric.labels, "job", "instance"), f"{name} has no label {label}"
+            bounds = ["+Inf", *map(str, metric.bounds)] if name.endswith("_bucket") else None
+            assert label in (*metric.labels, "job", "instance", *(["le"] if bounds else [])), f"{name} has no label {label}"
+            known = bounds if label == "le" and bounds else LABEL_VALUES.get(label)
             for value in text.split("|") if operator.endswith("~") else [text]:
-                assert value in LABEL_VALUES.get(label, (value,)), f"{label}={value} of {query} never is"
+                assert known is None or value in known, f"{label}={value} of {query} never is"
