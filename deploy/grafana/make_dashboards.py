@@ -77,7 +77,7 @@ OVERVIEW: Final = (
     STATES,
     number(
         "How many more are not in this list?",
-        "sum(crossmargin_top_truncated)",
+        "sum(crossmargin_top_truncated) + clamp_min((count(crossmargin_top_deficit_usd) or vector(0)) - 20, 0)",
         about="Accounts with a deficit beside those listed.",
     ),
     number(
