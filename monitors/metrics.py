@@ -55,7 +55,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("crossmargin_equity_usd", "gauge", "Equity of all accounts.", ("pool",)),
     Metric("crossmargin_requirement_usd", "gauge", "Margin requirement of all accounts.", ("pool", "level")),
     Metric("crossmargin_deficit_usd", "gauge", "What accounts lack to their maintenance margin.", ("pool",)),
-    Metric("crossmargin_top_deficit_usd", "gauge", "The largest deficits to maintenance margin, of each worker.", ("account",)),
+    Metric("crossmargin_top_deficit_usd", "gauge", "The largest deficits by account, of each worker.", ("account",)),
     Metric("crossmargin_top_truncated", "gauge", "Accounts with a deficit that the list of the largest leaves out."),
     Metric("crossmargin_collateral_usd", "gauge", "What collateral held counts, after haircut and cap.", ("pool", "asset")),
     Metric(

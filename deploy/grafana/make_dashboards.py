@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from engine.report import TOP
+
 FOLDER: Final = Path(__file__).parent / "dashboards"
 SOURCE: Final = {"type": "prometheus", "uid": "crossmargin-prometheus"}
 COLUMNS: Final = 24
@@ -49,7 +51,7 @@ def lines(title: str, *queries: tuple[str, str], unit: str = "short", **more: An
 DEFICITS: Final = Panel(
     "Who needs money now?",
     "table",
-    (("topk(20, max by (account) (crossmargin_top_deficit_usd))", ""),),
+    ((f"topk({TOP}, max by (account) (crossmargin_top_deficit_usd))", ""),),
     "currencyUSD",
     about="The accounts that lack most to their maintenance margin. The page shows all of them.",
     links=(("Open the page", "${web}"),),
@@ -77,7 +79,7 @@ OVERVIEW: Final = (
     STATES,
     number(
         "How many more are not in this list?",
-        "sum(crossmargin_top_truncated) + clamp_min((count(crossmargin_top_deficit_usd) or vector(0)) - 20, 0)",
+        f"sum(crossmargin_top_truncated) + clamp_min((count(crossmargin_top_deficit_usd) or vector(0)) - {TOP}, 0)",
         about="Accounts with a deficit beside those listed.",
     ),
     number(
