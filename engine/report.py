@@ -109,6 +109,7 @@ FIGURES: Final = np.dtype(
         ("change", "<i8"),
     ]
 )
+TOP: Final = 20  # accounts with the largest deficits that a Population names
 UTILIZATION_BOUNDS: Final = (0.25, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0, 1.1, 1.25, 1.5, 2.0)
 
 
@@ -229,7 +230,9 @@ class Population:
 
     utilization_counts has one bucket per bound of UTILIZATION_BOUNDS and one above them all. cross_alone_usd: what the
     portfolios of agreements in force would require without them (maintenance before a house's multiplier), as last margined;
-    cross_saved_usd: what they require less.
+    cross_saved_usd: what they require less. collateral_usd: by pool and asset, after haircut and cap. dv01_usd (US dollars,
+    by currency and bucket), delta_units (by underlying): sums of the long and of the short accounts, both above 0.
+    top_deficits_usd: the TOP largest by account; deficit_accounts: how many accounts have one.
     """
 
     by_status: dict[str, int]
@@ -247,6 +250,11 @@ class Population:
     agreements: int
     cross_alone_usd: int
     cross_saved_usd: int
+    collateral_usd: dict[tuple[str, str], int]
+    dv01_usd: dict[tuple[str, str], list[float]]
+    delta_units: dict[str, list[float]]
+    top_deficits_usd: dict[str, int]
+    deficit_accounts: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from engine.arithmetic import E12, LIMIT, fits, kernel, mul_div_floor
 from engine.definitions import Definitions
 from engine.documents import Agreement, Asset
+from engine.equity import margin_amount
 from engine.models.cross_margin import Basis
 from engine.report import (
     OPEN_CALLS,
+    TOP,
     UTILIZATION_BOUNDS,
     AccountInfo,
     AgreedLeg,
@@ -31,8 +33,11 @@ _LAST_OPEN: Final = int(max(OPEN_CALLS))
 
 
 @kernel
-def _sum_pools(state: State, pools: NDArray[np.int64], sums: NDArray[np.int64]) -> None:
-    """sums[pool] += equity, initial, maintenance and deficit (equity below maintenance) of each account, in US cents."""
+def _sum_pools(state: State, pools: NDArray[np.int64], sums: NDArray[np.int64], deficits: NDArray[np.int64]) -> None:
+    """sums[pool] += equity, initial, maintenance and deficit of each account, in US cents; deficits: by account.
+
+    A deficit is what equity lacks to maintenance.
+    """
     for account in range(len(pools)):
         row = state.accounts.figures[account]
         rate, at = state.assets[row.asset].rate, pools[account]
@@ -40,7 +45,31 @@ def _sum_pools(state: State, pools: NDArray[np.int64], sums: NDArray[np.int64]) 
         sums[at, 0] += mul_div_floor(row.equity, rate, E12)
         sums[at, 1] += mul_div_floor(row.initial, rate, E12)
         sums[at, 2] += mul_div_floor(row.maintenance, rate, E12)
-        sums[at, 3] += mul_div_floor(max(0, short), rate, E12)
+        deficits[account] = mul_div_floor(max(0, short), rate, E12)
+        sums[at, 3] += deficits[account]
+
+
+@kernel
+def _sum_collateral(state: State, pools: NDArray[np.int64], sums: NDArray[np.int64]) -> None:
+    """sums[pool, asset] += what holdings count after haircut and cap, in US cents; what is owed is no collateral."""
+    for asset in range(state.now[0].assets):
+        rate = state.assets[asset].rate
+        for account in range(len(pools)):
+            if state.accounts.holding[asset, account] > 0:
+                amount = margin_amount(state, account, asset, state.accounts.figures[account].maintenance)
+                if fits(amount, rate, E12):
+                    sums[pools[account], asset] += mul_div_floor(amount, rate, E12)
+
+
+@kernel
+def _sum_exposures(state: State, accounts: int, sums: NDArray[np.float64]) -> None:
+    """sums[factor] = exposures of the accounts that are long, and of those that are short (as a number above 0)."""
+    for factor in range(len(sums)):
+        row = state.accounts.exposure[factor]
+        for account in range(accounts):
+            held = float(row[account])
+            sums[factor, 0] += max(held, 0.0)
+            sums[factor, 1] += max(-held, 0.0)
 
 
 @kernel
@@ -108,7 +137,9 @@ def population(state: State, definitions: Definitions) -> Population:
     status, quality = figures["status"].copy(), figures["quality"].copy()
     pool_ids, pools = definitions.pool_ids, np.array(definitions.account_pools, np.int64)
     sums = np.zeros((len(pool_ids), 5), np.int64)
-    _sum_pools(state, pools, sums)
+    deficits = np.zeros(count, np.int64)
+    _sum_pools(state, pools, sums, deficits)
+    largest = np.argsort(-deficits, kind="stable")[:TOP]
     by_state = np.zeros(max(CallState) + 1, np.int64)
     _sum_calls(state, sums, by_state)
     calls = {one.name: int(by_state[one]) for one in OPEN_CALLS}
@@ -143,6 +174,10 @@ def population(state: State, definitions: Definitions) -> Population:
         agreements=int(state.now[0]["agreements"]),
         cross_alone_usd=int(crossed[1]),
         cross_saved_usd=int(crossed[2]),
+        collateral_usd=_collateral(state, definitions, pools),
+        **_exposures(state, definitions),
+        top_deficits_usd={definitions.account_ids[a]: int(deficits[a]) for a in largest if deficits[a] > 0},
+        deficit_accounts=int(np.count_nonzero(deficits)),
     )
 
 
@@ -171,6 +206,33 @@ def agreement(state: State, definitions: Definitions, at: int) -> AgreementInfo:
         int(row["applied"]) if known else 0, basis, leg("futures", document.futures_account, "cme"),
         leg("treasury", document.treasury_account, "ficc"),
     )  # fmt: skip
+
+
+def _collateral(state: State, definitions: Definitions, pools: NDArray[np.int64]) -> dict[tuple[str, str], int]:
+    """US cents by pool and asset, without what nobody holds."""
+    sums = np.zeros((len(definitions.pool_ids), len(definitions.asset_ids)), np.int64)
+    _sum_collateral(state, pools, sums)
+    held = zip(*np.nonzero(sums), strict=True)
+    return {(definitions.pool_ids[pool], definitions.asset_ids[asset]): int(sums[pool, asset]) for pool, asset in held}
+
+
+def _exposures(state: State, definitions: Definitions) -> dict[str, Any]:
+    """dv01_usd and delta_units of a Population, from the names of the risk factors (engine/definitions.py)."""
+    names = definitions.factor_names
+    sums = np.zeros((len(names), 2))
+    _sum_exposures(state, len(definitions.account_ids), sums)
+    instruments = state.instruments[: len(definitions.instrument_ids)]
+    factors, firsts = np.unique(instruments["dv01_factor"], return_index=True)
+    dv01, delta = {}, {}
+    for factor, asset in zip(factors.tolist(), instruments["asset"][firsts].tolist(), strict=True):
+        if factor != NONE:
+            currency = definitions.asset_ids[asset]
+            usd = float(state.assets[asset]["rate"]) / 1e20  # of 1e-6 minor units
+            dv01[currency, names[factor].removeprefix(f"dv01:{currency}:")] = (sums[factor] * usd).tolist()
+    for factor in np.unique(instruments["delta_factor"]).tolist():
+        if factor != NONE:
+            delta[names[factor].removeprefix("delta:")] = (sums[factor] / 1e10).tolist()
+    return {"dv01_usd": dv01, "delta_units": delta}
 
 
 def stored(state: State, definitions: Definitions) -> dict[str, dict[Any, Any]]:

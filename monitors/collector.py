@@ -2,7 +2,7 @@
 
 import time
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from engine.codes import Code
 from engine.events import KINDS
-from engine.report import CallEvent, Population, Report
+from engine.report import TOP, CallEvent, Population, Report
 from monitors.metrics import LABEL_VALUES, TABLE
 from monitors.redis_sink import Backlog
 from monitors.surface import EngineView
@@ -202,6 +202,7 @@ def populations(shards: Sequence[Population]) -> Iterator[Metric]:
     yield family("crossmargin_deficit_usd", usd("deficit_usd"))
     levels = {(*pool, level): value for level in LABEL_VALUES["level"] for pool, value in usd(f"{level}_usd").items()}
     yield family("crossmargin_requirement_usd", levels)
+    yield from _details(shards)
     in_force = sum(shard.agreements_in_force for shard in shards)
     others = sum(shard.agreements for shard in shards) - in_force
     yield family("crossmargin_agreements", dict(zip(_STATES, (in_force, others), strict=True)))
@@ -212,3 +213,25 @@ def populations(shards: Sequence[Population]) -> Iterator[Metric]:
     yield family("crossmargin_margin_calls_open", {(state,): count for state, count in total("calls").items()})
     yield family("crossmargin_margin_calls_usd", usd("called_usd"))
     yield family("crossmargin_price_age_seconds_max", {(): max(shard.price_age_seconds_max for shard in shards)})
+
+
+def _details(shards: Sequence[Population]) -> Iterator[Metric]:
+    """Families of the largest deficits, of collateral by asset and of exposures."""
+    deficits: dict[str, int] = {}
+    collateral: Counter[tuple[str, ...]] = Counter()
+    sides: dict[str, dict[tuple[str, ...], float]] = {"dv01_usd": defaultdict(float), "delta_units": defaultdict(float)}
+    for shard in shards:
+        deficits |= shard.top_deficits_usd
+        collateral.update(shard.collateral_usd)
+        dv01 = {("dv01_usd", *key): amounts for key, amounts in shard.dv01_usd.items()}
+        delta = {("delta_units", underlying): amounts for underlying, amounts in shard.delta_units.items()}
+        for (name, *labels), amounts in (dv01 | delta).items():
+            for side, amount in zip(LABEL_VALUES["side"], amounts, strict=True):
+                sides[name][*labels, side] += amount
+    largest = sorted(deficits, key=lambda account_id: -deficits[account_id])[:TOP]
+    yield family("crossmargin_top_deficit_usd", {(account_id,): deficits[account_id] / 100 for account_id in largest})
+    left_out = sum(shard.deficit_accounts for shard in shards) - len(largest)
+    yield family("crossmargin_top_truncated", {(): left_out})
+    yield family("crossmargin_collateral_usd", {key: cents / 100 for key, cents in collateral.items()})
+    for name, samples in sides.items():
+        yield family(f"crossmargin_{name}", samples)

@@ -1,7 +1,7 @@
 """Every metric of the project, declared once: what collectors emit, rules and dashboards query, and the documentation lists.
 
-Labels have few values, all known beforehand (pools, shards and topics apart): never an account. A counter's name is as
-scraped, with _total.
+Labels have few values, all known beforehand or bounded by the log's limits: never an account, but in the list of the TOP
+largest deficits. A counter's name is as scraped, with _total.
 """
 
 from dataclasses import dataclass
@@ -29,8 +29,11 @@ LABEL_VALUES: Final[dict[str, tuple[str, ...]]] = {
     "sink": ("redis",),
     "topic": tuple(KIND_OF),
     "state": ("in_force", "not_in_force"),
+    "side": ("long", "short"),
 }
-OPEN_LABELS: Final = frozenset({"pool", "shard", "limit", "version", "python"})  # few values too, but not known here
+OPEN_LABELS: Final = frozenset(  # few values too, but not known here
+    {"pool", "shard", "limit", "version", "python", "asset", "currency", "bucket", "underlying", "account"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,21 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("crossmargin_equity_usd", "gauge", "Equity of all accounts.", ("pool",)),
     Metric("crossmargin_requirement_usd", "gauge", "Margin requirement of all accounts.", ("pool", "level")),
     Metric("crossmargin_deficit_usd", "gauge", "What accounts lack to their maintenance margin.", ("pool",)),
+    Metric("crossmargin_top_deficit_usd", "gauge", "The largest deficits by account, of each worker.", ("account",)),
+    Metric("crossmargin_top_truncated", "gauge", "Accounts with a deficit that the list of the largest leaves out."),
+    Metric("crossmargin_collateral_usd", "gauge", "What collateral held counts, after haircut and cap.", ("pool", "asset")),
+    Metric(
+        "crossmargin_dv01_usd",
+        "gauge",
+        "What all accounts long a bucket lose when yields rise by 0.01 %, and those short win.",
+        ("currency", "bucket", "side"),
+    ),
+    Metric(
+        "crossmargin_delta_units",
+        "gauge",
+        "Units of the underlying that all accounts are long in sum, and short.",
+        ("underlying", "side"),
+    ),
     Metric("crossmargin_agreements", "gauge", "Cross-margin agreements by whether they are in force.", ("state",)),
     Metric(
         "crossmargin_cross_margin_alone_usd",

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+LASTING = {name: service for name, service in SERVICES.items() if service["restart"] == "unless-stopped"}
 PROMETHEUS_FILE = ROOT / "deploy" / "prometheus" / "prometheus.yml"
 PROMETHEUS: dict[str, Any] = yaml.safe_load(PROMETHEUS_FILE.read_text("utf-8"))
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -115,7 +116,7 @@ def test_kafka_is_the_version_of_make_kafka_and_of_the_tests() -> None:
     assert SERVICES["kafka"]["image"] == KAFKA_IMAGE
 
 
-@pytest.mark.parametrize("service", sorted(SERVICES))
+@pytest.mark.parametrize("service", sorted(LASTING))
 def test_only_loopback_is_published(service: str) -> None:
     published = ports(service)
     assert published, f"{service} publishes nothing"
@@ -156,8 +157,15 @@ def test_our_image_has_the_version_of_the_project() -> None:
 @pytest.mark.parametrize("service", sorted(SERVICES))
 def test_dependencies_become_healthy(service: str) -> None:
     for name, how in SERVICES[service].get("depends_on", {}).items():
-        assert how == {"condition": "service_healthy"}
-        assert "healthcheck" in SERVICES[name]
+        lasts = name in LASTING
+        assert how == {"condition": "service_healthy" if lasts else "service_completed_successfully"}
+        assert ("healthcheck" in SERVICES[name]) == lasts
+
+
+@pytest.mark.parametrize("service", sorted(LASTING))
+def test_every_service_has_a_health_check(service: str) -> None:
+    own = "HEALTHCHECK" in dict(DOCKERFILE) and service in OURS
+    assert own or "healthcheck" in SERVICES[service]
 
 
 @pytest.mark.parametrize("service", sorted(SERVICES))
@@ -165,7 +173,7 @@ def test_mounts_exist(service: str) -> None:
     for volume in SERVICES[service].get("volumes", []):
         source = volume.split(":")[0]
         if source.startswith("."):
-            assert (ROOT / source).is_file()
+            assert (ROOT / source).exists()
         else:
             assert source in COMPOSE["volumes"]
 
@@ -249,8 +257,52 @@ def test_prometheus_reads_the_mounted_file() -> None:
     service = SERVICES["prometheus"]
     flags = dict(flag.removeprefix("--").split("=", 1) for flag in service["command"])
     mounts = {volume.split(":")[1]: volume.split(":")[0] for volume in service["volumes"]}
-    assert (ROOT / mounts[flags["config.file"]]).resolve() == PROMETHEUS_FILE
+    file = PurePosixPath(flags["config.file"])
+    assert (ROOT / mounts[str(file.parent)] / file.name).resolve() == PROMETHEUS_FILE
     assert mounts[flags["storage.tsdb.path"]] in COMPOSE["volumes"]
+
+
+def test_alerts_reach_alertmanager_and_it_reads_the_mounted_file() -> None:
+    [place] = PROMETHEUS["alerting"]["alertmanagers"]
+    [address] = place["static_configs"][0]["targets"]
+    name, _, port = address.partition(":")
+    assert int(port) in {inside for _, _, inside in ports(name)}
+    flags = dict(flag.removeprefix("--").split("=", 1) for flag in SERVICES[name]["command"])
+    mounts = {volume.split(":")[1]: volume.split(":")[0] for volume in SERVICES[name]["volumes"]}
+    file = PurePosixPath(flags["config.file"])
+    assert (ROOT / mounts[str(file.parent)] / file.name).is_file()
+    assert mounts[flags["storage.path"]] in COMPOSE["volumes"]
+
+
+# Secrets
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_no_secret_stands_in_the_file(service: str) -> None:
+    """What Grafana keeps secret comes from files that are made at the first start, in a volume."""
+    volumes = {mount.split(":")[1]: mount.split(":")[0] for mount in SERVICES[service].get("volumes", [])}
+    for name, value in SERVICES[service].get("environment", {}).items():
+        assert "@" not in value or name.startswith("KAFKA_"), f"{name} may hold a password"
+        if re.search("PASSWORD|SECRET|TOKEN", name):
+            assert name.endswith("__FILE")
+            assert volumes[str(PurePosixPath(value).parent)] in COMPOSE["volumes"]
+
+
+def test_grafana_has_a_password_of_its_own(tmp_path: Path) -> None:
+    def start() -> dict[str, str]:
+        script = ROOT / "deploy" / "grafana" / "first-start.sh"
+        subprocess.run(["sh", str(script), str(tmp_path)], check=True, timeout=30)
+        return {file.name: file.read_text("ascii") for file in tmp_path.iterdir()}
+
+    made = start()
+    environment = SERVICES["grafana"]["environment"]
+    files = {PurePosixPath(value).name for name, value in environment.items() if name.endswith("__FILE")}
+    assert set(made) == files == {"admin_password", "secret_key"}
+    assert {"GF_SECURITY_ADMIN_PASSWORD__FILE", "GF_SECURITY_SECRET_KEY__FILE"} <= set(environment)
+    assert all(re.fullmatch(r"[\w+/]{32}", secret) for secret in made.values())
+    assert len(set(made.values())) == 2
+    assert {file.stat().st_mode & 0o077 for file in tmp_path.iterdir()} == {0}
+    assert start() == made, "a second start keeps them"
 
 
 @pytest.mark.services

@@ -1,6 +1,7 @@
 """What monitors read of the engine: sums, usage, accounts, rule set; compared with the twin where it has them."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from hypothesis import strategies as st
 from engine.core import MarginEngine
 from engine.events import NS, RECORD, Kind
 from engine.frames import Frame, FrameKind, decode_frame, encode_frame
-from engine.report import OPEN_CALLS, UTILIZATION_BOUNDS, Digest, Quality, Status, combine
+from engine.report import OPEN_CALLS, TOP, UTILIZATION_BOUNDS, Digest, Quality, Status, combine
 from tests.engine.compare import Pair
 from tests.engine.small_log import START_NS, SmallLog
+from tests.naive_state import Account
 from tests.strategies import LOG_ID, Cut, frames, stream
 
 
@@ -56,6 +58,53 @@ def test_the_population_is_the_sum_of_its_accounts(seed: int) -> None:
     assert population.utilization_sum == pytest.approx(sum(r for r in ratios if r != float("inf")))
     marks = [i.mark_ns for i in state.instruments.values() if i.mark is not None and not i.closed]
     assert population.price_age_seconds_max == max(0, max((state.clock_ns - m) / NS for m in marks)) if marks else True
+
+
+@settings(max_examples=15, deadline=None, print_blob=True)
+@given(st.integers(0, 2**32 - 1))
+def test_the_population_names_the_largest_deficits_and_sums_exposures(seed: int) -> None:
+    pair = played(seed)
+    state, population = pair.naive.state, pair.engine.population()
+
+    def deficit(account: Account) -> int:
+        return max(0, account.maintenance - account.equity) * state.assets[account.document.currency].rate // 10**12
+
+    deficits = {name: cents for name, account in state.accounts.items() if (cents := deficit(account))}
+    assert population.deficit_accounts == len(deficits)
+    assert list(population.top_deficits_usd.values()) == sorted(deficits.values(), reverse=True)[:TOP]
+    assert population.top_deficits_usd.items() <= deficits.items()
+    sides: dict[Any, list[float]] = {}
+    for instrument in state.instruments.values():
+        if instrument.factor is not None:
+            held = [state.exposure(account, instrument.factor) for account in state.accounts.values()]
+            both = [sum(e for e in held if e > 0), -sum(e for e in held if e < 0)]
+            if instrument.factor.startswith("dv01:"):
+                usd = state.assets[instrument.currency].rate / 1e20
+                sides[instrument.currency, instrument.document.bucket] = [usd * e for e in both]
+            else:
+                sides[instrument.factor.removeprefix("delta:")] = [e / 1e10 for e in both]
+    found = population.dv01_usd | population.delta_units
+    assert found.keys() == sides.keys()
+    assert all(found[name] == pytest.approx(sides[name]) for name in sides)
+
+
+def test_collateral_is_summed_after_haircut_by_pool_and_asset() -> None:
+    log = SmallLog()
+    log.money()
+    log.document("pool", "q", regime="cftc", currency="USD")
+    log.instrument("F")
+    log.document("asset", "BOND", type="security", currency="USD", haircut="0.1", decimals=0, instrument="F")
+    for name, pool in (("a", "p"), ("b", "p"), ("d", "q"), ("owes", "q")):
+        log.account(name, pool=pool)
+    log.price("F", 20)
+    for name in ("a", "b", "d"):
+        log.collateral(name, "USD", 5)
+        log.collateral(name, "BOND", 100)
+    log.collateral("owes", "USD", -3)
+    log.clock()
+    assert log.figures("owes")["equity"] == -300
+    expected = {("p", "USD"): 1000, ("p", "BOND"): 2 * 180_000, ("q", "USD"): 500, ("q", "BOND"): 180_000}
+    assert log.pair.engine.population().collateral_usd == expected
 
 
 @settings(max_examples=15, deadline=None, print_blob=True)

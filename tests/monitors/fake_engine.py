@@ -11,6 +11,7 @@ from engine.report import (
     CHANGE,
     FIGURES,
     OPEN_CALLS,
+    TOP,
     UTILIZATION_BOUNDS,
     AccountInfo,
     AgreedLeg,
@@ -184,6 +185,11 @@ class FakeEngine:
             agreements=5,
             cross_alone_usd=1_000_050,
             cross_saved_usd=600_025,
+            collateral_usd={("cash", "USD"): 500_050, ("futures", "BTC"): 100 * self.shard},
+            dv01_usd={("USD", "10Y"): [10.5, 2.0]},
+            delta_units={"BTC-USD": [0.25, 1.5 + self.shard]},
+            top_deficits_usd={self.account_ids[slot]: 100 * (100 - slot) for slot in range(min(TOP, self.account_count))},
+            deficit_accounts=self.account_count,
         )
 
     def usage(self) -> dict[str, tuple[int, int]]:

@@ -12,10 +12,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from engine.codes import Code
 from engine.events import Kind
-from engine.report import UTILIZATION_BOUNDS, CallEvent, CallState, Reject, Report, Status
+from engine.report import TOP, UTILIZATION_BOUNDS, CallEvent, CallState, Reject, Report, Status
 from monitors.collector import Counters, Histogram, WorkerCollector, family, rejects_family
 from monitors.metrics import LABEL_VALUES, METRICS, OPEN_LABELS, TABLE
 from monitors.redis_sink import Backlog
+from monitors.surface import EngineView
 from tests.monitors.fake_engine import SECOND, FakeEngine
 
 SAMPLE_SUFFIXES = {"histogram": {"_bucket", "_sum", "_count"}, "gaugehistogram": {"_bucket", "_gsum", "_gcount"}}
@@ -31,7 +32,7 @@ class FakeSink:
         return Backlog(alerts=5, accounts=17)
 
 
-def registry_of(engines: Mapping[int, FakeEngine], counters: Counters) -> CollectorRegistry:
+def registry_of(engines: Mapping[int, EngineView], counters: Counters) -> CollectorRegistry:
     registry = CollectorRegistry()
     registry.register(
         WorkerCollector(
@@ -101,6 +102,14 @@ def test_values(scraped: dict[tuple[str, tuple[tuple[str, str], ...]], float]) -
         ("requirement_usd", {"pool": "cash", "level": "initial"}, 200_000),
         ("requirement_usd", {"pool": "cash", "level": "maintenance"}, 160_000.4),
         ("deficit_usd", {"pool": "futures"}, 246.90),
+        ("top_deficit_usd", {"account": "A0-0"}, 100),
+        ("top_deficit_usd", {"account": "A1-9"}, 91),
+        ("top_truncated", {}, 60),
+        ("collateral_usd", {"pool": "cash", "asset": "USD"}, 10_001.0),
+        ("collateral_usd", {"pool": "futures", "asset": "BTC"}, 1),
+        ("dv01_usd", {"currency": "USD", "bucket": "10Y", "side": "long"}, 21),
+        ("dv01_usd", {"currency": "USD", "bucket": "10Y", "side": "short"}, 4),
+        ("delta_units", {"underlying": "BTC-USD", "side": "short"}, 4),
         ("agreements", {"state": "in_force"}, 7),
         ("agreements", {"state": "not_in_force"}, 3),
         ("cross_margin_alone_usd", {}, 20_001.0),
@@ -124,7 +133,15 @@ def test_values(scraped: dict[tuple[str, tuple[tuple[str, str], ...]], float]) -
         assert value(scraped, name, **labels) == pytest.approx(wanted), name
 
 
-def test_what_is_emitted_is_the_table_and_no_label_is_an_account() -> None:
+def test_the_list_of_the_largest_deficits_is_bounded(
+    scraped: dict[tuple[str, tuple[tuple[str, str], ...]], float],
+) -> None:
+    listed = {dict(labels)["account"] for name, labels in scraped if name == "crossmargin_top_deficit_usd"}
+    assert listed == {f"A{shard}-{slot}" for shard in (0, 1) for slot in range(10)}
+    assert len(listed) == TOP
+
+
+def test_what_is_emitted_is_the_table_and_only_the_list_of_deficits_names_accounts() -> None:
     engines = {0: FakeEngine(0, 500, prefix="customer-account-")}
     families = list(registry_of(engines, Counters()).collect())
     emitted = {family.name + ("_total" if family.type == "counter" else "") for family in families}
@@ -134,8 +151,9 @@ def test_what_is_emitted_is_the_table_and_no_label_is_an_account() -> None:
         assert (metric.type, metric.documentation) == (entry.type, entry.help)
         for sample in metric.samples:
             assert set(sample.labels) - {"le"} == set(entry.labels)
+            assert ("account" in sample.labels) == (entry.name == "crossmargin_top_deficit_usd")
             for label, text in sample.labels.items():
-                assert "customer-account" not in text
+                assert label == "account" or "customer-account" not in text
                 assert label == "le" or label in OPEN_LABELS or text in LABEL_VALUES[label]
 
 

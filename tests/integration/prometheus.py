@@ -1,0 +1,97 @@
+"""A Prometheus and an Alertmanager of one test's own, with the project's configuration but other targets."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+from urllib.error import URLError
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+import yaml
+
+from streams.embedded import LOOPBACK, free_port
+from tests.services import ROOT, require, wait_until
+
+DEPLOY: Final = ROOT / "deploy"
+INTERVAL: Final = "500ms"
+
+
+def answer(url: str) -> Any:
+    """The JSON of a GET; None while nobody answers."""
+    try:
+        with urlopen(url, timeout=10) as response:
+            return json.load(response)
+    except URLError:
+        return None
+
+
+class Prometheus:
+    """A running one, at a URL."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """The samples of an instant query, those without a number left out."""
+        found = answer(f"{self.url}/api/v1/query?{urlencode({'query': expression})}")
+        assert found["status"] == "success", expression
+        return [sample for sample in found["data"]["result"] if sample["value"][1] != "NaN"]
+
+    def rules(self) -> list[dict[str, Any]]:
+        """Every rule with its health."""
+        found = answer(f"{self.url}/api/v1/rules")
+        return [rule for group in found["data"]["groups"] for rule in group["rules"]]
+
+    def is_ready(self) -> bool:
+        """Whether it has begun to scrape."""
+        return answer(f"{self.url}/api/v1/status/runtimeinfo") is not None
+
+
+@contextmanager
+def running(program: str, package: str, folder: Path, *words: str) -> Iterator[None]:
+    """A program that ends with the context; what it says goes to a file in the folder."""
+    found = shutil.which(program)
+    require(found, f"{program} is absent (Debian: apt-get install {package})")
+    with (folder / f"{program}.log").open("wb") as output:
+        process = subprocess.Popen([str(found), *words], stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@contextmanager
+def prometheus(folder: Path, targets: Mapping[str, Sequence[str]], alertmanager: str) -> Iterator[Prometheus]:
+    """With deploy/prometheus as it is, but for intervals and the addresses of jobs and Alertmanager."""
+    config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text("utf-8"))
+    config["global"] = dict.fromkeys(config["global"], INTERVAL)
+    config["rule_files"] = [str(DEPLOY / "prometheus" / pattern) for pattern in config["rule_files"]]
+    config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] = [alertmanager]
+    for job in config["scrape_configs"]:
+        del job["dns_sd_configs"]
+        job["static_configs"] = [{"targets": list(targets[job["job_name"]])}]
+    file = folder / "prometheus.yml"
+    file.write_text(yaml.safe_dump(config), "utf-8")
+    address = f"{LOOPBACK}:{free_port()}"
+    words = f"--config.file={file}", f"--storage.tsdb.path={folder / 'tsdb'}", f"--web.listen-address={address}"
+    again = "--rules.alert.resend-delay=1s"  # the first are sent before it has found Alertmanager
+    with running("prometheus", "prometheus", folder, *words, again):
+        server = Prometheus(f"http://{address}")
+        wait_until(server.is_ready, what="Prometheus")
+        yield server
+
+
+@contextmanager
+def alertmanager(folder: Path) -> Iterator[str]:
+    """The address of one with deploy/alertmanager as it is."""
+    address = f"{LOOPBACK}:{free_port()}"
+    file = DEPLOY / "alertmanager" / "alertmanager.yml"
+    words = f"--config.file={file}", f"--storage.path={folder / 'alertmanager'}", f"--web.listen-address={address}"
+    with running("prometheus-alertmanager", "prometheus-alertmanager", folder, *words, "--cluster.listen-address="):
+        wait_until(lambda: answer(f"http://{address}/api/v2/status"), what="Alertmanager")
+        yield address

@@ -1,0 +1,153 @@
+"""The real Prometheus scrapes engines at work: every query of every dashboard has data, every rule works, alerts arrive."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
+
+from engine.events import KINDS, NS
+from engine.frames import decode_frame
+from engine.limits import Limits
+from engine.report import TOP
+from monitors.collector import Counters, WorkerCollector
+from monitors.redis_sink import Backlog
+from streams.embedded import LOOPBACK, free_port
+from streams.files import EXAMPLE, open_sources
+from streams.generate import Generator
+from streams.health import HealthServer
+from streams.in_process import Replay
+from streams.load import in_order
+from streams.market import Shock, excerpt_ticks
+from streams.sequencer import Figures
+from streams.topics import INPUTS
+from tests.deploy.test_dashboards import queries
+from tests.integration.prometheus import Prometheus, alertmanager, answer, prometheus
+from tests.services import wait_until
+
+ACCOUNTS: Final = 300
+START_NS: Final = 1_800_000_000 * NS
+RATE_INTERVAL: Final = "10s"
+WAIT_SECONDS: Final = 60.0
+
+
+class Sink:
+    """A sink that has written everything."""
+
+    connected = True
+    resynchronizations = 1
+
+    def backlog(self) -> Backlog:
+        return Backlog(alerts=0, accounts=0)
+
+
+class World(Replay):
+    """A sequencer core and two engines in a shock, with what their processes show; turn() goes on a bit."""
+
+    def __init__(self) -> None:
+        self.counters, self.sequencer = Counters(), Figures()
+        super().__init__(2, 1024, Limits(accounts=4096, positions=1 << 14, ids=1 << 16))
+        self.sequencer.active, self.sequencer.lag = True, dict.fromkeys(INPUTS, 3)
+        generator = Generator(1, ACCOUNTS, excerpt_ticks(START_NS, 40), lambda first_ns: Shock(first_ns + 2 * NS))
+        documents = in_order([item for source in open_sources(EXAMPLE) for item in source])
+        self.run([*documents, *generator.opening()])
+        self._live = generator.live()
+        self.run(islice(self._live, 12_000))
+        self.worker = WorkerCollector(
+            lambda: dict(enumerate(self.shards.engines)),
+            self.counters,
+            Sink(),
+            lag_frames=lambda: {0: 0, 1: 2},
+            snapshot_ages_seconds=lambda: {0: 4.0, 1: 9.0},
+            build={"version": "1.2.3", "python": "3.11.0"},
+            now=lambda: self.shards.engines[0].clock_ns + NS // 10,
+        )
+
+    def turn(self) -> None:
+        """Some more events."""
+        self.run(islice(self._live, 20))
+
+    def _take(self, frames: list[tuple[int, bytes]]) -> None:
+        for shard, frame in frames:
+            engine, begun = self.shards.engines[shard], time.perf_counter()
+            report = engine.step(decode_frame(frame), engine.offset)
+            self.counters.add(report, time.perf_counter() - begun)
+        self.counters.event_to_flag_seconds.observe(0.01)
+        self.sequencer.accepted += [1] * KINDS
+        self.sequencer.batches += 1
+        self.sequencer.batch_seconds.observe(0.001)
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World()
+
+
+@pytest.fixture(scope="module")
+def servers(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prometheus, str]]:
+    """Prometheus and the address of Alertmanager, with the world's processes as targets."""
+    folder: Path = tmp_path_factory.mktemp("prometheus")
+    with ExitStack() as stack:
+        processes = {"worker": world.worker, "sequencer": world.sequencer}
+        targets = {job: [stack.enter_context(serving(collector))] for job, collector in processes.items()}
+        address = stack.enter_context(alertmanager(folder))
+        yield stack.enter_context(prometheus(folder, targets, address)), address
+
+
+@contextmanager
+def serving(collector: Collector) -> Iterator[str]:
+    """The address of a server of a collector's metrics."""
+    registry, port = CollectorRegistry(), free_port()
+    registry.register(collector)
+    with HealthServer(LOOPBACK, port, registry, lambda: ""):
+        yield f"{LOOPBACK}:{port}"
+
+
+@pytest.mark.services
+def test_every_query_of_every_dashboard_has_data(world: World, servers: tuple[Prometheus, str]) -> None:
+    server, _ = servers
+    waiting = {query: query.replace("$__rate_interval", RATE_INTERVAL) for query in queries()}
+    assert len(waiting) > 40
+
+    def have_data() -> bool:
+        world.turn()
+        for query in [query for query, asked in waiting.items() if server.query(asked)]:
+            del waiting[query]
+        return not waiting
+
+    try:
+        wait_until(have_data, WAIT_SECONDS)
+    except AssertionError:
+        pytest.fail(f"no data for {sorted(waiting)}")
+    samples = server.query("sum by (status) (crossmargin_accounts)")
+    counted = {sample["metric"]["status"]: int(sample["value"][1]) for sample in samples}
+    assert sum(counted.values()) == ACCOUNTS
+    assert counted["CALL"] > 10
+    assert len(server.query("crossmargin_top_deficit_usd")) == TOP
+
+
+@pytest.mark.services
+def test_every_rule_works_and_alerts_arrive(servers: tuple[Prometheus, str]) -> None:
+    server, address = servers
+    wait_until(lambda: all(rule["health"] == "ok" for rule in server.rules()), 30, "the rules' health")
+    rules = {rule["name"]: rule for rule in server.rules()}
+    firing = {name for name, rule in rules.items() if rule.get("state") == "firing"}
+    assert "Watchdog" in firing
+    assert not firing & {"ProcessDown", "ClockStopped", "NoActiveSequencer", "SinkDisconnected", "SnapshotOld"}
+
+    def debit() -> str:
+        return next(rule["state"] for rule in server.rules() if rule["name"] == "AccountsInDebit")
+
+    wait_until(lambda: debit() in ("pending", "firing"), 30, "the accounts that the shock brings below zero")
+
+    def receivers() -> dict[str, str]:
+        arrived = answer(f"http://{address}/api/v2/alerts") or []
+        return {alert["labels"]["alertname"]: alert["receivers"][0]["name"] for alert in arrived}
+
+    wait_until(lambda: "Watchdog" in receivers(), 30, "the alert at Alertmanager")
+    assert receivers()["Watchdog"] == "heartbeat"
