@@ -207,8 +207,8 @@ def agreement(rng: random.Random, name: str, customer: str, futures: str, treasu
 
 
 SHOCKS: dict[str, tuple[Any, ...]] = {  # no agreement is in force while a house is among them
-    "coins": ("GRID", "GRID", ["SCAN", "GRID"], ["CME", "GRID"]),
-    "securities": ("CME", "FICC", "SCAN", ["FICC", "CME"]),
+    "coins": ("GRID", ["SCAN", "GRID"]),
+    "securities": ("SCAN", "SCAN", ["FICC", "CME"]),
 }
 
 
