@@ -218,7 +218,9 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     flat: initial and maintenance, money per unit of quantity. tiered: tiers. volatility: per unit, the larger of floor and
     multiple x volatility x sqrt(days) x price, with the volatility of the underlying at tenor_days (a fraction a year of
     days_per_year days; one in basis points a day is multiplied by the DV01 instead of the price); initial is maintenance x
-    initial_ratio. stale_after: seconds after which the volatility is stale.
+    initial_ratio. stale_after: seconds after which the volatility is stale. maturity (FINRA 4210(e)(2)(A)): bands are shares
+    of market value by the security's remaining maturity, [years up to, share] ascending, the last one null: any; through:
+    whether a band holds on the day its years end. They are maintenance; x initial_ratio initial.
 
     Portfolio models (historical, scan, grid, points) margin all positions of an account under the rule as one, in
     `currency`, over the scenario set `scenarios`: the requirement x multiplier is maintenance, x initial_ratio initial.
@@ -236,6 +238,7 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     initial: Decimal | None = None
     maintenance: Decimal | None = None
     tiers: Annotated[list[Tier], Meta(min_length=1, max_length=16)] | None = None
+    bands: Annotated[list[tuple[int | None, Decimal]], Meta(min_length=1, max_length=64)] | None = None
     multiple: Decimal | None = None
     days: Decimal | None = None
     tenor_days: Decimal | None = None
@@ -280,7 +283,9 @@ class Rule(Document, frozen=True, kw_only=True, tag="rule"):
     sources: where each parameter comes from, with its grade of evidence.
     """
 
-    model: Literal["flat", "tiered", "volatility", "historical", "scan", "grid", "points", "cross_margin", "collateral"]
+    model: Literal[
+        "flat", "tiered", "volatility", "maturity", "historical", "scan", "grid", "points", "cross_margin", "collateral"
+    ]
     effective: Time
     parameters: Parameters
     sources: dict[str, Text] = {}

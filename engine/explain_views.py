@@ -283,6 +283,8 @@ def _in(engine: MarginEngine, found: Requirement, into: int, with_cross: bool) -
     """Maintenance of an account in a currency, with or without what cross-margin takes off; None: unpriced."""
     d, sums = engine.definitions, dict[str, int]()
     for alone in found.alone:
+        if alone.problem:
+            return None
         sums[alone.currency] = sums.get(alone.currency, 0) + alone.required.maintenance
     for one in found.portfolios:
         if one.problem:

@@ -1,29 +1,31 @@
 """Margin rules as data: checking a version, and binding an instrument to the version in force."""
 
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from math import isqrt
 from typing import Any
 
 from engine.arithmetic import LIMIT
-from engine.documents import AddOns, Rule
+from engine.documents import AddOns, Parameters, Rule
 from engine.events import NS, QUANTITY_ONE, key64
 from engine.models import collateral
 from engine.models.scan import MICRO
 from engine.numbers import INT64_MAX, divide_half_even, divide_up, scaled
-from engine.state import FLAT, GRID, HISTORICAL, NO_RULE, POINTS, PORTFOLIO, SCAN, TIERED, VOLATILITY, State
+from engine.state import FLAT, GRID, HISTORICAL, NO_RATE, NO_RULE, POINTS, PORTFOLIO, SCAN, TIERED, VOLATILITY, State
 
 BPS = 10_000
 CENTS = 100
 
-MODELS = {"flat": FLAT, "tiered": TIERED, "volatility": VOLATILITY}
+MODELS = {"flat": FLAT, "tiered": TIERED, "volatility": VOLATILITY, "maturity": TIERED}
 PORTFOLIO_MODELS = {"historical": HISTORICAL, "scan": SCAN, "grid": GRID, "points": POINTS}
 _COMMON = {"scenarios", "currency", "initial_ratio"}
 NEEDS: dict[str, tuple[set[str], set[str]]] = {  # parameters that a model needs, and those it may have
     "flat": ({"initial", "maintenance"}, set()),
     "tiered": ({"tiers"}, set()),
     "volatility": ({"multiple", "days", "tenor_days", "floor", "initial_ratio"}, set()),
+    "maturity": ({"bands", "initial_ratio"}, set()),
     "historical": (_COMMON | {"tail"}, {"stress_weight", "floor", "multiplier", "addons"}),
     "scan": (_COMMON | {"ranges"}, {"calendar_charge", "spreads", "minimum", "multiplier", "addons"}),
     "grid": (
@@ -42,10 +44,15 @@ _MONEY = 10**9  # the largest amount of a parameter, but of caps
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What turns a rule's money per unit into micros per lot: the currency's decimals and the lot."""
+    """What turns a rule's money per unit into micros per lot: the currency's decimals and the lot.
+
+    maturity: of the instrument, if it has one; day: the UTC day.
+    """
 
     decimals: int
     lot: Fraction
+    maturity: str | None
+    day: date
 
     def micros_per_lot(self, amount: Decimal) -> int:
         """Money per unit of quantity as micros per lot, rounded up; LIMIT, which makes accounts UNPRICED, from there on."""
@@ -84,7 +91,7 @@ def _check_number(rule: Rule, name: str, value: Any) -> None:
         top = 1 if name in _SHARES or (name == "floor" and rule.model == "historical") else _MONEY
         if not 0 <= value <= top:
             raise ValueError(f"rule {rule.id}: {name} {value} is not between 0 and {top:g}")
-        if rule.model in PORTFOLIO_MODELS or rule.model == "cross_margin":
+        if rule.model in PORTFOLIO_MODELS or rule.model == "cross_margin" or name == "initial_ratio":
             scaled(value, NS)
     if name == "tail" and ((value * BPS) % 1 != 0 or value == 1):
         raise ValueError(f"rule {rule.id}: tail {value} is not a whole number of basis points below 1")
@@ -120,6 +127,15 @@ def _check_lists(rule: Rule) -> None:
         scaled(spread.credit, NS)
     if p.addons is not None:
         _check_addons(rule, p.addons)
+    _check_shares(rule, p)
+
+
+def _check_shares(rule: Rule, p: Parameters) -> None:
+    """Bands of maturity, and a collateral schedule."""
+    if p.bands is not None:
+        collateral.check_bands(f"rule {rule.id}: bands", p.bands)
+        if p.bands[-1][0] is not None:
+            raise ValueError(f"rule {rule.id}: bands end at {p.bands[-1][0]} years; allowed is null in the last one")
     if rule.model == "collateral":
         try:
             for terms in collateral.check(schedule_of(rule)).assets.values():
@@ -171,22 +187,31 @@ def _factors(rule: Rule) -> tuple[int, int]:
     return min(_root(square / Fraction(p.days_per_year)), LIMIT), min(_root(square), LIMIT)
 
 
-def version_key(rule: Rule | None) -> int:
-    """What identifies a rule version in an instrument's row: 0 for none."""
-    return 0 if rule is None else key64(f"{rule.id}:{rule.effective_ns}")
+def share_of(p: Parameters, maturity: str | None, day: date) -> tuple[Decimal | None, str]:
+    """(the share of market value that a rule's bands have for a maturity on a day, or None with the reason)."""
+    return collateral.band_share(p.bands or (), None if maturity is None else date.fromisoformat(maturity), day, p.through)
+
+
+def version_key(rule: Rule | None, share: Decimal | None = None) -> int:
+    """What identifies a rule version in an instrument's row, with the share that its bands have for it: 0 for none."""
+    return 0 if rule is None else key64(f"{rule.id}:{rule.effective_ns}" + (f":{share}" if share is not None else ""))
 
 
 def bind(state: State, slot: int, rule: Rule | None, binding: Binding) -> None:
-    """Let an instrument follow a rule version; a switch rebuilds its margin rates at this clock."""
-    row = state.instruments[slot]
-    if row["rule_version"] == version_key(rule):
+    """Let an instrument follow a rule version, or its maturity another band; a switch rebuilds its rates at this clock."""
+    row, share, is_by_maturity = state.instruments[slot], None, rule is not None and rule.model == "maturity"
+    if rule is not None and is_by_maturity:
+        share, _ = share_of(rule.parameters, binding.maturity, binding.day)
+    if row["rule_version"] == version_key(rule, share):
         return
-    row["rule_version"], row["switched"] = version_key(rule), 1
+    row["rule_version"], row["switched"] = version_key(rule, share), 1
     if rule is None:
         row["model"] = NO_RULE
         return
     p = rule.parameters
     row["model"] = MODELS.get(rule.model, PORTFOLIO if rule.model in PORTFOLIO_MODELS else NO_RULE)
+    if is_by_maturity and share is None:
+        row["model"] = NO_RATE
     row["flat_initial"] = binding.micros_per_lot(p.initial or Decimal(0))
     row["flat_maintenance"] = binding.micros_per_lot(p.maintenance or Decimal(0))
     row["floor"] = binding.micros_per_lot((p.floor if rule.model == "volatility" else None) or Decimal(0))
@@ -198,3 +223,6 @@ def bind(state: State, slot: int, rule: Rule | None, binding: Binding) -> None:
     for i, tier in enumerate(p.tiers or []):
         above = divide_up(*(Fraction(tier.above) * 10**binding.decimals).as_integer_ratio())
         state.tiers[slot, i] = min(above, LIMIT), scaled(tier.initial, NS), scaled(tier.maintenance, NS)
+    if share is not None:
+        initial = Fraction(share) * Fraction(p.initial_ratio or 1) * NS
+        state.tiers[slot, 0] = 0, divide_up(*initial.as_integer_ratio()), scaled(share, NS)

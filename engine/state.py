@@ -32,6 +32,7 @@ FLAT: Final = 1
 TIERED: Final = 2
 VOLATILITY: Final = 3
 PORTFOLIO: Final = 4  # positions under the rule are margined together, as its row in `portfolios` says
+NO_RATE: Final = 5  # the rule has no rate for the instrument, which makes it UNPRICED
 HISTORICAL: Final = 1
 SCAN: Final = 2
 GRID: Final = 3

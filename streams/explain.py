@@ -200,6 +200,8 @@ class _Page:
 
     def _alone(self, one: explain.Alone) -> dict[str, Any]:
         named = {"instrument": one.instrument, "quantity": format(one.quantity, "f"), **_rule(one.rule)}
+        if one.problem:
+            return {**named, "currency": one.currency, "problem": one.problem}
         return {**named, "currency": one.currency, **self._both(one.required, one.currency)}
 
     def _portfolio(self, one: explain.Portfolio) -> dict[str, Any]:
@@ -223,10 +225,12 @@ class _Page:
         rows: list[Row] = [
             (one["rule"], f"{one['quantity']} {one['instrument']}", one["initial"], one["maintenance"], one["currency"])
             for one in data["alone"]
+            if "problem" not in one
         ]
+        every = [*data["alone"], *data["portfolios"]]
+        rows += [(one["rule"], one["problem"], UNKNOWN, UNKNOWN, one["currency"]) for one in every if "problem" in one]
         for one in data["portfolios"]:
             if "problem" in one:
-                rows.append((one["rule"], one["problem"], UNKNOWN, UNKNOWN, one["currency"]))
                 continue
             lines = [(name, text) for name, text in one["lines"].items() if Decimal(text)]
             rows += [(one["rule"], name, "", text, one["currency"]) for name, text in lines]
@@ -236,7 +240,7 @@ class _Page:
         rows.append(("", "as stored", data["stored"]["initial"], data["stored"]["maintenance"], self.info.currency))
         rows += [("", why, "", "", "") for why in data["behind"]]
         named = ("rule", "model", "effective", "scenarios", "scenarios_hash")
-        used: set[Row] = {tuple(one.get(n, "") for n in named) for one in (*data["alone"], *data["portfolios"])}
+        used: set[Row] = {tuple(one.get(n, "") for n in named) for one in every}
         return [
             ("requirement", ("rule", "line", "initial", "maintenance", "currency"), rows),
             ("rules", ("rule", "model", "effective", "scenarios", "hash"), sorted(used)),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 
 from engine.documents import Pool, Rule
 from engine.models.collateral import Holding, Schedule, Shock, treatment
@@ -14,8 +15,9 @@ def bind(state: State) -> None:
     """Brings everything to the rules in force at the clock's time."""
     for instrument in state.instruments.values():
         rule = state.in_force(instrument.document.rule)
-        if _identity(rule) != _identity(instrument.rule):
-            instrument.rule, instrument.forced = rule, True
+        share = _share(state, rule, instrument) if rule is not None and rule.model == "maturity" else None
+        if (_identity(rule), share) != (_identity(instrument.rule), instrument.share):
+            instrument.rule, instrument.share, instrument.forced = rule, share, True
     look(state)
     for pool in state.pools.values():
         for asset in state.assets.values():
@@ -28,6 +30,19 @@ def bind(state: State) -> None:
 def today(state: State) -> date:
     """The UTC day of the clock."""
     return datetime.fromtimestamp(state.clock_ns // E9, UTC).date()
+
+
+def _share(state: State, rule: Rule, instrument: Instrument) -> Decimal | None:
+    """The share of a rule's bands that the time left to its maturity falls into; None: none is left, or it is not known."""
+    day, p = today(state), rule.parameters
+    if instrument.document.maturity is None:
+        return None
+    maturity = date.fromisoformat(instrument.document.maturity)
+    for years, share in p.bands or () if maturity > day else ():
+        end = None if years is None else _years_on(day, years)
+        if end is None or maturity < end or (maturity == end and p.through):
+            return share
+    return None
 
 
 def _identity(rule: Rule | None) -> tuple[str, int] | None:

@@ -17,6 +17,7 @@ NEEDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # what a model ne
     "flat": (("initial", "maintenance"), ()),
     "tiered": (("tiers",), ()),
     "volatility": (("multiple", "days", "tenor_days", "floor", "initial_ratio"), ()),
+    "maturity": (("bands", "initial_ratio"), ()),
     "historical": ((*COMMON, "tail"), ("stress_weight", "floor", "multiplier", "addons")),
     "scan": ((*COMMON, "ranges"), ("calendar_charge", "spreads", "minimum", "multiplier", "addons")),
     "grid": (COMMON, (*GRID, "multiplier", "addons")),
@@ -39,13 +40,23 @@ def is_sound(rule: Rule) -> bool:
         value = getattr(p, name)
         if isinstance(value, Decimal):
             is_share = name in SHARES or (name, rule.model) == ("floor", "historical")
-            if not 0 <= value <= (1 if is_share else E9) or (is_exact and not _divides(value, E9)):
+            is_whole = _divides(value, E9) or not (is_exact or name == "initial_ratio")
+            if not 0 <= value <= (1 if is_share else E9) or not is_whole:
                 return False
     if not all(_divides(value, 10**4) for value in (p.tail, p.stress_weight) if value is not None):
         return False
     if any(ratio is not None and ratio < 1 for ratio in (p.initial_ratio, p.multiplier)):
         return False
-    return _is_sound_model(rule, p) and _are_sound_addons(p.addons or AddOns())
+    return _is_sound_model(rule, p) and _are_sound_addons(p.addons or AddOns()) and _are_bands(p)
+
+
+def _are_bands(p: Parameters) -> bool:
+    """Whether the bands ascend to one without an end, their shares of 0 to 1 with up to 9 decimals."""
+    if p.bands is None:
+        return True
+    *ends, last = [years for years, _ in p.bands]
+    is_ascending = None not in ends and ends == sorted(set(ends)) and all(0 < years <= 1000 for years in ends)
+    return last is None and is_ascending and all(0 <= share <= 1 and _divides(share, E9) for _, share in p.bands)
 
 
 def _are_sound_addons(addons: AddOns) -> bool:

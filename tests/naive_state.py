@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -165,6 +166,7 @@ class Instrument:
     mark_quality: Quality = Quality.UNPRICED
     quality: Quality = Quality.UNPRICED
     rule: Rule | None = None
+    share: Decimal | None = None  # of its market value, by the bands of its rule and its maturity
     forced: bool = False
     built: Built | None = None
     sets: frozenset[RowSet] = frozenset()
