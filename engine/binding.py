@@ -26,7 +26,7 @@ from engine.models.addons import closure_ns, fundings
 from engine.models.collateral import Holding, Schedule, Shock, Treatment, treatment
 from engine.models.rows import FINEST
 from engine.numbers import scaled
-from engine.rules import BPS, PORTFOLIO_MODELS, schedule_of, version_key
+from engine.rules import BPS, PORTFOLIO_MODELS, floor_of, schedule_of, version_key
 from engine.scenarios.moves import Move
 from engine.scenarios.profits import GRID_KINDS, POINTS, SPAN_KINDS
 from engine.scenarios.sets import ScenarioSet, shocks_of
@@ -155,13 +155,14 @@ class Portfolios:
         day = datetime.fromtimestamp(clock_ns // NS, UTC).date()
         self._pools(documents, names, rules, day)
         self._instruments(documents, names, rules, day)
+        self._floors(documents, names, rules, day)
         self._agreements(documents, names, rules)
 
     def _portfolio(self, slot: int, rule: Rule | None, names: "Names") -> None:
         row = self.state.portfolios[slot]
         if row["rule"] == version_key(rule) and self._same_set(rule, row):
             return
-        row["rule"], row["model"], row["scenarios"] = version_key(rule), 0, 0
+        row["rule"], row["model"], row["scenarios"], row["has_floor"] = version_key(rule), 0, 0, 0
         if rule is None or rule.model not in PORTFOLIO_MODELS:
             return
         p, made = rule.parameters, self.sets[rule.parameters.scenarios or ""]
@@ -312,6 +313,20 @@ class Portfolios:
                 row["sets"], row["eligible"], row["switched"] = bits, eligible, 1
                 row["unpriceable"] = bits != 0
 
+    def _floors(self, documents: Documents, names: "Names", rules: Rules, day: date) -> None:
+        """The floors of historical rules, by instrument; who holds one whose floor changed is margined anew."""
+        rows = self.state.instruments[: len(names.instrument_ids)]
+        for slot, rule_id in enumerate(self.rule_ids):
+            rule, portfolio, floors = rules(rule_id), self.state.portfolios[slot], np.zeros(len(rows), np.int64)
+            if rule is not None and portfolio["has_floor"]:
+                for at in np.flatnonzero(rows["sets"] >> portfolio["set"] & 1).tolist():
+                    document = documents["instrument", names.instrument_ids[at]]
+                    assert isinstance(document, Instrument)
+                    floors[at] = floor_of(rule.parameters, document.maturity, day)
+            held = self.risk.floors[slot, : len(rows)]
+            rows["switched"][held != floors] = 1
+            held[:] = floors
+
     def _shocked(self, of_portfolio: list[int]) -> dict[int, int]:
         """The row sets that assets' instruments need, by instrument."""
         state, found = self.state, dict[int, int]()
@@ -454,11 +469,13 @@ def _numbers(rule: Rule, made: ScenarioSet, money: int) -> _Numbers:
     refuse_unless(weight == 0 or lookback < count, f"stress_weight {weight} without stress scenarios in {made.name}")
     terms = {"scenarios": count, "lookback": lookback, "stress": count - lookback}
     terms |= {"tail_bps": _share(p.tail, BPS), "stress_weight_bps": _share(weight, BPS)}
-    terms |= {name: _share(getattr(p, name), NS) for name in ("floor", "gain_share", "delta_step", "delta_cap", "offset")}
+    terms |= {name: _share(getattr(p, name), NS) for name in ("gain_share", "delta_step", "delta_cap", "offset")}
     terms |= {name: _share(getattr(p, name) or Decimal(1), NS) for name in ("initial_ratio", "multiplier")}
     terms["calendar_charge"] = _share(p.calendar_charge, money * scan.MICRO)
     terms["gain_cap"] = _share(p.gain_cap, money * 10**FINEST)
     terms["delta_threshold"] = _share(p.delta_threshold, money)
+    terms["has_floor"] = int(p.floor is not None or p.bands is not None)
+    terms["minimum"] = _share(p.minimum, money) if rule.model == "historical" else 0
     dampener = np.zeros(0, np.int64)
     if rule.model == "grid":
         dampener = grid.dampeners(shocks_of(made), float(p.dampener or 0) * money * 10**FINEST)

@@ -225,10 +225,12 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     Portfolio models (historical, scan, grid, points) margin all positions of an account under the rule as one, in
     `currency`, over the scenario set `scenarios`: the requirement x multiplier is maintenance, x initial_ratio initial.
     Shares are fractions, money is in major units. tail: share of losses beyond the quantile; stress_weight: of the stress
-    set; floor: share of the market value held. calendar_charge: money per delta of a spread between expiries; minimum:
-    money per short option (scan) or per unit of quantity (points). dampener: money off each pair's tail cells; gain_share,
-    gain_cap: what of a pair's gain counts; roll_rate (a year), roll_minimum: shares of the net delta's value of an expiry;
-    delta_threshold, delta_step, delta_cap: the delta shock. offset: share of a class's gain that counts against others.
+    set; floor: share of the market value held, or bands of it by remaining maturity (none for what has no maturity).
+    calendar_charge: money per delta of a spread between expiries; minimum: money of the portfolio (historical), per short
+    option (scan), or x multiplier per option contract (points; future_minimum: per future). dampener: money off each pair's
+    tail cells; gain_share, gain_cap: what of a pair's gain counts; roll_rate (a year), roll_minimum: shares of the net
+    delta's value of an expiry; delta_threshold, delta_step, delta_cap: the delta shock. offset: share of a class's gain that
+    counts against others.
 
     cross_margin: houses are the two rules (futures, Treasuries) whose models answer; cap, precision, ttl (seconds) of the
     saving; products and years of eligible positions; pools of the accounts. collateral: assets, through, pilot and currency
@@ -256,6 +258,7 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     calendar_charge: Decimal | None = None
     spreads: Annotated[list[Spread], Meta(max_length=32)] | None = None
     minimum: Decimal | None = None
+    future_minimum: Decimal | None = None
     dampener: Decimal | None = None
     gain_share: Decimal | None = None
     gain_cap: Decimal | None = None

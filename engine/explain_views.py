@@ -206,7 +206,9 @@ def _house(engine: MarginEngine, agreement: Any, portfolio: int) -> HouseFigures
     rows = state.instruments
     if any(rows[i]["unpriceable"] or not int(rows[i]["sets"]) >> int(row["set"]) & 1 for i, _ in treasury + futures):
         return HouseFigures(name, currency, None, 0)
-    asked = [_asked(state, engine.definitions.margin.risk, row, mine) for mine in (treasury, futures, treasury + futures)]
+    asked = [
+        _asked(state, engine.definitions.margin.risk, portfolio, one) for one in (treasury, futures, treasury + futures)
+    ]
     house = cross_margin.House(True, asked[0], asked[1], asked[2])
     return HouseFigures(name, currency, (asked[0], asked[1], asked[2]), int(cross_margin.house_saving(house)))
 
@@ -217,14 +219,15 @@ def _eligible(state: State, agreement: Any, leg: str, house: str, bit: int) -> l
     return [(i, lots) for i, lots in mine if rows[i]["portfolio"] == agreement[house] and int(rows[i]["eligible"]) & bit]
 
 
-def _asked(state: State, risk: Risk, row: Any, mine: Sequence[tuple[int, int]]) -> int:
+def _asked(state: State, risk: Risk, portfolio: int, mine: Sequence[tuple[int, int]]) -> int:
     """Minor units: a historical rule's risk part of these positions, at least its floor."""
+    row = state.portfolios[portfolio]
     vector = np.zeros(int(row["scenarios"]), np.int64)
     for instrument, lots in mine:
         values = risk.values[row["set"], instrument, : len(vector)].astype(np.int64)
         vector += values * risk.scale[row["set"], instrument] * lots
-    gross = sum(-(-abs(lots) * int(state.instruments[i]["gross"]) // E6) for i, lots in mine)
-    return max(historical_loss(vector, row), -(-gross * int(row["floor"]) // E9))
+    gross = [(-(-abs(lots) * int(state.instruments[i]["gross"]) // E6), int(risk.floors[portfolio, i])) for i, lots in mine]
+    return max(historical_loss(vector, row), sum(-(-value * share // E9) for value, share in gross))
 
 
 def historical_loss(vector: Vector, row: Any) -> int:

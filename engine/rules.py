@@ -26,14 +26,14 @@ NEEDS: dict[str, tuple[set[str], set[str]]] = {  # parameters that a model needs
     "tiered": ({"tiers"}, set()),
     "volatility": ({"multiple", "days", "tenor_days", "floor", "initial_ratio"}, set()),
     "maturity": ({"bands", "initial_ratio"}, set()),
-    "historical": (_COMMON | {"tail"}, {"stress_weight", "floor", "multiplier", "addons"}),
+    "historical": (_COMMON | {"tail"}, {"stress_weight", "floor", "bands", "minimum", "multiplier", "addons"}),
     "scan": (_COMMON | {"ranges"}, {"calendar_charge", "spreads", "minimum", "multiplier", "addons"}),
     "grid": (
         _COMMON,
         {"dampener", "gain_share", "gain_cap", "roll_rate", "roll_minimum", "delta_threshold", "delta_step", "delta_cap",
          "multiplier", "addons"},
     ),
-    "points": (_COMMON, {"minimum", "offset", "multiplier", "addons"}),
+    "points": (_COMMON, {"minimum", "future_minimum", "offset", "multiplier", "addons"}),
     "cross_margin": ({"houses", "products", "years", "pools"}, {"cap", "precision", "ttl"}),
     "collateral": ({"assets", "currency"}, {"pilot"}),
 }  # fmt: skip
@@ -132,6 +132,8 @@ def _check_lists(rule: Rule) -> None:
 
 def _check_shares(rule: Rule, p: Parameters) -> None:
     """Bands of maturity, and a collateral schedule."""
+    if p.bands is not None and p.floor is not None:
+        raise ValueError(f"rule {rule.id}: floor and bands are given; allowed is one of them")
     if p.bands is not None:
         collateral.check_bands(f"rule {rule.id}: bands", p.bands)
         if p.bands[-1][0] is not None:
@@ -190,6 +192,12 @@ def _factors(rule: Rule) -> tuple[int, int]:
 def share_of(p: Parameters, maturity: str | None, day: date) -> tuple[Decimal | None, str]:
     """(the share of market value that a rule's bands have for a maturity on a day, or None with the reason)."""
     return collateral.band_share(p.bands or (), None if maturity is None else date.fromisoformat(maturity), day, p.through)
+
+
+def floor_of(p: Parameters, maturity: str | None, day: date) -> int:
+    """The floor of a historical rule for an instrument, 1e-9 of its value; bands have none for what has no maturity left."""
+    share = p.floor if p.bands is None else share_of(p, maturity, day)[0]
+    return scaled(share or Decimal(0), NS)
 
 
 def version_key(rule: Rule | None, share: Decimal | None = None) -> int:

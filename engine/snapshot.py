@@ -20,7 +20,7 @@ from engine.requirement import require
 from engine.state import CHUNK, NONE, Risk, State
 
 MAGIC: Final = b"CMSN"
-FORMAT: Final = 3
+FORMAT: Final = 4
 _HEAD: Final = struct.Struct("<4sIQQ")  # magic, format, checksum, header length
 
 
@@ -76,6 +76,7 @@ def _parts(
     yield "shock_kinds", state.shock_kinds
     for name in ("scale", "bound"):
         yield f"risk.{name}", getattr(risk, name)[:, :instruments]
+    yield "risk.floors", risk.floors[:, :instruments]
     yield "risk.width", risk.width
     yield "risk.set_hash", risk.set_hash
     for s in np.flatnonzero(risk.width).tolist():

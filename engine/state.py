@@ -88,7 +88,8 @@ PORTFOLIO_ROW: Final = np.dtype(
     [
         ("model", "<i4"), ("set", "<i4"), ("currency", "<i4"), ("asset", "<i4"), ("rule", "<u8"),
         ("scenarios", "<i8"), ("initial_ratio", "<i8"), ("multiplier", "<i8"),
-        ("lookback", "<i8"), ("stress", "<i8"), ("tail_bps", "<i8"), ("stress_weight_bps", "<i8"), ("floor", "<i8"),
+        ("lookback", "<i8"), ("stress", "<i8"), ("tail_bps", "<i8"), ("stress_weight_bps", "<i8"),
+        ("has_floor", "<i8"), ("minimum", "<i8"),
         ("calendar_charge", "<i8"), ("first_spread", "<i8"), ("last_spread", "<i8"),
         ("gain_share", "<i8"), ("gain_cap", "<i8"), ("delta_threshold", "<i8"), ("delta_step", "<i8"), ("delta_cap", "<i8"),
         ("offset", "<i8"),
@@ -209,13 +210,14 @@ class Risk(NamedTuple):
     """Rows of every scenario set by instrument (engine/models/rows.py has their form), and scratch to margin one account.
 
     values: (set, instrument, scenario) int32; scale, bound: (set, instrument). dampener: (portfolio, cell), units of 1e-4
-    minor units, as are vectors.
+    minor units, as are vectors. floors: (portfolio, instrument), 1e-9 of its value; 0 of what has no row for the portfolio.
     """
 
     values: NDArray[np.int32]
     scale: NDArray[np.int64]
     bound: NDArray[np.int64]
     dampener: NDArray[np.int64]
+    floors: NDArray[np.int64]
     width: NDArray[np.int64]  # by set: how many scenarios
     set_hash: NDArray[np.uint64]  # by set: of what its rows were built from
     spreads: Spreads  # of all portfolios; leg pools are slots of underlyings
@@ -226,6 +228,7 @@ class Risk(NamedTuple):
     vectors: NDArray[np.int64]  # (4, scenarios)
     scratch: NDArray[np.int64]  # 2 x scenarios
     deltas: NDArray[np.int64]  # (long and short, instrument)
+    beside: NDArray[np.int64]  # (2, instruments): numbers of the positions of mine_row, as a model takes them
     lines: NDArray[np.int64]  # of the requirement last computed
 
 
@@ -373,6 +376,7 @@ def _risk(limits: Limits) -> Risk:
         scale=np.zeros((limits.sets, instruments), np.int64),
         bound=np.zeros((limits.sets, instruments), np.int64),
         dampener=np.zeros((limits.portfolios, width), np.int64),
+        floors=np.zeros((limits.portfolios, instruments), np.int64),
         width=np.zeros(limits.sets, np.int64),
         set_hash=np.zeros(limits.sets, np.uint64),
         spreads=Spreads(
@@ -388,7 +392,8 @@ def _risk(limits: Limits) -> Risk:
         mine_lots=np.zeros(instruments, np.int64),
         vectors=np.zeros((4, width), np.int64),
         scratch=np.zeros(2 * width, np.int64),
-        deltas=np.zeros((2, max(3, instruments)), np.int64),
+        deltas=np.zeros((2, instruments), np.int64),
+        beside=np.zeros((2, instruments), np.int64),
         lines=np.zeros(LINES, np.int64),
     )
 

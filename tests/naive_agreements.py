@@ -43,7 +43,7 @@ def _split(state: State, account: Account, house: str, rule: str) -> tuple[Held,
 
 
 def _loss(state: State, rule: Rule, held: Held, pnl: list[int]) -> int:
-    return min(max(historical_loss(state, rule, pnl), value_floor(rule, held)), LIMIT)
+    return min(max(historical_loss(state, rule, pnl), value_floor(state, rule, held)), LIMIT)
 
 
 def _answer(state: State, house: str, treasury: Held, futures: Held) -> Answer | None:

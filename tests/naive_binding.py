@@ -15,7 +15,7 @@ def bind(state: State) -> None:
     """Brings everything to the rules in force at the clock's time."""
     for instrument in state.instruments.values():
         rule = state.in_force(instrument.document.rule)
-        share = _share(state, rule, instrument) if rule is not None and rule.model == "maturity" else None
+        share = share_of(state, rule, instrument) if rule is not None and rule.model == "maturity" else None
         if (_identity(rule), share) != (_identity(instrument.rule), instrument.share):
             instrument.rule, instrument.share, instrument.forced = rule, share, True
     look(state)
@@ -23,6 +23,7 @@ def bind(state: State) -> None:
         for asset in state.assets.values():
             _bind_asset(state, pool, asset)
     _bind_sets(state)
+    _bind_floors(state)
     for pact in state.pacts.values():
         _bind_pact(state, pact)
 
@@ -32,7 +33,7 @@ def today(state: State) -> date:
     return datetime.fromtimestamp(state.clock_ns // E9, UTC).date()
 
 
-def _share(state: State, rule: Rule, instrument: Instrument) -> Decimal | None:
+def share_of(state: State, rule: Rule, instrument: Instrument) -> Decimal | None:
     """The share of a rule's bands that the time left to its maturity falls into; None: none is left, or it is not known."""
     day, p = today(state), rule.parameters
     if instrument.document.maturity is None:
@@ -117,6 +118,19 @@ def _bind_sets(state: State) -> None:
         if sets != instrument.sets or sets & changed or eligible != instrument.eligible:
             instrument.sets, instrument.eligible = frozenset(sets), frozenset(eligible)
             instrument.forced, instrument.rows = True, None
+
+
+def _bind_floors(state: State) -> None:
+    """The floor of each instrument that has a row for a historical rule; one that changed margins its holders anew."""
+    for rule_id in state.portfolio_ids:
+        rule = state.portfolio_rule(rule_id)
+        for name, instrument in state.instruments.items():
+            floor = None
+            if rule is not None and rule.model == "historical" and row_set(rule) in instrument.sets:
+                floor = rule.parameters.floor if rule.parameters.bands is None else share_of(state, rule, instrument)
+            now = exact(floor or 0, E9)
+            instrument.forced = instrument.forced or now != state.floors.get((rule_id, name), 0)
+            state.floors[rule_id, name] = now
 
 
 def _changed(state: State) -> set[RowSet]:

@@ -18,10 +18,10 @@ NEEDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # what a model ne
     "tiered": (("tiers",), ()),
     "volatility": (("multiple", "days", "tenor_days", "floor", "initial_ratio"), ()),
     "maturity": (("bands", "initial_ratio"), ()),
-    "historical": ((*COMMON, "tail"), ("stress_weight", "floor", "multiplier", "addons")),
+    "historical": ((*COMMON, "tail"), ("stress_weight", "floor", "bands", "minimum", "multiplier", "addons")),
     "scan": ((*COMMON, "ranges"), ("calendar_charge", "spreads", "minimum", "multiplier", "addons")),
     "grid": (COMMON, (*GRID, "multiplier", "addons")),
-    "points": (COMMON, ("minimum", "offset", "multiplier", "addons")),
+    "points": (COMMON, ("minimum", "future_minimum", "offset", "multiplier", "addons")),
     "cross_margin": (("houses", "products", "years", "pools"), ("cap", "precision", "ttl")),
     "collateral": (("assets", "currency"), ("pilot",)),
 }
@@ -92,7 +92,7 @@ def _is_sound_model(rule: Rule, p: Parameters) -> bool:
         schedule = collateral.Schedule(assets=p.assets, currency=p.currency, through=p.through, pilot=p.pilot)
         return all(_divides(terms.cap or Decimal(0), 100) for terms in collateral.check(schedule).assets.values())
     if rule.model == "historical":
-        return p.tail < 1
+        return p.tail < 1 and None in (p.floor, p.bands)
     if rule.model == "scan":
         return all(one.price >= 0 and one.volatility >= 0 for one in p.ranges.values()) and _are_spreads(p)
     return True
@@ -135,6 +135,7 @@ def fits(state: State, rule: Rule, made: ScenarioSet) -> bool:
     if p.stress_weight and look_back(made) >= len(made.labels):
         return False
     amounts = [(p.calendar_charge, minor * 10**6), (p.gain_cap, minor * 10**4), (p.delta_threshold, minor)]
+    amounts += [(p.minimum, minor)] if rule.model == "historical" else []
     amounts += [(spread.credit, minor * 10**6) for spread in p.spreads or ()]
     for amount, one in amounts:
         if amount is not None:

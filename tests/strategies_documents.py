@@ -270,7 +270,7 @@ class Documents:
             if self.rng.random() < 0.9:
                 yield self._account(account)
         for pact in PACTS:
-            if self.rng.random() < 0.6:
+            if self.rng.random() < 0.9:
                 yield self._agreement(*pact)
 
     def _portfolios(self) -> Iterator[Sent]:

@@ -115,7 +115,8 @@ RULES: dict[str, tuple[str, list[Document]]] = {
     "FICC": (
         "historical",
         [_common("HIST-3D", tail="0.08", floor="0.004", initial_ratio="1"), _common("HIST", tail="0.1", floor="0.02"),
-         _common("HIST-3D", currency="EUR", tail="0.1")],
+         _common("HIST-3D", currency="EUR", tail="0.1", minimum="2500.5"),
+         _common("HIST-3D", tail="0.1", bands=[[1, "0.001"], [9, "0.004"], [None, "0.006"]], minimum="900.5")],
     ),
     "SCAN": (
         "scan",
@@ -132,7 +133,9 @@ RULES: dict[str, tuple[str, list[Document]]] = {
     ),
     "POINTS": (
         "points",
-        [_common("points", minimum="0.375", offset="0.9"), _common("points", offset="1", initial_ratio="1.000000001",
+        [_common("points", minimum="0.375", offset="0.9"),
+         _common("points", minimum="30", future_minimum="0.25"),
+         _common("points", offset="1", initial_ratio="1.000000001",
                  addons=ADDONS[1])],
     ),
 }  # fmt: skip
@@ -208,7 +211,10 @@ def pool(rng: random.Random, name: str) -> Document:
     """A pool: that for futures takes assets at their own haircuts, others by a schedule."""
     document = {"kind": "pool", "id": name, "regime": "cftc", "currency": "USD"}
     if name != "futures":
-        document |= {"collateral": "TAKEN", "shocks": "GRID" if name == "coins" else rng.choice(("CME", "FICC", "SCAN"))}
+        document |= {
+            "collateral": "TAKEN",
+            "shocks": "GRID" if name == "coins" else rng.choice(("CME", "FICC", "SCAN", *("GRID",) * 7)),
+        }
         if rng.random() < 0.2:
             del document["shocks"]
     return document
@@ -220,6 +226,10 @@ WRONG: list[Document] = [
     {"kind": "rule", "id": "bad", "model": "historical", "effective": 0, "parameters": _common("span", tail="0.01")},
     {"kind": "rule", "id": "bad", "model": "historical", "effective": 0, "parameters": _common("HIST", tail="1")},
     {"kind": "rule", "id": "bad", "model": "historical", "effective": 0, "parameters": _common("HIST", tail="0.00001")},
+    {"kind": "rule", "id": "bad", "model": "historical", "effective": 0, "parameters": _common(
+        "HIST", tail="0", floor="0", bands=[[None, "0"]])},
+    {"kind": "rule", "id": "bad", "model": "historical", "effective": 0, "parameters": _common(
+        "HIST", tail="0", minimum="0.001")},
     {"kind": "rule", "id": "bad", "model": "points", "effective": 0, "parameters": _common("points", tail="0.01")},
     {"kind": "rule", "id": "bad", "model": "points", "effective": 0, "parameters": _common("points", multiplier="0.9")},
     {"kind": "rule", "id": "bad", "model": "grid", "effective": 0, "parameters": _common("grid", delta_threshold="0.001")},

@@ -112,7 +112,7 @@ class World:
         if self.lots and self.rng.random() < 0.4:
             account, name = self.rng.choice(list(self.lots))
             market = self.markets[name]
-        elif self.rng.random() < 0.2:
+        elif self.rng.random() < 0.35:
             _, futures, treasury = self.rng.choice(PACTS)
             account, name = self.rng.choice(((futures, "TN"), (treasury, "N-36"), (futures, "UB"), (treasury, "N-27")))
             market = self.markets[name]

@@ -15,7 +15,7 @@ from tests.naive_portfolio import rules_of
 from tests.naive_state import PORTFOLIO_MODELS, State
 from tests.strategies import Cut, Stream, cuts, frames, stream
 
-SEEDS = range(30, 70)
+SEEDS = range(42, 82)
 PRODUCED = {Status.OK, Status.WATCH, Status.CALL, Status.DEBIT}  # the others come with margin calls that have a life
 
 
