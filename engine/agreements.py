@@ -5,11 +5,12 @@ positions only, and both are margined at the same clock.
 """
 
 from engine.arithmetic import LIMIT, part
-from engine.models.cross_margin import ABSENT, Agreement, Basis, House, after_saving, saving_of
+from engine.models.cross_margin import ABSENT, Agreement, Basis, House, after_saving, answer_fits, saving_of
+from engine.pairs import paired_saving
 from engine.state import MARGIN_DUE, POSITIONS_DIRTY, MarginState, set_flags
 from engine.vectors import are_built, gather, historical_part, select, vector_of
 
-_AGREED = int(Basis.AGREED)
+_AGREED, _NONE = int(Basis.AGREED), int(Basis.NONE)
 _DUE = POSITIONS_DIRTY | MARGIN_DUE
 
 
@@ -79,8 +80,13 @@ def agree(state: MarginState, agreement: int) -> None:
             cme = answer
         if house == row.ficc:
             ficc = answer
-    terms = Agreement(row.cap, row.precision, row.ttl_ns)
-    saving, basis = saving_of(cme, ficc, terms, row.saving, clock_ns - row.agreed_ns)
+    if row.pairs == 0:
+        terms = Agreement(row.cap, row.precision, row.ttl_ns)
+        saving, basis = saving_of(cme, ficc, terms, row.saving, clock_ns - row.agreed_ns)
+    elif answer_fits(cme) and answer_fits(ficc):
+        saving, basis = paired_saving(state, row, split, end), _AGREED
+    else:
+        saving, basis = 0, _NONE
     stale = figures[row.futures].stale + figures[row.treasury].stale > 0
     if stale:
         saving = min(saving, max(row.saving, 0))
@@ -93,7 +99,8 @@ def agree(state: MarginState, agreement: int) -> None:
             answer = cme if account == row.futures else ficc
             if answer.answered:
                 alone = answer.futures if account == row.futures else answer.treasury
-                after = after_saving(alone, saving) + _rest(state, house, account, bit)
+                reduced = after_saving(alone, saving) if row.pairs == 0 else max(0, alone - saving)
+                after = reduced + _rest(state, house, account, bit)
                 if account == row.futures:
                     row.after_futures = after
                 else:

@@ -26,7 +26,8 @@ from engine.models.addons import closure_ns, fundings
 from engine.models.collateral import Holding, Schedule, Shock, Treatment, treatment
 from engine.models.rows import FINEST
 from engine.numbers import scaled
-from engine.rules import BPS, PORTFOLIO_MODELS, floor_of, schedule_of, version_key
+from engine.pairs import bind_pairs, pairs_key
+from engine.rules import BPS, PORTFOLIO_MODELS, bind_floors, schedule_of, version_key
 from engine.scenarios.moves import Move
 from engine.scenarios.profits import GRID_KINDS, POINTS, SPAN_KINDS
 from engine.scenarios.sets import ScenarioSet, shocks_of
@@ -41,7 +42,7 @@ from engine.state import (
     Risk,
     State,
     set_flags,
-)  # fmt: skip
+)
 from engine.terms import Refused, refuse_unless
 
 _ADDONS: Final = (
@@ -155,7 +156,6 @@ class Portfolios:
         day = datetime.fromtimestamp(clock_ns // NS, UTC).date()
         self._pools(documents, names, rules, day)
         self._instruments(documents, names, rules, day)
-        self._floors(documents, names, rules, day)
         self._agreements(documents, names, rules)
 
     def _portfolio(self, slot: int, rule: Rule | None, names: "Names") -> None:
@@ -297,10 +297,11 @@ class Portfolios:
         for _, houses in crossed:
             for house in houses:
                 of_portfolio[house] |= reduce(or_, (own_sets[other] for other in houses))
-        shocked = self._shocked(of_portfolio)
+        shocked, positions = self._shocked(of_portfolio), list[cross_margin.Position]()
         for slot, name in enumerate(names.instrument_ids):
             row, document = state.instruments[slot], documents["instrument", name]
             assert isinstance(document, Instrument)
+            positions.append(position_of(document))
             row["portfolio"] = self.rule_ids.index(document.rule) if document.rule in self.rule_ids else NONE
             row["group"] = slot if row["underlying"] == NONE else row["underlying"]
             row["option"] = document.type in ("option", "future_option")
@@ -312,20 +313,10 @@ class Portfolios:
             if row["sets"] != bits or bits & changed or row["eligible"] != eligible:
                 row["sets"], row["eligible"], row["switched"] = bits, eligible, 1
                 row["unpriceable"] = bits != 0
-
-    def _floors(self, documents: Documents, names: "Names", rules: Rules, day: date) -> None:
-        """The floors of historical rules, by instrument; who holds one whose floor changed is margined anew."""
-        rows = self.state.instruments[: len(names.instrument_ids)]
+        pairs = [() if rule is None else rule.parameters.pairs or () for rule, _ in crossed]
+        bind_pairs(state, self.risk, pairs, positions)
         for slot, rule_id in enumerate(self.rule_ids):
-            rule, portfolio, floors = rules(rule_id), self.state.portfolios[slot], np.zeros(len(rows), np.int64)
-            if rule is not None and portfolio["has_floor"]:
-                for at in np.flatnonzero(rows["sets"] >> portfolio["set"] & 1).tolist():
-                    document = documents["instrument", names.instrument_ids[at]]
-                    assert isinstance(document, Instrument)
-                    floors[at] = floor_of(rule.parameters, document.maturity, day)
-            held = self.risk.floors[slot, : len(rows)]
-            rows["switched"][held != floors] = 1
-            held[:] = floors
+            bind_floors(state, self.risk, slot, rules(rule_id), [one.maturity for one in positions], today)
 
     def _shocked(self, of_portfolio: list[int]) -> dict[int, int]:
         """The row sets that assets' instruments need, by instrument."""
@@ -371,8 +362,10 @@ class Portfolios:
                 terms = {
                     "cme": cme, "ficc": ficc, "rule": self.cross_ids.index(rule.id),
                     "cap": _share(Decimal(1) if p.cap is None else p.cap, NS), "precision": _share(p.precision, NS),
-                    "ttl_ns": round((p.ttl or 0) * NS), "active": int(not reasons),
+                    "ttl_ns": round((p.ttl or 0) * NS), "active": int(not reasons), "pairs": pairs_key(p.pairs),
                 }  # fmt: skip
+                if (terms["pairs"] == 0) != (row["pairs"] == 0):
+                    row["saving"] = -1  # it was agreed in the other form
             self.not_in_force[agreement_id] = reasons
             if any(row[name] != value for name, value in terms.items()):
                 for name, value in terms.items():

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import xxhash
 
-from engine.binding import Names, Portfolios
+from engine.binding import Names, Portfolios, position_of
 from engine.codes import Code
 from engine.documents import (
     Account,
@@ -339,7 +339,7 @@ class Definitions:
         return next((r for r in reversed(self.rules[rule_id]) if r.effective_ns <= clock_ns), None)
 
     def _binding(self, document: Instrument, today: date) -> Binding:
-        return Binding(self._decimals(document.currency), Fraction(document.lot), document.maturity, today)
+        return Binding(self._decimals(document.currency), Fraction(document.lot), position_of(document).maturity, today)
 
     def _factor(self, name: str) -> int:
         if name in self.factor_names:

@@ -156,6 +156,14 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     credit: Decimal
 
 
+class Pair(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A recognised spread of a futures product at one house and a Treasury product at the other, and its credit rate."""
+
+    futures: Id
+    treasury: Id
+    rate: Decimal
+
+
 class Range(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Scan ranges of an underlying: of its price in points (a share of the price where `fraction`), of its volatility."""
 
@@ -233,8 +241,9 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     counts against others.
 
     cross_margin: houses are the two rules (futures, Treasuries) whose models answer; cap, precision, ttl (seconds) of the
-    saving; products and years of eligible positions; pools of the accounts. collateral: assets, through, pilot and currency
-    are a Schedule of engine/models/collateral.py.
+    saving; products and years of eligible positions; pools of the accounts; pairs: the spread-based form, which takes rate x
+    the lesser outright margin of each spread off both legs, instead of the lesser saving. collateral: assets, through, pilot
+    and currency are a Schedule of engine/models/collateral.py.
     """
 
     initial: Decimal | None = None
@@ -275,6 +284,7 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     products: list[Id] | None = None
     years: Annotated[int, Meta(ge=0, le=100)] | None = None
     pools: list[Id] | None = None
+    pairs: Annotated[list[Pair], Meta(min_length=1, max_length=32)] | None = None
     assets: Annotated[dict[Id, Terms], Meta(min_length=1, max_length=1024)] | None = None
     through: bool = True
     pilot: Pilot | None = None

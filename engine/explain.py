@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.arithmetic import E9, LIMIT, kernel
+from engine.binding import position_of
 from engine.charges import Line
 from engine.core import MarginEngine
 from engine.documents import Instrument, Rule
@@ -224,7 +225,7 @@ def _position_alone(engine: MarginEngine, instrument: int, lots: int) -> Alone:
     d, document = engine.definitions, instrument_of(engine, instrument)
     rule, required, problem = d.rule_now(document.rule), NOTHING, ""
     if rule is not None and d.state.instruments[instrument]["model"] == NO_RATE:
-        problem = f"{document.id}: {share_of(rule.parameters, document.maturity, day_of(engine))[1]}"
+        problem = f"{document.id}: {share_of(rule.parameters, position_of(document).maturity, day_of(engine))[1]}"
     else:
         required = Amounts(*(int(_alone(d.state, instrument, lots, initial)) for initial in (True, False)))
     return Alone(document.id, lots * document.lot, version(rule), document.currency, required, problem)

@@ -7,7 +7,7 @@ currency named with them.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from engine.explain import (
 from engine.models import cross_margin
 from engine.models.collateral import Shock
 from engine.models.views import Leg, Legal, View, cross, silo, unified
+from engine.numbers import scaled
 from engine.rules import BPS
 from engine.scenarios.sets import ScenarioSet
 from engine.state import HISTORICAL, NONE, PORTFOLIO, Risk, State
@@ -138,12 +139,23 @@ class HouseFigures:
     saving_ppb: int
 
 
+class SpreadFigures(NamedTuple):
+    """A recognised spread: products, rate in 1e-9, each house's outright in minor units (below 0: net short)."""
+
+    futures: str
+    treasury: str
+    rate_ppb: int
+    futures_minor: int
+    treasury_minor: int
+    taken_minor: int
+
+
 @dataclass(frozen=True, slots=True)
 class Cross:
     """An account's agreement: in force where `reasons` is empty.
 
     takes_off: (account, currency, line CROSS of its portfolio, below 0) of each leg that it reduces. positions: (account,
-    instrument, why it is not eligible; nothing: it is).
+    instrument, why it is not eligible; nothing: it is). spreads: of the spread-based form, whose saving is their sum.
     """
 
     agreement: str
@@ -156,6 +168,7 @@ class Cross:
     basis: str
     takes_off: tuple[tuple[str, str, int], ...]
     positions: tuple[tuple[str, str, tuple[str, ...]], ...]
+    spreads: tuple[SpreadFigures, ...]
 
 
 def cross_of(engine: MarginEngine, account: int) -> Cross | None:
@@ -173,11 +186,12 @@ def cross_of(engine: MarginEngine, account: int) -> Cross | None:
     houses = tuple(_house(engine, row, int(p)) for p in (row["cme"], row["ficc"]) if p != NONE) if row["active"] else ()
     found = [(engine.account_ids[leg], p) for leg in legs for p in requirement(engine, leg).portfolios]
     taken = [(name, p.currency, p.lines["CROSS"]) for name, p in found if p.lines.get("CROSS", 0)]
-    saving = int(row["applied"]) if row["active"] and row["done"] else 0
+    saving = int(row["applied"]) if row["active"] and row["done"] and not row["pairs"] else 0
+    spreads = _spreads(engine, row, rule.parameters) if rule is not None and row["active"] else ()
     basis = cross_margin.Basis(int(row["basis"])).name if row["done"] else "not worked out yet"
     return Cross(
         document.id, document.rule, reasons, engine.account_ids[legs[0]], engine.account_ids[legs[1]], houses, saving,
-        basis if row["active"] else "not in force", tuple(taken), positions,
+        basis if row["active"] else "not in force", tuple(taken), positions, spreads,
     )  # fmt: skip
 
 
@@ -211,6 +225,28 @@ def _house(engine: MarginEngine, agreement: Any, portfolio: int) -> HouseFigures
     ]
     house = cross_margin.House(True, asked[0], asked[1], asked[2])
     return HouseFigures(name, currency, (asked[0], asked[1], asked[2]), int(cross_margin.house_saving(house)))
+
+
+def _spreads(engine: MarginEngine, agreement: Any, p: Parameters) -> tuple[SpreadFigures, ...]:
+    """The formula of engine.pairs, in plain integers; none where a house has no answer."""
+    d, bit, found = engine.definitions, 1 << int(agreement["rule"]), list[SpreadFigures]()
+    legs = {leg: _eligible(d.state, agreement, leg, house, bit) for leg, house in (("futures", "cme"), ("treasury", "ficc"))}
+    if any(d.state.instruments[i]["unpriceable"] for mine in legs.values() for i, _ in mine):
+        return ()
+    for one in p.pairs or ():
+        futures = _outright(engine, int(agreement["cme"]), legs["futures"], one.futures)
+        treasury = _outright(engine, int(agreement["ficc"]), legs["treasury"], one.treasury)
+        rate = scaled(one.rate, E9)
+        taken = int(cross_margin.spread_reduction(rate, abs(futures), abs(treasury))) if futures * treasury < 0 else 0
+        found.append(SpreadFigures(one.futures, one.treasury, rate, futures, treasury, taken))
+    return tuple(found)
+
+
+def _outright(engine: MarginEngine, portfolio: int, mine: Sequence[tuple[int, int]], product: str) -> int:
+    state = engine.definitions.state
+    held = [(i, lots) for i, lots in mine if position_of(instrument_of(engine, i)).product == product]
+    net = sum(-(-abs(lots) * int(state.instruments[i]["gross"]) // E6) * (1 if lots > 0 else -1) for i, lots in held)
+    return _asked(state, engine.definitions.margin.risk, portfolio, held) * ((net > 0) - (net < 0))
 
 
 def _eligible(state: State, agreement: Any, leg: str, house: str, bit: int) -> list[tuple[int, int]]:

@@ -1,5 +1,6 @@
 """Margin rules as data: checking a version, and binding an instrument to the version in force."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -7,13 +8,15 @@ from fractions import Fraction
 from math import isqrt
 from typing import Any
 
+import numpy as np
+
 from engine.arithmetic import LIMIT
 from engine.documents import AddOns, Parameters, Rule
 from engine.events import NS, QUANTITY_ONE, key64
 from engine.models import collateral
 from engine.models.scan import MICRO
 from engine.numbers import INT64_MAX, divide_half_even, divide_up, scaled
-from engine.state import FLAT, GRID, HISTORICAL, NO_RATE, NO_RULE, POINTS, PORTFOLIO, SCAN, TIERED, VOLATILITY, State
+from engine.state import FLAT, GRID, HISTORICAL, NO_RATE, NO_RULE, POINTS, PORTFOLIO, SCAN, TIERED, VOLATILITY, Risk, State
 
 BPS = 10_000
 CENTS = 100
@@ -34,7 +37,7 @@ NEEDS: dict[str, tuple[set[str], set[str]]] = {  # parameters that a model needs
          "multiplier", "addons"},
     ),
     "points": (_COMMON, {"minimum", "future_minimum", "offset", "multiplier", "addons"}),
-    "cross_margin": ({"houses", "products", "years", "pools"}, {"cap", "precision", "ttl"}),
+    "cross_margin": ({"houses", "products", "years", "pools"}, {"cap", "precision", "ttl", "pairs"}),
     "collateral": ({"assets", "currency"}, {"pilot"}),
 }  # fmt: skip
 _SHARES = ("tail", "stress_weight", "gain_share", "offset", "cap", "precision", "delta_step", "delta_cap")
@@ -51,7 +54,7 @@ class Binding:
 
     decimals: int
     lot: Fraction
-    maturity: str | None
+    maturity: date | None
     day: date
 
     def micros_per_lot(self, amount: Decimal) -> int:
@@ -128,6 +131,23 @@ def _check_lists(rule: Rule) -> None:
     if p.addons is not None:
         _check_addons(rule, p.addons)
     _check_shares(rule, p)
+    _check_pairs(rule, p)
+
+
+def _check_pairs(rule: Rule, p: Parameters) -> None:
+    """The spread-based form of cross-margin."""
+    if p.pairs is None:
+        return
+    if (p.cap, p.precision, p.ttl) != (None, None, None):
+        raise ValueError(f"rule {rule.id}: pairs stand beside cap, precision or ttl, which are of the other form")
+    for name in ("futures", "treasury"):
+        products = [getattr(one, name) for one in p.pairs]
+        if len(set(products)) < len(products):
+            raise ValueError(f"rule {rule.id}: pairs name {name} {', '.join(products)}; allowed is each product once")
+    for one in p.pairs:
+        if not 0 <= one.rate <= 1:
+            raise ValueError(f"rule {rule.id}: rate {one.rate} of {one.futures} and {one.treasury}; allowed is 0 to 1")
+        scaled(one.rate, NS)
 
 
 def _check_shares(rule: Rule, p: Parameters) -> None:
@@ -189,15 +209,9 @@ def _factors(rule: Rule) -> tuple[int, int]:
     return min(_root(square / Fraction(p.days_per_year)), LIMIT), min(_root(square), LIMIT)
 
 
-def share_of(p: Parameters, maturity: str | None, day: date) -> tuple[Decimal | None, str]:
+def share_of(p: Parameters, maturity: date | None, day: date) -> tuple[Decimal | None, str]:
     """(the share of market value that a rule's bands have for a maturity on a day, or None with the reason)."""
-    return collateral.band_share(p.bands or (), None if maturity is None else date.fromisoformat(maturity), day, p.through)
-
-
-def floor_of(p: Parameters, maturity: str | None, day: date) -> int:
-    """The floor of a historical rule for an instrument, 1e-9 of its value; bands have none for what has no maturity left."""
-    share = p.floor if p.bands is None else share_of(p, maturity, day)[0]
-    return scaled(share or Decimal(0), NS)
+    return collateral.band_share(p.bands or (), maturity, day, p.through)
 
 
 def version_key(rule: Rule | None, share: Decimal | None = None) -> int:
@@ -234,3 +248,22 @@ def bind(state: State, slot: int, rule: Rule | None, binding: Binding) -> None:
     if share is not None:
         initial = Fraction(share) * Fraction(p.initial_ratio or 1) * NS
         state.tiers[slot, 0] = 0, divide_up(*initial.as_integer_ratio()), scaled(share, NS)
+
+
+def bind_floors(
+    state: State, risk: Risk, slot: int, rule: Rule | None, maturities: Sequence[date | None], day: date
+) -> None:
+    """Fill in the floors of the portfolio rule in a slot; who holds an instrument whose floor changed is margined anew.
+
+    maturities: of every instrument, by slot; bands have no floor for what has no maturity left.
+    """
+    rows, portfolio = state.instruments[: len(maturities)], state.portfolios[slot]
+    floors = np.zeros(len(maturities), np.int64)
+    if rule is not None and portfolio["has_floor"]:
+        p = rule.parameters
+        for at in np.flatnonzero(rows["sets"] >> portfolio["set"] & 1).tolist():
+            share = p.floor if p.bands is None else share_of(p, maturities[at], day)[0]
+            floors[at] = scaled(share or Decimal(0), NS)
+    held = risk.floors[slot, : len(maturities)]
+    rows["switched"][held != floors] = 1
+    held[:] = floors

@@ -76,7 +76,8 @@ def _parts(
     yield "shock_kinds", state.shock_kinds
     for name in ("scale", "bound"):
         yield f"risk.{name}", getattr(risk, name)[:, :instruments]
-    yield "risk.floors", risk.floors[:, :instruments]
+    for name in ("floors", "pairs"):
+        yield f"risk.{name}", getattr(risk, name)[:, :instruments]
     yield "risk.width", risk.width
     yield "risk.set_hash", risk.set_hash
     for s in np.flatnonzero(risk.width).tolist():

@@ -106,7 +106,8 @@ AGREEMENT: Final = np.dtype(
         ("futures", "<i4"), ("treasury", "<i4"),  # accounts
         ("cme", "<i4"), ("ficc", "<i4"),  # rows of `portfolios`
         ("cap", "<i8"), ("precision", "<i8"), ("ttl_ns", "<i8"),
-        ("saving", "<i8"), ("agreed_ns", "<i8"),  # the last agreed saving in 1e-9, below 0: none; and when
+        ("pairs", "<i8"),  # of a rule with spreads their key, and then savings are minor units; else 0, and they are 1e-9
+        ("saving", "<i8"), ("agreed_ns", "<i8"),  # the last agreed saving, below 0: none; and when
         ("active", "u1"), ("done", "u1"), ("basis", "u1"), ("rule", "<i8"),  # its bit in `eligible`
         ("applied", "<i8"),  # the saving now
         ("after_futures", "<i8"), ("after_treasury", "<i8"),  # what each leg's portfolio requires with it, minor units
@@ -218,6 +219,8 @@ class Risk(NamedTuple):
     bound: NDArray[np.int64]
     dampener: NDArray[np.int64]
     floors: NDArray[np.int64]
+    pairs: NDArray[np.int64]  # (cross-margin rule, instrument): 1 + the spread that it belongs to, 0: none
+    pair_rates: NDArray[np.int64]  # (cross-margin rule, spread), 1e-9
     width: NDArray[np.int64]  # by set: how many scenarios
     set_hash: NDArray[np.uint64]  # by set: of what its rows were built from
     spreads: Spreads  # of all portfolios; leg pools are slots of underlyings
@@ -377,6 +380,8 @@ def _risk(limits: Limits) -> Risk:
         bound=np.zeros((limits.sets, instruments), np.int64),
         dampener=np.zeros((limits.portfolios, width), np.int64),
         floors=np.zeros((limits.portfolios, instruments), np.int64),
+        pairs=np.zeros((limits.portfolios, instruments), np.int64),
+        pair_rates=np.zeros((limits.portfolios, MAX_SPREADS), np.int64),
         width=np.zeros(limits.sets, np.int64),
         set_hash=np.zeros(limits.sets, np.uint64),
         spreads=Spreads(

@@ -288,12 +288,14 @@ class _Page:
         ]
         columns: Row = ("house", "currency", "treasury", "futures", "both", "saving")
         taken = {name: self.money(amount, currency) for name, currency, amount in found.takes_off}
+        spreads = [self._spread(one, found.houses[0].currency) for one in found.spreads]
         data = {
             "agreement": found.agreement, "rule": found.rule, "in_force": not found.reasons, "reasons": found.reasons,
             "futures_account": found.futures, "treasury_account": found.treasury,
             "saving": format(Decimal(found.saving_ppb).scaleb(-9), "f"), "basis": found.basis, "takes_off": taken,
             "houses": [dict(zip(columns, row, strict=True)) for row in houses],
             "positions": [{"account": a, "instrument": i, "reasons": why} for a, i, why in found.positions],
+            "spreads": spreads,
         }  # fmt: skip
         about: list[Row] = [(name, str(data[name])) for name in ("agreement", "rule", "saving", "basis")]
         about += [("not in force", why) for why in found.reasons]
@@ -303,7 +305,13 @@ class _Page:
             ("cross-margin", ("figure", "value"), about),
             ("cross-margin, both houses", columns, houses),
             ("cross-margin, positions", ("account", "instrument", "why not"), positions),
+            *(("cross-margin, spreads", tuple(one), [tuple(one.values())]) for one in spreads),
         ]
+
+    def _spread(self, one: explain_views.SpreadFigures, currency: str) -> dict[str, str]:
+        money = {name: self.money(getattr(one, f"{name}_minor"), currency) for name in ("futures", "treasury", "taken")}
+        named = {"spread": f"{one.futures} : {one.treasury}", "rate": format(Decimal(one.rate_ppb).scaleb(-9), "f")}
+        return {**named, **money}
 
     def _views(self) -> tuple[dict[str, Any], list[Table]]:
         found = explain_views.views(self.engine, self.account)

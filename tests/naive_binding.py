@@ -24,6 +24,7 @@ def bind(state: State) -> None:
             _bind_asset(state, pool, asset)
     _bind_sets(state)
     _bind_floors(state)
+    _bind_spreads(state)
     for pact in state.pacts.values():
         _bind_pact(state, pact)
 
@@ -133,6 +134,24 @@ def _bind_floors(state: State) -> None:
             state.floors[rule_id, name] = now
 
 
+def _bind_spreads(state: State) -> None:
+    """The recognised spread of each cross-margin rule that an instrument belongs to."""
+    for rule_id in state.cross_ids:
+        found = _houses(state, rule_id)
+        pairs = [] if found is None else found[0].parameters.pairs or []
+        for name, instrument in state.instruments.items():
+            product, of = product_of(instrument)
+            now = next((i for i, one in enumerate(pairs) if getattr(one, of) == product), None)
+            instrument.forced = instrument.forced or now != state.spreads.get((rule_id, name))
+            state.spreads[rule_id, name] = now
+
+
+def product_of(instrument: Instrument) -> tuple[str, str]:
+    """Its product, and the leg of a spread that this is of."""
+    document = instrument.document
+    return document.product or document.type, "treasury" if document.type in ("treasury", "repo") else "futures"
+
+
 def _changed(state: State) -> set[RowSet]:
     """The row sets whose scenarios or scan ranges are others than when rules were last bound."""
     now: dict[RowSet, object] = {}
@@ -169,7 +188,10 @@ def _bind_pact(state: State, pact: Pact) -> None:
         rule, (cme, ficc) = found
         p, firm = rule.parameters, document.firm
         cap, precision = (exact(1 if p.cap is None else p.cap, E9), exact(p.precision or 0, E9))
-        pact.terms = PactTerms(rule.id, cme, ficc, cap, precision, round((p.ttl or 0) * E9))
+        pairs = tuple((one.futures, one.treasury, exact(one.rate, E9)) for one in p.pairs or ())
+        if bool(pairs) != (pact.terms is not None and bool(pact.terms.pairs)):
+            pact.saving = -1
+        pact.terms = PactTerms(rule.id, cme, ficc, cap, precision, round((p.ttl or 0) * E9), pairs)
         pact.is_active = (
             firm.broker_dealer and firm.futures_commission_merchant and firm.cme_member and firm.ficc_member
             and document.futures_entity == document.treasury_entity != ""

@@ -22,7 +22,7 @@ NEEDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # what a model ne
     "scan": ((*COMMON, "ranges"), ("calendar_charge", "spreads", "minimum", "multiplier", "addons")),
     "grid": (COMMON, (*GRID, "multiplier", "addons")),
     "points": (COMMON, ("minimum", "future_minimum", "offset", "multiplier", "addons")),
-    "cross_margin": (("houses", "products", "years", "pools"), ("cap", "precision", "ttl")),
+    "cross_margin": (("houses", "products", "years", "pools"), ("cap", "precision", "ttl", "pairs")),
     "collateral": (("assets", "currency"), ("pilot",)),
 }
 SETTINGS = ("days_per_year", "stale_after", "through")  # these have defaults
@@ -93,6 +93,11 @@ def _is_sound_model(rule: Rule, p: Parameters) -> bool:
         return all(_divides(terms.cap or Decimal(0), 100) for terms in collateral.check(schedule).assets.values())
     if rule.model == "historical":
         return p.tail < 1 and None in (p.floor, p.bands)
+    if rule.model == "cross_margin" and p.pairs is not None:
+        sides = [one.futures for one in p.pairs], [one.treasury for one in p.pairs]
+        is_alone = (p.cap, p.precision, p.ttl) == (None, None, None)
+        is_share = all(0 <= one.rate <= 1 and _divides(one.rate, E9) for one in p.pairs)
+        return is_alone and is_share and all(len(set(side)) == len(side) for side in sides)
     if rule.model == "scan":
         return all(one.price >= 0 and one.volatility >= 0 for one in p.ranges.values()) and _are_spreads(p)
     return True

@@ -111,6 +111,7 @@ class PactTerms(NamedTuple):
     cap: int
     precision: int
     ttl_ns: int
+    pairs: tuple[tuple[str, str, int], ...] = ()  # futures product, Treasury product, rate: savings are minor units then
 
 
 @dataclass
@@ -369,6 +370,7 @@ class State:
     contents: dict[RowSet, object] = field(default_factory=dict)  # what rows are made of, as last bound
     looked: dict[str, Looked] = field(default_factory=dict)  # by portfolio rule
     floors: dict[tuple[str, str], int] = field(default_factory=dict)  # 1e-9, by historical rule and instrument, as bound
+    spreads: dict[tuple[str, str], int | None] = field(default_factory=dict)  # by cross-margin rule and instrument, as bound
     next_row: int = 0  # the instrument at which the next walk over rows begins
 
     def book(self, account: Account, currency: str) -> int:

@@ -145,6 +145,13 @@ CROSS: dict[str, list[Document]] = {
          "cap": "0.8", "ttl": 600, "precision": "0.001"},
         {"houses": ["CME", "FICC"], "products": ["treasury", "treasury_future", "TN"], "years": 0,
          "pools": ["futures", "securities", "coins"]},
+        {"houses": ["CME", "FICC"], "products": ["treasury", "treasury_future", "TN"], "years": 0,
+         "pools": ["futures", "securities", "coins"],
+         "pairs": [{"futures": "TN", "treasury": "treasury", "rate": "0.75"},
+                   {"futures": "treasury_future", "treasury": "x", "rate": "0.333333333"}]},
+        {"houses": ["CME", "FICC"], "products": ["treasury", "treasury_future", "TN"], "years": 0,
+         "pools": ["futures", "securities", "coins"],
+         "pairs": [{"futures": "treasury_future", "treasury": "treasury", "rate": "1"}]},
     ],
 }  # fmt: skip
 
@@ -236,6 +243,9 @@ WRONG: list[Document] = [
     {"kind": "rule", "id": "bad", "model": "scan", "effective": 0, "parameters": _common("span", ranges={}, spreads=[
         {"legs": [{"underlying": "BTC-USD", "ratio": "1", "side": 1}] * 2, "credit": "1"}])},
     {"kind": "rule", "id": "bad", "model": "cross_margin", "effective": 0, "parameters": {"houses": ["CME", "FICC"]}},
+    {"kind": "rule", "id": "bad", "model": "cross_margin", "effective": 0, "parameters": {
+        "houses": ["CME", "FICC"], "products": [], "years": 0, "pools": [],
+        "pairs": [{"futures": "a", "treasury": "b", "rate": "1.5"}]}},
     {"kind": "rule", "id": "bad", "model": "collateral", "effective": 0, "parameters": {
         "currency": "USD", "assets": {"BTC": {"haircut": "1.5"}}}},
     {"kind": "pool", "id": "new", "regime": "x", "currency": "USD", "shocks": "GRID"},
