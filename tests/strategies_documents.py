@@ -52,6 +52,12 @@ PLAIN: list[tuple[Document, int, int]] = [
             maturity="2027-11-20",
         ), 99_500, 2000,
     ),
+    (
+        instrument(
+            "T-26", "treasury", "USD", "0.001", ("50", "150"), lot="100", multiplier="0.01", rule="mature",
+            maturity="2026-11-20",
+        ), 99_900, 2000,
+    ),
     (instrument("UST-10Y", "yield", "USD", "0.001", ("-5", "25")), 4_200, 0),
     (
         instrument(

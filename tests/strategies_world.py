@@ -107,7 +107,7 @@ class World:
         return name, self.markets[name]
 
     def _position(self, kind: Kind, topic: str, on_tick: bool) -> Event:
-        account = self.rng.choice(ACCOUNTS)
+        account, ways = self.rng.choice(ACCOUNTS), (-1, 1)
         name, market = self._market()
         if self.lots and self.rng.random() < 0.4:
             account, name = self.rng.choice(list(self.lots))
@@ -115,9 +115,9 @@ class World:
         elif self.rng.random() < 0.35:
             _, futures, treasury = self.rng.choice(PACTS)
             account, name = self.rng.choice(((futures, "TN"), (treasury, "N-36"), (futures, "UB"), (treasury, "N-27")))
-            market = self.markets[name]
+            market, ways = self.markets[name], (-1, -1, -1, 1) if account == futures else (-1, 1, 1, 1)
         held = self.lots.get((account, name), 0)
-        lots = self.rng.choice((-1, 1)) * self.rng.randint(1, market.size)
+        lots = self.rng.choice(ways) * self.rng.randint(1, market.size)
         if held and self.rng.random() < 0.5:
             lots = -self.rng.choice((held, 2 * held, held // 2 or held, held + 1))
         if kind is Kind.POSITION and self.rng.random() < 0.1:

@@ -24,7 +24,7 @@ def run(
 ) -> tuple[Counter[Code], set[int], set[int], Counter[Kind]]:
     """Compares every frame on every shard; gives the codes, statuses, qualities and applied kinds that occurred.
 
-    margined: how often which portfolio models required something, and agreements saved, is added to it.
+    margined: how often which portfolio models required something, and agreements saved (either form), is added to it.
     """
     codes: Counter[Code] = Counter()
     reached: dict[int, set[int]] = {ChangeKind.STATUS: set(), ChangeKind.QUALITY: set()}
@@ -46,7 +46,8 @@ def _margined(state: State) -> Iterator[str]:
     for account in state.accounts.values():
         if any(maintenance for _, maintenance in account.together.values()):
             yield from {rule.model for rule_id in rules_of(state, account) if (rule := state.portfolio_rule(rule_id))}
-    yield from ("saving" for pact in state.pacts.values() if pact.is_active and pact.applied > 0)
+    saved = [pact.terms for pact in state.pacts.values() if pact.is_active and pact.applied > 0]
+    yield from ("spreads" if terms is not None and terms.pairs else "saving" for terms in saved)
 
 
 def test_fixed_seeds_agree_and_reach_every_code_status_and_quality() -> None:
@@ -62,7 +63,7 @@ def test_fixed_seeds_agree_and_reach_every_code_status_and_quality() -> None:
     assert statuses == PRODUCED
     assert qualities == set(Quality)
     assert all(applied[kind] for kind in Kind)
-    assert min(margined[name] for name in (*PORTFOLIO_MODELS, "saving")) >= 20
+    assert min(margined[name] for name in (*PORTFOLIO_MODELS, "saving", "spreads")) >= 20
 
 
 @pytest.mark.parametrize("shards", [1, 3])
