@@ -7,11 +7,12 @@ positions only, and both are margined at the same clock.
 from typing import Any
 
 from engine.arithmetic import LIMIT, kernel, part
-from engine.models.cross_margin import ABSENT, Agreement, Basis, House, after_saving, saving_of
+from engine.models.cross_margin import ABSENT, Agreement, Basis, House, after_saving, answer_fits, saving_of
+from engine.pairs import paired_saving
 from engine.state import MARGIN_DUE, POSITIONS_DIRTY, MarginState, set_flags
-from engine.vectors import are_built, gather, historical_loss, select, value_floor, vector_of
+from engine.vectors import are_built, gather, historical_part, select, vector_of
 
-_AGREED = int(Basis.AGREED)
+_AGREED, _NONE = int(Basis.AGREED), int(Basis.NONE)
 _DUE = POSITIONS_DIRTY | MARGIN_DUE
 
 
@@ -43,17 +44,17 @@ def _answer(state: MarginState, portfolio: int, split: int, end: int) -> House:
     row, vectors = state.portfolios[portfolio], state.risk.vectors
     if row.scenarios == 0 or not are_built(state, row.set, 0, end):
         return ABSENT
-    asked = state.risk.deltas[0]  # scratch: the three requirements
-    for which in range(3):
-        start, stop = (split if which == 1 else 0), (split if which == 0 else end)
-        vector = vectors[which][: row.scenarios]
-        if which == 2:
-            for s in range(row.scenarios):
-                vector[s] = vectors[0][s] + vectors[1][s]
-        elif not vector_of(state, row.set, start, stop, vector):
-            return ABSENT
-        asked[which] = max(historical_loss(state, row, vector), value_floor(state, row, start, stop))
-    return House(True, asked[0], asked[1], asked[2])
+    treasury, futures, both = vectors[0][: row.scenarios], vectors[1][: row.scenarios], vectors[2][: row.scenarios]
+    if not (vector_of(state, row.set, 0, split, treasury) and vector_of(state, row.set, split, end, futures)):
+        return ABSENT
+    for s in range(row.scenarios):
+        both[s] = treasury[s] + futures[s]
+    return House(
+        True,
+        historical_part(state, portfolio, treasury, 0, split),
+        historical_part(state, portfolio, futures, split, end),
+        historical_part(state, portfolio, both, 0, end),
+    )
 
 
 @part
@@ -83,7 +84,7 @@ def _rest(state: MarginState, portfolio: int, account: int, bit: int) -> int:
     vector = state.risk.vectors[0][: row.scenarios]
     if not vector_of(state, row.set, 0, end, vector):
         return LIMIT
-    return max(historical_loss(state, row, vector), value_floor(state, row, 0, end))
+    return historical_part(state, portfolio, vector, 0, end)
 
 
 @part
@@ -101,8 +102,13 @@ def agree(state: MarginState, agreement: int) -> None:
             cme = answer
         if house == row.ficc:
             ficc = answer
-    terms = Agreement(row.cap, row.precision, row.ttl_ns)
-    saving, basis = saving_of(cme, ficc, terms, row.saving, clock_ns - row.agreed_ns)
+    if row.pairs == 0:
+        terms = Agreement(row.cap, row.precision, row.ttl_ns)
+        saving, basis = saving_of(cme, ficc, terms, row.saving, clock_ns - row.agreed_ns)
+    elif answer_fits(cme) and answer_fits(ficc):
+        saving, basis = paired_saving(state, row, split, end), _AGREED
+    else:
+        saving, basis = 0, _NONE
     stale = figures[row.futures].stale + figures[row.treasury].stale > 0
     if stale:
         saving = min(saving, max(row.saving, 0))
@@ -115,7 +121,8 @@ def agree(state: MarginState, agreement: int) -> None:
             answer = cme if account == row.futures else ficc
             if answer.answered:
                 alone = answer.futures if account == row.futures else answer.treasury
-                after = after_saving(alone, saving) + _rest(state, house, account, bit)
+                reduced = after_saving(alone, saving) if row.pairs == 0 else max(0, alone - saving)
+                after = reduced + _rest(state, house, account, bit)
                 if account == row.futures:
                     row.after_futures = after
                 else:

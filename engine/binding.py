@@ -25,8 +25,9 @@ from engine.models import cross_margin, grid, scan
 from engine.models.addons import closure_ns, fundings
 from engine.models.rows import FINEST
 from engine.numbers import scaled
+from engine.pairs import bind_pairs, pairs_key
 from engine.pools import Documents, Rules, asset_terms, shocked_in
-from engine.rules import BPS, PORTFOLIO_MODELS, version_key
+from engine.rules import BPS, PORTFOLIO_MODELS, bind_floors, version_key
 from engine.scenarios.moves import Move
 from engine.scenarios.profits import GRID_KINDS, POINTS, SPAN_KINDS
 from engine.scenarios.sets import ScenarioSet, shocks_of
@@ -42,7 +43,7 @@ from engine.state import (
     Risk,
     State,
     set_flags,
-)  # fmt: skip
+)
 from engine.terms import Refused, refuse_unless
 
 _ADDONS: Final = (
@@ -161,7 +162,7 @@ class Portfolios:
         row = self.state.portfolios[slot]
         if row["rule"] == version_key(rule) and self._same_set(rule, row):
             return
-        row["rule"], row["model"], row["scenarios"] = version_key(rule), 0, 0
+        row["rule"], row["model"], row["scenarios"], row["has_floor"] = version_key(rule), 0, 0, 0
         if rule is None or rule.model not in PORTFOLIO_MODELS:
             return
         p, made = rule.parameters, self.sets[rule.parameters.scenarios or ""]
@@ -306,10 +307,11 @@ class Portfolios:
         for _, houses in crossed:
             for house in houses:
                 of_portfolio[house] |= reduce(or_, (own_sets[other] for other in houses))
-        shocked = self._shocked(of_portfolio)
+        shocked, positions = self._shocked(of_portfolio), list[cross_margin.Position]()
         for slot, name in enumerate(names.instrument_ids):
             row, document = state.instruments[slot], documents["instrument", name]
             assert isinstance(document, Instrument)
+            positions.append(position_of(document))
             row["portfolio"] = self.rule_ids.index(document.rule) if document.rule in self.rule_ids else NONE
             row["group"] = slot if row["underlying"] == NONE else row["underlying"]
             row["option"] = document.type in ("option", "future_option")
@@ -321,6 +323,10 @@ class Portfolios:
             if row["sets"] != bits or bits & changed or row["eligible"] != eligible:
                 row["sets"], row["eligible"], row["switched"] = bits, eligible, 1
                 row["missing"] = bits
+        pairs = [() if rule is None else rule.parameters.pairs or () for rule, _ in crossed]
+        bind_pairs(state, self.risk, pairs, positions)
+        for slot, rule_id in enumerate(self.rule_ids):
+            bind_floors(state, self.risk, slot, rules(rule_id), [one.maturity for one in positions], today)
 
     def _shocked(self, of_portfolio: list[int]) -> dict[int, int]:
         """The row sets that assets' instruments need, by instrument."""
@@ -368,8 +374,10 @@ class Portfolios:
                 terms = {
                     "cme": cme, "ficc": ficc, "rule": self.cross_ids.index(rule.id),
                     "cap": _share(Decimal(1) if p.cap is None else p.cap, NS), "precision": _share(p.precision, NS),
-                    "ttl_ns": round((p.ttl or 0) * NS), "active": int(not reasons),
+                    "ttl_ns": round((p.ttl or 0) * NS), "active": int(not reasons), "pairs": pairs_key(p.pairs),
                 }  # fmt: skip
+                if (terms["pairs"] == 0) != (row["pairs"] == 0):
+                    row["saving"] = -1  # it was agreed in the other form
             if self.not_in_force.get(agreement_id) != reasons:
                 self.not_in_force[agreement_id], row["touched"] = reasons, 1
             if any(row[name] != value for name, value in terms.items()):
@@ -448,11 +456,13 @@ def _numbers(rule: Rule, made: ScenarioSet, money: int) -> _Numbers:
     refuse_unless(weight == 0 or lookback < count, f"stress_weight {weight} without stress scenarios in {made.name}")
     terms = {"scenarios": count, "lookback": lookback, "stress": count - lookback}
     terms |= {"tail_bps": _share(p.tail, BPS), "stress_weight_bps": _share(weight, BPS)}
-    terms |= {name: _share(getattr(p, name), NS) for name in ("floor", "gain_share", "delta_step", "delta_cap", "offset")}
+    terms |= {name: _share(getattr(p, name), NS) for name in ("gain_share", "delta_step", "delta_cap", "offset")}
     terms |= {name: _share(getattr(p, name) or Decimal(1), NS) for name in ("initial_ratio", "multiplier")}
     terms["calendar_charge"] = _share(p.calendar_charge, money * scan.MICRO)
     terms["gain_cap"] = _share(p.gain_cap, money * 10**FINEST)
     terms["delta_threshold"] = _share(p.delta_threshold, money)
+    terms["has_floor"] = int(p.floor is not None or p.bands is not None)
+    terms["minimum"] = _share(p.minimum, money) if rule.model == "historical" else 0
     dampener = np.zeros(0, np.int64)
     if rule.model == "grid":
         dampener = grid.dampeners(shocks_of(made), float(p.dampener or 0) * money * 10**FINEST)

@@ -22,7 +22,7 @@ class Line(IntEnum):
     RISK = 0  # the model's scenarios
     FLOOR = 1  # what the floor adds to them
     SPREAD = 2  # calendar charges less credits between commodities
-    MINIMUM = 3  # what the minimum per option or contract adds
+    MINIMUM = 3  # what the minimum of the portfolio, per option or contract adds
     ROLL = 4  # roll shock of the grid
     DELTA = 5  # delta shock of the grid
     CROSS = 6  # what cross-margin takes off

@@ -1,6 +1,7 @@
 """Definitions: from reference documents to rows of the state, in the order of the log, with a verdict for each."""
 
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from fractions import Fraction
 from typing import Any, Final
 
@@ -8,7 +9,7 @@ import msgspec
 import numpy as np
 import xxhash
 
-from engine.binding import Names, Portfolios
+from engine.binding import Names, Portfolios, position_of
 from engine.codes import Code
 from engine.deadlines import bind_calls, holidays_of
 from engine.documents import (
@@ -311,15 +312,16 @@ class Definitions:
         """Bind each instrument to the newest version of its rule that is effective at this time."""
         if not self.unbound and clock_ns < self.next_switch_ns and not self.portfolios.is_peg_crossed():
             return
+        today = datetime.fromtimestamp(clock_ns // NS, UTC).date()
         for slot, name in enumerate(self.instrument_ids):
             document = self.documents["instrument", name]
             assert isinstance(document, Instrument)
-            bind(self.state, slot, self.rule_in_force(document.rule, clock_ns), self._binding(document))
+            bind(self.state, slot, self.rule_in_force(document.rule, clock_ns), self._binding(document, today))
         self.bound_ns = clock_ns
         self.portfolios.bind(self.documents, self._names(), self.rule_now, clock_ns)
         later = [r.effective_ns for versions in self.rules.values() for r in versions if r.effective_ns > clock_ns]
-        if any(rule.model in ("cross_margin", "collateral") for versions in self.rules.values() for rule in versions):
-            later.append((clock_ns // DAY_NS + 1) * DAY_NS)  # they look at maturities and at the pilot's phase
+        if any(_is_by_day(rule) for versions in self.rules.values() for rule in versions):
+            later.append((clock_ns // DAY_NS + 1) * DAY_NS)
         if any(rule.parameters.addons for versions in self.rules.values() for rule in versions):
             later.append((clock_ns // HOUR_NS + 1) * HOUR_NS)  # volatility regimes and closures
         self.next_switch_ns = min(later, default=INT64_MAX)
@@ -376,10 +378,8 @@ class Definitions:
             return None
         return next((r for r in reversed(self.rules[rule_id]) if r.effective_ns <= clock_ns), None)
 
-    def _binding(self, document: Instrument) -> Binding:
-        currency = self.documents["asset", document.currency]
-        assert isinstance(currency, Asset)
-        return Binding(decimals=currency.decimals, lot=Fraction(document.lot))
+    def _binding(self, document: Instrument, today: date) -> Binding:
+        return Binding(self._decimals(document.currency), Fraction(document.lot), position_of(document).maturity, today)
 
     def _factor(self, name: str) -> int:
         if name in self.factor_names:
@@ -482,6 +482,11 @@ class Definitions:
         self.state.now[0]["instruments"] = slot + 1
         # its own id may be its underlying, so the slot exists before it is looked up
         row["underlying"] = NONE if own is None else self.instrument_slot(own)
+
+
+def _is_by_day(rule: Rule) -> bool:
+    """Whether a rule looks at maturities or at the pilot's phase."""
+    return rule.model in ("cross_margin", "collateral") or rule.parameters.bands is not None
 
 
 def _u64(key: int) -> Any:

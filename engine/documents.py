@@ -200,6 +200,14 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     credit: Decimal
 
 
+class Pair(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A recognised spread of a futures product at one house and a Treasury product at the other, and its credit rate."""
+
+    futures: Id
+    treasury: Id
+    rate: Decimal
+
+
 class Range(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Scan ranges of an underlying: of its price in points (a share of the price where `fraction`), of its volatility."""
 
@@ -271,24 +279,30 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     flat: initial and maintenance, money per unit of quantity. tiered: tiers. volatility: per unit, the larger of floor and
     multiple x volatility x sqrt(days) x price, with the volatility of the underlying at tenor_days (a fraction a year of
     days_per_year days; one in basis points a day is multiplied by the DV01 instead of the price); initial is maintenance x
-    initial_ratio. stale_after: seconds after which the volatility is stale.
+    initial_ratio. stale_after: seconds after which the volatility is stale. maturity (FINRA 4210(e)(2)(A)): bands are shares
+    of market value by the security's remaining maturity, [years up to, share] ascending, the last one null: any; through:
+    whether a band holds on the day its years end. They are maintenance; x initial_ratio initial.
 
     Portfolio models (historical, scan, grid, points) margin all positions of an account under the rule as one, in
     `currency`, over the scenario set `scenarios`: the requirement x multiplier is maintenance, x initial_ratio initial.
     Shares are fractions, money is in major units. tail: share of losses beyond the quantile; stress_weight: of the stress
-    set; floor: share of the market value held. calendar_charge: money per delta of a spread between expiries; minimum:
-    money per short option (scan) or per unit of quantity (points). dampener: money off each pair's tail cells; gain_share,
-    gain_cap: what of a pair's gain counts; roll_rate (a year), roll_minimum: shares of the net delta's value of an expiry;
-    delta_threshold, delta_step, delta_cap: the delta shock. offset: share of a class's gain that counts against others.
+    set; floor: share of the market value held, or bands of it by remaining maturity (none for what has no maturity).
+    calendar_charge: money per delta of a spread between expiries; minimum: money of the portfolio (historical), per short
+    option (scan), or x multiplier per option contract (points; future_minimum: per future). dampener: money off each pair's
+    tail cells; gain_share, gain_cap: what of a pair's gain counts; roll_rate (a year), roll_minimum: shares of the net
+    delta's value of an expiry; delta_threshold, delta_step, delta_cap: the delta shock. offset: share of a class's gain that
+    counts against others.
 
     cross_margin: houses are the two rules (futures, Treasuries) whose models answer; cap, precision, ttl (seconds) of the
-    saving; products and years of eligible positions; pools of the accounts. collateral: assets, through, pilot and currency
-    are a Schedule of engine/models/collateral.py.
+    saving; products and years of eligible positions; pools of the accounts; pairs: the spread-based form, which takes rate x
+    the lesser outright margin of each spread off both legs, instead of the lesser saving. collateral: assets, through, pilot
+    and currency are a Schedule of engine/models/collateral.py.
     """
 
     initial: Decimal | None = None
     maintenance: Decimal | None = None
     tiers: Annotated[list[Tier], Meta(min_length=1, max_length=16)] | None = None
+    bands: Annotated[list[tuple[int | None, Decimal]], Meta(min_length=1, max_length=64)] | None = None
     multiple: Decimal | None = None
     days: Decimal | None = None
     tenor_days: Decimal | None = None
@@ -306,6 +320,7 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     calendar_charge: Decimal | None = None
     spreads: Annotated[list[Spread], Meta(max_length=32)] | None = None
     minimum: Decimal | None = None
+    future_minimum: Decimal | None = None
     dampener: Decimal | None = None
     gain_share: Decimal | None = None
     gain_cap: Decimal | None = None
@@ -322,6 +337,7 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     products: list[Id] | None = None
     years: Annotated[int, Meta(ge=0, le=100)] | None = None
     pools: list[Id] | None = None
+    pairs: Annotated[list[Pair], Meta(min_length=1, max_length=32)] | None = None
     assets: Annotated[dict[Id, Terms], Meta(min_length=1, max_length=1024)] | None = None
     through: bool = True
     pilot: Pilot | None = None
@@ -333,7 +349,9 @@ class Rule(Document, frozen=True, kw_only=True, tag="rule"):
     sources: where each parameter comes from, with its grade of evidence.
     """
 
-    model: Literal["flat", "tiered", "volatility", "historical", "scan", "grid", "points", "cross_margin", "collateral"]
+    model: Literal[
+        "flat", "tiered", "volatility", "maturity", "historical", "scan", "grid", "points", "cross_margin", "collateral"
+    ]
     effective: Time
     parameters: Parameters
     sources: dict[str, Text] = {}

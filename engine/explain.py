@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.arithmetic import E9, LIMIT, kernel
+from engine.binding import position_of
 from engine.charges import Line
 from engine.core import MarginEngine
 from engine.documents import Instrument, Rule
@@ -24,15 +25,25 @@ from engine.models.rows import rank_of
 from engine.portfolio import explain_portfolio
 from engine.report import Quality
 from engine.requirement import position_requirement
-from engine.rules import BPS, MODELS, PORTFOLIO_MODELS
+from engine.rules import BPS, share_of
 from engine.scenarios.sets import ScenarioSet
-from engine.state import CHUNK, GRID, HISTORICAL, MARGIN_DUE, NONE, POINTS, PORTFOLIO, POSITIONS_DIRTY, SCAN, State
+from engine.state import (
+    CHUNK,
+    GRID,
+    HISTORICAL,
+    MARGIN_DUE,
+    NO_RATE,
+    NONE,
+    POINTS,
+    PORTFOLIO,
+    POSITIONS_DIRTY,
+    SCAN,
+    State,
+)  # fmt: skip
 from engine.vectors import UNITS, moving_in
 
 PARTS: Final = BPS * UNITS  # of a minor unit, in which contributions are
 WORST: Final = 5
-MODEL_NAMES: Final = {number: name for name, number in PORTFOLIO_MODELS.items()}
-ALONE_NAMES: Final = {number: name for name, number in MODELS.items()}
 Vector = NDArray[np.int64]
 
 
@@ -57,13 +68,17 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Alone:
-    """A position margined alone; rule None: none is in force, and it requires nothing."""
+    """A position margined alone; rule None: none is in force, and it requires nothing.
+
+    problem: why its rule cannot say what it requires.
+    """
 
     instrument: str
     quantity: Decimal
     rule: Version | None
     currency: str
     required: Amounts
+    problem: str
 
 
 class Loss(NamedTuple):
@@ -185,29 +200,35 @@ def instrument_of(engine: MarginEngine, slot: int) -> Instrument:
 def requirement(engine: MarginEngine, account: int) -> Requirement:
     """All lines of an account's requirement; the engine is brought to the rules in force."""
     prepare(engine)
-    d, state = engine.definitions, engine.definitions.state
+    state = engine.definitions.state
     figures, into = state.accounts.figures[account], int(state.accounts.figures[account]["asset"])
     mine = held(state, account)
     alone, sums = [], dict[int, list[int]]()
     for instrument, lots in mine:
-        row = state.instruments[instrument]
-        if row["model"] == PORTFOLIO:
-            continue
-        required = Amounts(*(int(_alone(state, instrument, lots, initial)) for initial in (True, False)))
-        document = instrument_of(engine, instrument)
-        rule = version(d.rule_now(document.rule))
-        alone.append(Alone(document.id, lots * document.lot, rule, document.currency, required))
-        _add(sums, int(row["asset"]), required)
+        if state.instruments[instrument]["model"] != PORTFOLIO:
+            alone.append(_position_alone(engine, instrument, lots))
+            _add(sums, int(state.instruments[instrument]["asset"]), alone[-1].required)
     slots = portfolios_of(state, account, mine)
     portfolios = tuple(portfolio(engine, account, p, mine) for p in slots)
     for p, found in zip(slots, portfolios, strict=True):
         _add(sums, int(state.portfolios[p]["asset"]), found.required)
     totals = tuple(_total(engine, asset, Amounts(*both), into) for asset, both in sorted(sums.items()))
     known = [total.converted for total in totals if total.converted is not None]
-    clear = len(known) == len(totals) and not any(found.problem for found in portfolios)
+    problems = [one.problem for one in alone] + [found.problem for found in portfolios]
+    clear = len(known) == len(totals) and not any(problems)
     now = Amounts(sum(k.initial for k in known), sum(k.maintenance for k in known)) if clear else None
     stored = Amounts(int(figures["initial"]), int(figures["maintenance"]))
     return Requirement(stored, now, tuple(_behind(engine, account, mine)), totals, tuple(alone), portfolios)
+
+
+def _position_alone(engine: MarginEngine, instrument: int, lots: int) -> Alone:
+    d, document = engine.definitions, instrument_of(engine, instrument)
+    rule, required, problem = d.rule_now(document.rule), NOTHING, ""
+    if rule is not None and d.state.instruments[instrument]["model"] == NO_RATE:
+        problem = f"{document.id}: {share_of(rule.parameters, position_of(document).maturity, day_of(engine))[1]}"
+    else:
+        required = Amounts(*(int(_alone(d.state, instrument, lots, initial)) for initial in (True, False)))
+    return Alone(document.id, lots * document.lot, version(rule), document.currency, required, problem)
 
 
 def _add(sums: dict[int, list[int]], asset: int, required: Amounts) -> None:

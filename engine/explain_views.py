@@ -7,7 +7,7 @@ currency named with them.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -32,10 +32,11 @@ from engine.explain import (
 from engine.models import cross_margin
 from engine.models.collateral import Shock
 from engine.models.views import Leg, Legal, View, cross, silo, unified
+from engine.numbers import scaled
 from engine.pools import treatment_of
 from engine.rules import BPS
 from engine.scenarios.sets import ScenarioSet
-from engine.state import HISTORICAL, NONE, PORTFOLIO, State
+from engine.state import HISTORICAL, NONE, PORTFOLIO, Risk, State
 from engine.vectors import UNITS
 from engine.views import agreement
 
@@ -145,12 +146,23 @@ class HouseFigures:
     saving_ppb: int
 
 
+class SpreadFigures(NamedTuple):
+    """A recognised spread: products, rate in 1e-9, each house's outright in minor units (below 0: net short)."""
+
+    futures: str
+    treasury: str
+    rate_ppb: int
+    futures_minor: int
+    treasury_minor: int
+    taken_minor: int
+
+
 @dataclass(frozen=True, slots=True)
 class Cross:
     """An account's agreement: in force where `reasons` is empty.
 
     takes_off: (account, currency, line CROSS of its portfolio, below 0) of each leg that it reduces. positions: (account,
-    instrument, why it is not eligible; nothing: it is).
+    instrument, why it is not eligible; nothing: it is). spreads: of the spread-based form, whose saving is their sum.
     """
 
     agreement: str
@@ -163,6 +175,7 @@ class Cross:
     basis: str
     takes_off: tuple[tuple[str, str, int], ...]
     positions: tuple[tuple[str, str, tuple[str, ...]], ...]
+    spreads: tuple[SpreadFigures, ...]
 
 
 def cross_of(engine: MarginEngine, account: int) -> Cross | None:
@@ -180,10 +193,12 @@ def cross_of(engine: MarginEngine, account: int) -> Cross | None:
     houses = tuple(_house(engine, at, int(p)) for p in (row["cme"], row["ficc"]) if p != NONE) if row["active"] else ()
     found = [(engine.account_ids[leg], p) for leg in legs for p in requirement(engine, leg).portfolios]
     taken = [(name, p.currency, p.lines["CROSS"]) for name, p in found if p.lines.get("CROSS", 0)]
+    saving = 0 if row["pairs"] else known.saving_ppb
+    spreads = _spreads(engine, row, rule.parameters) if rule is not None and row["active"] else ()
     basis = known.basis or ("not worked out yet" if row["active"] else "not in force")
     return Cross(
-        document.id, document.rule, known.reasons, known.futures.account, known.treasury.account, houses, known.saving_ppb,
-        basis, tuple(taken), positions,
+        document.id, document.rule, known.reasons, known.futures.account, known.treasury.account, houses, saving,
+        basis, tuple(taken), positions, spreads,
     )  # fmt: skip
 
 
@@ -210,6 +225,47 @@ def _house(engine: MarginEngine, agreement: int, portfolio: int) -> HouseFigures
         return HouseFigures(name, currency, None, 0)
     figures = (int(house.treasury), int(house.futures), int(house.combined))
     return HouseFigures(name, currency, figures, int(cross_margin.house_saving(house)))
+
+
+def _spreads(engine: MarginEngine, agreement: Any, p: Parameters) -> tuple[SpreadFigures, ...]:
+    """The formula of engine.pairs, in plain integers; none where a house has no answer."""
+    d, bit, found = engine.definitions, 1 << int(agreement["rule"]), list[SpreadFigures]()
+    legs = {leg: _eligible(d.state, agreement, leg, house, bit) for leg, house in (("futures", "cme"), ("treasury", "ficc"))}
+    for leg, house in (("futures", "cme"), ("treasury", "ficc")):
+        row_set = int(d.state.portfolios[agreement[house]]["set"])
+        if any(int(d.state.instruments[i]["missing"]) >> row_set & 1 for i, _ in legs[leg]):
+            return ()
+    for one in p.pairs or ():
+        futures = _outright(engine, int(agreement["cme"]), legs["futures"], one.futures)
+        treasury = _outright(engine, int(agreement["ficc"]), legs["treasury"], one.treasury)
+        rate = scaled(one.rate, E9)
+        taken = int(cross_margin.spread_reduction(rate, abs(futures), abs(treasury))) if futures * treasury < 0 else 0
+        found.append(SpreadFigures(one.futures, one.treasury, rate, futures, treasury, taken))
+    return tuple(found)
+
+
+def _outright(engine: MarginEngine, portfolio: int, mine: Sequence[tuple[int, int]], product: str) -> int:
+    state = engine.definitions.state
+    held = [(i, lots) for i, lots in mine if position_of(instrument_of(engine, i)).product == product]
+    net = sum(-(-abs(lots) * int(state.instruments[i]["gross"]) // E6) * (1 if lots > 0 else -1) for i, lots in held)
+    return _asked(state, engine.definitions.margin.risk, portfolio, held) * ((net > 0) - (net < 0))
+
+
+def _eligible(state: State, agreement: Any, leg: str, house: str, bit: int) -> list[tuple[int, int]]:
+    rows = state.instruments
+    mine = [(i, lots) for i, lots in held(state, int(agreement[leg])) if rows[i]["model"] == PORTFOLIO]
+    return [(i, lots) for i, lots in mine if rows[i]["portfolio"] == agreement[house] and int(rows[i]["eligible"]) & bit]
+
+
+def _asked(state: State, risk: Risk, portfolio: int, mine: Sequence[tuple[int, int]]) -> int:
+    """Minor units: a historical rule's risk part of these positions, at least its floor."""
+    row = state.portfolios[portfolio]
+    vector = np.zeros(int(row["scenarios"]), np.int64)
+    for instrument, lots in mine:
+        values = risk.values[row["set"], instrument, : len(vector)].astype(np.int64)
+        vector += values * risk.scale[row["set"], instrument] * lots
+    gross = [(-(-abs(lots) * int(state.instruments[i]["gross"]) // E6), int(risk.floors[portfolio, i])) for i, lots in mine]
+    return max(historical_loss(vector, row), sum(-(-value * share // E9) for value, share in gross))
 
 
 def historical_loss(vector: Vector, row: Any) -> int:
@@ -268,6 +324,8 @@ def _in(engine: MarginEngine, found: Requirement, into: int, with_cross: bool) -
     """Maintenance of an account in a currency, with or without what cross-margin takes off; None: unpriced."""
     d, sums = engine.definitions, dict[str, int]()
     for alone in found.alone:
+        if alone.problem:
+            return None
         sums[alone.currency] = sums.get(alone.currency, 0) + alone.required.maintenance
     for one in found.portfolios:
         if one.problem:

@@ -7,13 +7,14 @@ requirement is the sum of its lines, minor units of the rule's currency; LIMIT w
 from typing import Any
 
 from engine.agreements import agree, pair_flags
-from engine.arithmetic import E6, E9, LIMIT, add_up, kernel, mul_div_floor, mul_div_up, part
+from engine.arithmetic import E6, E9, LIMIT, add_up, kernel, mul_div_up, part
 from engine.charges import Line, add_charges
-from engine.models.grid import DeltaShock, add_pair, delta_shock
+from engine.models.grid import DeltaShock, add_pair, delta_shock, roll_shock
+from engine.models.points import add_class, contract_minimum
 from engine.models.rows import worst_loss
-from engine.models.scan import spread_amount
+from engine.models.scan import short_option_minimum, spread_amount
 from engine.requirement import is_margined
-from engine.state import GRID, HISTORICAL, LINE, MARGIN_DUE, NONE, POINTS, SCAN, MarginState
+from engine.state import GRID, HISTORICAL, LINE, MARGIN_DUE, NONE, SCAN, MarginState
 from engine.vectors import UNITS, add_shocked, gather, historical_loss, select, value_floor, vector_of
 
 COIN = 10**10  # units of a delta in one unit of its underlying
@@ -28,7 +29,9 @@ def _historical(state: MarginState, account: int, portfolio: int, end: int) -> b
     if not vector_of(state, row.set, 0, end, vector) or not add_shocked(state, account, portfolio, vector):
         return False
     lines[_RISK] = historical_loss(state, row, vector)
-    lines[_FLOOR] = max(0, value_floor(state, row, 0, end) - lines[_RISK])
+    lines[_FLOOR] = max(0, value_floor(state, portfolio, 0, end) - lines[_RISK])
+    if end > 0:
+        lines[_MINIMUM] = max(0, row.minimum - lines[_RISK] - lines[_FLOOR])
     return True
 
 
@@ -47,6 +50,24 @@ def _group_end(state: MarginState, start: int, end: int) -> int:
 
 
 @part
+def _net_by_expiry(state: MarginState, start: int, end: int) -> int:
+    """Net lots x beside[0] by expiry, into the front of beside[1]; how many expiries, -1 where one is out of range."""
+    risk, count = state.risk, 0
+    for i in range(start, end):
+        expiry, net, first = state.instruments[risk.mine_row[i]].expiry_ns, 0, True
+        for k in range(start, end):
+            if state.instruments[risk.mine_row[k]].expiry_ns == expiry:
+                if abs(float(risk.mine_lots[k]) * float(risk.beside[0, k])) >= 1e18:
+                    return -1
+                first = first and k >= i
+                net += risk.mine_lots[k] * risk.beside[0, k]
+        if first:
+            risk.beside[1, count] = net
+            count += 1
+    return count
+
+
+@part
 def _deltas(state: MarginState, start: int, end: int) -> tuple[int, int]:
     """Long and short deltas (1e-6) of one group's expiries: those of an expiry net, those of different expiries do not.
 
@@ -54,31 +75,32 @@ def _deltas(state: MarginState, start: int, end: int) -> tuple[int, int]:
     """
     risk, long, short = state.risk, 0, 0
     for i in range(start, end):
-        expiry, net, first = state.instruments[risk.mine_row[i]].expiry_ns, 0, True
-        for k in range(start, end):
-            row = state.instruments[risk.mine_row[k]]
-            if row.expiry_ns == expiry:
-                if abs(float(risk.mine_lots[k]) * float(row.risk_delta)) >= 1e18:
-                    return -1, -1
-                first = first and k >= i
-                net += risk.mine_lots[k] * row.risk_delta
-        if first:
-            long, short = long + max(net, 0) // 10**4, short + max(-net, 0) // 10**4
+        risk.beside[0, i] = state.instruments[risk.mine_row[i]].risk_delta
+    count = _net_by_expiry(state, start, end)
+    if count < 0:
+        return -1, -1
+    for net in risk.beside[1, :count]:
+        long, short = long + max(net, 0) // 10**4, short + max(-net, 0) // 10**4
     return long, short
 
 
 @part
-def _minimum(state: MarginState, row: Any, start: int, end: int) -> int:
-    """Minor units: scan charges each short option, points every contract, a long one not above its market value."""
-    total = 0
+def _roll_of(state: MarginState, start: int, end: int) -> int:
+    """Units of the roll shock of one group: of each expiry the net of lots x roll; LIMIT out of range."""
+    risk = state.risk
     for i in range(start, end):
-        lots, held = state.risk.mine_lots[i], state.instruments[state.risk.mine_row[i]]
-        if row.model == POINTS:
-            each = held.minimum if lots < 0 else min(held.minimum, held.gross)
-            total = add_up(total, mul_div_up(abs(lots), each, E6))
-        elif lots < 0 and held.option:
-            total = add_up(total, mul_div_up(-lots, held.minimum, E6))
-    return total
+        risk.beside[0, i] = state.instruments[risk.mine_row[i]].roll
+    count = _net_by_expiry(state, start, end)
+    return LIMIT if count < 0 else roll_shock(risk.beside[1, :count])
+
+
+@part
+def _minimums(state: MarginState, end: int) -> None:
+    """Micros of each selected position's contract minimum and market value, a lot: beside[0] and beside[1]."""
+    risk = state.risk
+    for i in range(end):
+        held = state.instruments[risk.mine_row[i]]
+        risk.beside[0, i], risk.beside[1, i] = held.minimum, held.gross
 
 
 @part
@@ -111,7 +133,9 @@ def _scan(state: MarginState, portfolio: int, end: int) -> bool:
     credit = spread_amount(risk.spreads, row.first_spread, row.last_spread, long, short, True)
     lines[_RISK] = -(-total // UNITS)
     lines[_SPREAD] = max(calendar - credit, -lines[_RISK])
-    lines[_MINIMUM] = max(0, _minimum(state, row, 0, end) - lines[_RISK] - lines[_SPREAD])
+    _minimums(state, end)
+    least = short_option_minimum(risk.mine_lots[:end], risk.beside[0, :end])
+    lines[_MINIMUM] = max(0, least - lines[_RISK] - lines[_SPREAD])
     return total < LIMIT and calendar < LIMIT
 
 
@@ -131,24 +155,6 @@ def _delta_of(state: MarginState, row: Any, start: int, end: int) -> int:
     if row.delta_cap == 0 or price == 0:
         return 0
     return delta_shock(options, others, price, COIN, DeltaShock(row.delta_threshold, row.delta_step, row.delta_cap))
-
-
-@part
-def _roll_of(state: MarginState, start: int, end: int) -> int:
-    """Units of the roll shock of one group: of each expiry the net of lots x roll; LIMIT out of range."""
-    risk, total = state.risk, 0
-    for i in range(start, end):
-        expiry, net, first = state.instruments[risk.mine_row[i]].expiry_ns, 0, True
-        for k in range(start, end):
-            row = state.instruments[risk.mine_row[k]]
-            if row.expiry_ns == expiry:
-                if abs(float(risk.mine_lots[k]) * float(row.roll)) >= 1e18:
-                    return LIMIT
-                first = first and k >= i
-                net += risk.mine_lots[k] * row.roll
-        if first:
-            total = add_up(total, abs(net))
-    return total
 
 
 @part
@@ -188,13 +194,15 @@ def _points(state: MarginState, portfolio: int, end: int) -> bool:
         stop = _group_end(state, start, end)
         if not vector_of(state, row.set, start, stop, vector):
             return False
+        add_class(vector, row.offset, total)
         for s in range(row.scenarios):
-            total[s] += vector[s] if vector[s] < 0 else mul_div_floor(vector[s], row.offset, E9)
             if abs(total[s]) >= LIMIT // 2:
                 return False
         start = stop
     lines[_RISK] = -(-worst_loss(total) // UNITS)
-    lines[_MINIMUM] = max(0, _minimum(state, row, 0, end) - lines[_RISK])
+    _minimums(state, end)
+    least = contract_minimum(risk.mine_lots[:end], risk.beside[0, :end], risk.beside[1, :end])
+    lines[_MINIMUM] = max(0, least - lines[_RISK])
     return True
 
 
@@ -218,7 +226,7 @@ def portfolio_requirement(state: MarginState, account: int, portfolio: int, coun
         total = add_up(total, lines[i]) if lines[i] >= 0 else total + lines[i]
     if not known or total >= LIMIT:
         return LIMIT
-    lines[_CROSS] = min(0, _after(state, account, portfolio, total) - total)
+    lines[_CROSS] = min(0, max(_after(state, account, portfolio, total), row.minimum) - total)
     return add_charges(state, row, account, end, total + lines[_CROSS])
 
 

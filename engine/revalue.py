@@ -16,6 +16,7 @@ from engine.state import (
     LINE,
     MARGIN_DUE,
     MAX_SESSIONS,
+    NO_RATE,
     NONE,
     PORTFOLIO,
     POSITIONS_DIRTY,
@@ -177,11 +178,11 @@ def instrument_quality(state: State, row: Any) -> int:
 
 @part
 def inputs_quality(state: State, row: Any) -> int:
-    """The worst of its inputs: the mark, the settlement an expired one waits for, the volatility its rule needs."""
+    """The worst of its inputs: the mark, the settlement an expired one waits for, the volatility or rate its rule needs."""
     if row.closed:
         return _FRESH
     quality = int(row.mark_quality)
-    if row.expiry_ns != 0 and row.expiry_ns <= state.now[0].clock_ns:
+    if row.model == NO_RATE or (row.expiry_ns != 0 and row.expiry_ns <= state.now[0].clock_ns):
         return _UNPRICED
     if row.model == VOLATILITY:
         at = NONE if row.underlying == NONE else find_volatility(state, row.underlying, row.tenor)

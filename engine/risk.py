@@ -1,6 +1,5 @@
 """Building risk rows: what one lot of an instrument wins and loses in every scenario of the sets it is margined in."""
 
-from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +14,7 @@ from engine.models import grid
 from engine.models.rows import FINEST, quantize
 from engine.numbers import divide_up, time_ns
 from engine.portfolio import COIN
-from engine.scenarios.profits import ScanRange, Subject, Unpriceable, delta, profits
+from engine.scenarios.profits import FUTURE_TYPES, OPTION_TYPES, ScanRange, Subject, Unpriceable, delta, profits
 from engine.scenarios.sets import ScenarioSet
 from engine.state import PORTFOLIO
 
@@ -125,10 +124,7 @@ class Builder:
             years = 0.0 if document.expiry is None else (time_ns(document.expiry) - subject.now_ns) / YEAR_NS
             rate = float(grid.roll_rates([years], float(p.roll_rate or 0), float(p.roll_minimum or 0))[0]) / NS
             row["roll"] = _bounded(each * spot * minor * rate * 10**FINEST)
-        minimum = (
-            Fraction(p.minimum or Decimal(0)) * Fraction(document.lot) * 10 ** (self._asset(p.currency or "").decimals + 6)
-        )
-        minimum *= Fraction(document.multiplier) if rule.model == "points" else 1
+        minimum = _minimum(document, rule) * 10 ** (self._asset(p.currency or "").decimals + 6)
         row["minimum"] = min(divide_up(minimum.numerator, minimum.denominator), LIMIT)
         self._charged(row, document, p.addons or AddOns())
 
@@ -165,6 +161,15 @@ class Builder:
         asset = self._definitions.documents["asset", asset_id]
         assert isinstance(asset, Asset)
         return asset
+
+
+def _minimum(document: Instrument, rule: Rule) -> Fraction:
+    """Money per lot that a contract requires at least: of options (scan: short ones), under a points rule of futures too."""
+    p, lot = rule.parameters, Fraction(document.lot)
+    if rule.model == "points":
+        lot *= Fraction(document.multiplier)
+    amount = p.minimum if document.type in OPTION_TYPES else p.future_minimum if document.type in FUTURE_TYPES else None
+    return Fraction(amount or 0) * lot
 
 
 class _Row(NamedTuple):

@@ -1,38 +1,43 @@
 """Margin rules as data: checking a version, and binding an instrument to the version in force."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 from math import isqrt
 from typing import Any
 
+import numpy as np
+
 from engine.arithmetic import LIMIT
-from engine.documents import BASE, AddOns, Rule
+from engine.documents import BASE, AddOns, Parameters, Rule
 from engine.events import NS, QUANTITY_ONE, key64
 from engine.models import collateral
 from engine.models.scan import MICRO
 from engine.numbers import INT64_MAX, divide_half_even, divide_up, scaled
-from engine.state import FLAT, GRID, HISTORICAL, NO_RULE, POINTS, PORTFOLIO, SCAN, TIERED, VOLATILITY, State
+from engine.state import FLAT, GRID, HISTORICAL, NO_RATE, NO_RULE, POINTS, PORTFOLIO, SCAN, TIERED, VOLATILITY, Risk, State
 
 BPS = 10_000
 CENTS = 100
 
-MODELS = {"flat": FLAT, "tiered": TIERED, "volatility": VOLATILITY}
+MODELS = {"flat": FLAT, "tiered": TIERED, "volatility": VOLATILITY, "maturity": TIERED}
 PORTFOLIO_MODELS = {"historical": HISTORICAL, "scan": SCAN, "grid": GRID, "points": POINTS}
 _COMMON = {"scenarios", "currency", "initial_ratio"}
 NEEDS: dict[str, tuple[set[str], set[str]]] = {  # parameters that a model needs, and those it may have
     "flat": ({"initial", "maintenance"}, set()),
     "tiered": ({"tiers"}, set()),
     "volatility": ({"multiple", "days", "tenor_days", "floor", "initial_ratio"}, set()),
-    "historical": (_COMMON | {"tail"}, {"stress_weight", "floor", "multiplier", "addons"}),
+    "maturity": ({"bands", "initial_ratio"}, set()),
+    "historical": (_COMMON | {"tail"}, {"stress_weight", "floor", "bands", "minimum", "multiplier", "addons"}),
     "scan": (_COMMON | {"ranges"}, {"calendar_charge", "spreads", "minimum", "multiplier", "addons"}),
     "grid": (
         _COMMON,
         {"dampener", "gain_share", "gain_cap", "roll_rate", "roll_minimum", "delta_threshold", "delta_step", "delta_cap",
          "multiplier", "addons"},
     ),
-    "points": (_COMMON, {"minimum", "offset", "multiplier", "addons"}),
-    "cross_margin": ({"houses", "products", "years", "pools"}, {"cap", "precision", "ttl"}),
+    "points": (_COMMON, {"minimum", "future_minimum", "offset", "multiplier", "addons"}),
+    "cross_margin": ({"houses", "products", "years", "pools"}, {"cap", "precision", "ttl", "pairs"}),
     "collateral": ({"assets", "currency"}, {"pilot"}),
 }  # fmt: skip
 _SHARES = ("tail", "stress_weight", "gain_share", "offset", "cap", "precision", "delta_step", "delta_cap")
@@ -42,10 +47,15 @@ _MONEY = 10**9  # the largest amount of a parameter, but of caps
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What turns a rule's money per unit into micros per lot: the currency's decimals and the lot."""
+    """What turns a rule's money per unit into micros per lot: the currency's decimals and the lot.
+
+    maturity: of the instrument, if it has one; day: the UTC day.
+    """
 
     decimals: int
     lot: Fraction
+    maturity: date | None
+    day: date
 
     def micros_per_lot(self, amount: Decimal) -> int:
         """Money per unit of quantity as micros per lot, rounded up; LIMIT, which makes accounts UNPRICED, from there on."""
@@ -84,7 +94,7 @@ def _check_number(rule: Rule, name: str, value: Any) -> None:
         top = 1 if name in _SHARES or (name == "floor" and rule.model == "historical") else _MONEY
         if not 0 <= value <= top:
             raise ValueError(f"rule {rule.id}: {name} {value} is not between 0 and {top:g}")
-        if rule.model in PORTFOLIO_MODELS or rule.model == "cross_margin":
+        if rule.model in PORTFOLIO_MODELS or rule.model == "cross_margin" or name == "initial_ratio":
             scaled(value, NS)
     if name == "tail" and ((value * BPS) % 1 != 0 or value == 1):
         raise ValueError(f"rule {rule.id}: tail {value} is not a whole number of basis points below 1")
@@ -120,6 +130,34 @@ def _check_lists(rule: Rule) -> None:
         scaled(spread.credit, NS)
     if p.addons is not None:
         _check_addons(rule, p.addons)
+    _check_shares(rule, p)
+    _check_pairs(rule, p)
+
+
+def _check_pairs(rule: Rule, p: Parameters) -> None:
+    """The spread-based form of cross-margin."""
+    if p.pairs is None:
+        return
+    if (p.cap, p.precision, p.ttl) != (None, None, None):
+        raise ValueError(f"rule {rule.id}: pairs stand beside cap, precision or ttl, which are of the other form")
+    for name in ("futures", "treasury"):
+        products = [getattr(one, name) for one in p.pairs]
+        if len(set(products)) < len(products):
+            raise ValueError(f"rule {rule.id}: pairs name {name} {', '.join(products)}; allowed is each product once")
+    for one in p.pairs:
+        if not 0 <= one.rate <= 1:
+            raise ValueError(f"rule {rule.id}: rate {one.rate} of {one.futures} and {one.treasury}; allowed is 0 to 1")
+        scaled(one.rate, NS)
+
+
+def _check_shares(rule: Rule, p: Parameters) -> None:
+    """Bands of maturity, and a collateral schedule."""
+    if p.bands is not None and p.floor is not None:
+        raise ValueError(f"rule {rule.id}: floor and bands are given; allowed is one of them")
+    if p.bands is not None:
+        collateral.check_bands(f"rule {rule.id}: bands", p.bands)
+        if p.bands[-1][0] is not None:
+            raise ValueError(f"rule {rule.id}: bands end at {p.bands[-1][0]} years; allowed is null in the last one")
     if rule.model == "collateral":
         try:
             for name, terms in collateral.check(schedule_of(rule)).assets.items():
@@ -175,22 +213,31 @@ def _factors(rule: Rule) -> tuple[int, int]:
     return min(_root(square / Fraction(p.days_per_year)), LIMIT), min(_root(square), LIMIT)
 
 
-def version_key(rule: Rule | None) -> int:
-    """What identifies a rule version in an instrument's row: 0 for none."""
-    return 0 if rule is None else key64(f"{rule.id}:{rule.effective_ns}")
+def share_of(p: Parameters, maturity: date | None, day: date) -> tuple[Decimal | None, str]:
+    """(the share of market value that a rule's bands have for a maturity on a day, or None with the reason)."""
+    return collateral.band_share(p.bands or (), maturity, day, p.through)
+
+
+def version_key(rule: Rule | None, share: Decimal | None = None) -> int:
+    """What identifies a rule version in an instrument's row, with the share that its bands have for it: 0 for none."""
+    return 0 if rule is None else key64(f"{rule.id}:{rule.effective_ns}" + (f":{share}" if share is not None else ""))
 
 
 def bind(state: State, slot: int, rule: Rule | None, binding: Binding) -> None:
-    """Let an instrument follow a rule version; a switch rebuilds its margin rates at this clock."""
-    row = state.instruments[slot]
-    if row["rule_version"] == version_key(rule):
+    """Let an instrument follow a rule version, or its maturity another band; a switch rebuilds its rates at this clock."""
+    row, share, is_by_maturity = state.instruments[slot], None, rule is not None and rule.model == "maturity"
+    if rule is not None and is_by_maturity:
+        share, _ = share_of(rule.parameters, binding.maturity, binding.day)
+    if row["rule_version"] == version_key(rule, share):
         return
-    row["rule_version"], row["switched"] = version_key(rule), 1
+    row["rule_version"], row["switched"] = version_key(rule, share), 1
     if rule is None:
         row["model"] = NO_RULE
         return
     p = rule.parameters
     row["model"] = MODELS.get(rule.model, PORTFOLIO if rule.model in PORTFOLIO_MODELS else NO_RULE)
+    if is_by_maturity and share is None:
+        row["model"] = NO_RATE
     row["flat_initial"] = binding.micros_per_lot(p.initial or Decimal(0))
     row["flat_maintenance"] = binding.micros_per_lot(p.maintenance or Decimal(0))
     row["floor"] = binding.micros_per_lot((p.floor if rule.model == "volatility" else None) or Decimal(0))
@@ -202,3 +249,25 @@ def bind(state: State, slot: int, rule: Rule | None, binding: Binding) -> None:
     for i, tier in enumerate(p.tiers or []):
         above = divide_up(*(Fraction(tier.above) * 10**binding.decimals).as_integer_ratio())
         state.tiers[slot, i] = min(above, LIMIT), scaled(tier.initial, NS), scaled(tier.maintenance, NS)
+    if share is not None:
+        initial = Fraction(share) * Fraction(p.initial_ratio or 1) * NS
+        state.tiers[slot, 0] = 0, divide_up(*initial.as_integer_ratio()), scaled(share, NS)
+
+
+def bind_floors(
+    state: State, risk: Risk, slot: int, rule: Rule | None, maturities: Sequence[date | None], day: date
+) -> None:
+    """Fill in the floors of the portfolio rule in a slot; who holds an instrument whose floor changed is margined anew.
+
+    maturities: of every instrument, by slot; bands have no floor for what has no maturity left.
+    """
+    rows, portfolio = state.instruments[: len(maturities)], state.portfolios[slot]
+    floors = np.zeros(len(maturities), np.int64)
+    if rule is not None and portfolio["has_floor"]:
+        p = rule.parameters
+        for at in np.flatnonzero(rows["sets"] >> portfolio["set"] & 1).tolist():
+            share = p.floor if p.bands is None else share_of(p, maturities[at], day)[0]
+            floors[at] = scaled(share or Decimal(0), NS)
+    held = risk.floors[slot, : len(maturities)]
+    rows["switched"][held != floors] = 1
+    held[:] = floors

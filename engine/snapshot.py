@@ -76,6 +76,8 @@ def _parts(
     yield "shocks", state.shocks
     for name in ("scale", "bound"):
         yield f"risk.{name}", getattr(risk, name)[:, :instruments]
+    for name in ("floors", "pairs"):
+        yield f"risk.{name}", getattr(risk, name)[:, :instruments]
     yield "risk.width", risk.width
     yield "risk.set_hash", risk.set_hash
     for s in np.flatnonzero(risk.width).tolist():

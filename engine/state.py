@@ -33,6 +33,7 @@ FLAT: Final = 1
 TIERED: Final = 2
 VOLATILITY: Final = 3
 PORTFOLIO: Final = 4  # positions under the rule are margined together, as its row in `portfolios` says
+NO_RATE: Final = 5  # the rule has no rate for the instrument, which makes it UNPRICED
 HISTORICAL: Final = 1
 SCAN: Final = 2
 GRID: Final = 3
@@ -91,7 +92,8 @@ PORTFOLIO_ROW: Final = np.dtype(
     [
         ("model", "<i4"), ("set", "<i4"), ("currency", "<i4"), ("asset", "<i4"), ("rule", "<u8"),
         ("scenarios", "<i8"), ("initial_ratio", "<i8"), ("multiplier", "<i8"),
-        ("lookback", "<i8"), ("stress", "<i8"), ("tail_bps", "<i8"), ("stress_weight_bps", "<i8"), ("floor", "<i8"),
+        ("lookback", "<i8"), ("stress", "<i8"), ("tail_bps", "<i8"), ("stress_weight_bps", "<i8"),
+        ("has_floor", "<i8"), ("minimum", "<i8"),
         ("calendar_charge", "<i8"), ("first_spread", "<i8"), ("last_spread", "<i8"),
         ("gain_share", "<i8"), ("gain_cap", "<i8"), ("delta_threshold", "<i8"), ("delta_step", "<i8"), ("delta_cap", "<i8"),
         ("offset", "<i8"),
@@ -110,7 +112,8 @@ AGREEMENT: Final = np.dtype(
         ("futures", "<i4"), ("treasury", "<i4"),  # accounts
         ("cme", "<i4"), ("ficc", "<i4"),  # rows of `portfolios`
         ("cap", "<i8"), ("precision", "<i8"), ("ttl_ns", "<i8"),
-        ("saving", "<i8"), ("agreed_ns", "<i8"),  # the last agreed saving in 1e-9, below 0: none; and when
+        ("pairs", "<i8"),  # of a rule with spreads their key, and then savings are minor units; else 0, and they are 1e-9
+        ("saving", "<i8"), ("agreed_ns", "<i8"),  # the last agreed saving, below 0: none; and when
         ("active", "u1"), ("done", "u1"), ("basis", "u1"),
         ("held", "u1"),  # the saving may not rise: an input was stale when it was worked out
         ("touched", "u1"),  # it was looked at since what is published of it was taken
@@ -248,13 +251,16 @@ class Risk(NamedTuple):
     """Rows of every scenario set by instrument (engine/models/rows.py has their form), and scratch to margin one account.
 
     values: (set, instrument, scenario) int32; scale, bound: (set, instrument). dampener: (portfolio, cell), units of 1e-4
-    minor units, as are vectors.
+    minor units, as are vectors. floors: (portfolio, instrument), 1e-9 of its value; 0 of what has no row for the portfolio.
     """
 
     values: NDArray[np.int32]
     scale: NDArray[np.int64]
     bound: NDArray[np.int64]
     dampener: NDArray[np.int64]
+    floors: NDArray[np.int64]
+    pairs: NDArray[np.int64]  # (cross-margin rule, instrument): 1 + the spread that it belongs to, 0: none
+    pair_rates: NDArray[np.int64]  # (cross-margin rule, spread), 1e-9
     width: NDArray[np.int64]  # by set: how many scenarios
     set_hash: NDArray[np.uint64]  # by set: of what its rows were built from
     spreads: Spreads  # of all portfolios; leg pools are slots of underlyings
@@ -265,6 +271,7 @@ class Risk(NamedTuple):
     vectors: NDArray[np.int64]  # (4, scenarios)
     scratch: NDArray[np.int64]  # 2 x scenarios
     deltas: NDArray[np.int64]  # (long and short, instrument)
+    beside: NDArray[np.int64]  # (2, instruments): numbers of the positions of mine_row, as a model takes them
     lines: NDArray[np.int64]  # of the requirement last computed
     moving: NDArray[np.int64]  # of the account last gathered: the portfolio in which its collateral moves, NONE: in none
 
@@ -418,6 +425,9 @@ def _risk(limits: Limits) -> Risk:
         scale=np.zeros((limits.sets, instruments), np.int64),
         bound=np.zeros((limits.sets, instruments), np.int64),
         dampener=np.zeros((limits.portfolios, width), np.int64),
+        floors=np.zeros((limits.portfolios, instruments), np.int64),
+        pairs=np.zeros((limits.portfolios, instruments), np.int64),
+        pair_rates=np.zeros((limits.portfolios, MAX_SPREADS), np.int64),
         width=np.zeros(limits.sets, np.int64),
         set_hash=np.zeros(limits.sets, np.uint64),
         spreads=Spreads(
@@ -433,7 +443,8 @@ def _risk(limits: Limits) -> Risk:
         mine_lots=np.zeros(instruments, np.int64),
         vectors=np.zeros((4, width), np.int64),
         scratch=np.zeros(2 * width, np.int64),
-        deltas=np.zeros((2, max(3, instruments)), np.int64),
+        deltas=np.zeros((2, instruments), np.int64),
+        beside=np.zeros((2, instruments), np.int64),
         lines=np.zeros(LINES, np.int64),
         moving=np.full(1, NONE, np.int64),
     )

@@ -148,15 +148,6 @@ def vector_of(state: MarginState, scenarios: int, start: int, end: int, vector: 
 
 
 @part
-def gross_value(state: MarginState, start: int, end: int) -> int:
-    """Minor units of the market value of the selected positions, each taken positive and rounded up; LIMIT at most."""
-    total = 0
-    for i in range(start, end):
-        total = add_up(total, mul_div_up(abs(state.risk.mine_lots[i]), state.instruments[state.risk.mine_row[i]].gross, E6))
-    return total
-
-
-@part
 def historical_loss(state: MarginState, row: Any, vector: NDArray[np.int64]) -> int:
     """Minor units, up: the risk part that a historical rule (a row of `portfolios`) makes of a vector."""
     rules = historical.Historical(row.lookback, row.stress, row.tail_bps, row.stress_weight_bps)
@@ -164,6 +155,18 @@ def historical_loss(state: MarginState, row: Any, vector: NDArray[np.int64]) -> 
 
 
 @part
-def value_floor(state: MarginState, row: Any, start: int, end: int) -> int:
-    """Minor units, up: the rule's floor for the selected positions, a share of their market value."""
-    return 0 if row.floor == 0 else mul_div_up(gross_value(state, start, end), row.floor, E9)
+def value_floor(state: MarginState, portfolio: int, start: int, end: int) -> int:
+    """Minor units, up: a rule's floor for the selected positions, of each a share of its market value; LIMIT at most."""
+    if state.portfolios[portfolio].has_floor == 0:
+        return 0
+    risk, gross, shares = state.risk, state.risk.beside[0], state.risk.beside[1]
+    for i in range(start, end):
+        gross[i] = mul_div_up(abs(risk.mine_lots[i]), state.instruments[risk.mine_row[i]].gross, E6)
+        shares[i] = risk.floors[portfolio, risk.mine_row[i]]
+    return historical.margin_floor(gross[start:end], shares[start:end])
+
+
+@part
+def historical_part(state: MarginState, portfolio: int, vector: NDArray[np.int64], start: int, end: int) -> int:
+    """Minor units, up: the larger of risk and floor that a historical rule makes of the selected positions' vector."""
+    return max(historical_loss(state, state.portfolios[portfolio], vector), value_floor(state, portfolio, start, end))

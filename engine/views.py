@@ -203,7 +203,7 @@ def agreement(state: State, definitions: Definitions, at: int) -> AgreementInfo:
 
     return AgreementInfo(
         agreement_id, document.customer, document.rule, standing, tuple(reasons.get(agreement_id, ())),
-        int(row["applied"]) if known else 0, basis, leg("futures", document.futures_account, "cme"),
+        int(row["applied"]) if known and not row["pairs"] else 0, basis, leg("futures", document.futures_account, "cme"),
         leg("treasury", document.treasury_account, "ficc"),
     )  # fmt: skip
 

@@ -200,6 +200,8 @@ class _Page:
 
     def _alone(self, one: explain.Alone) -> dict[str, Any]:
         named = {"instrument": one.instrument, "quantity": format(one.quantity, "f"), **_rule(one.rule)}
+        if one.problem:
+            return {**named, "currency": one.currency, "problem": one.problem}
         return {**named, "currency": one.currency, **self._both(one.required, one.currency)}
 
     def _portfolio(self, one: explain.Portfolio) -> dict[str, Any]:
@@ -223,10 +225,12 @@ class _Page:
         rows: list[Row] = [
             (one["rule"], f"{one['quantity']} {one['instrument']}", one["initial"], one["maintenance"], one["currency"])
             for one in data["alone"]
+            if "problem" not in one
         ]
+        every = [*data["alone"], *data["portfolios"]]
+        rows += [(one["rule"], one["problem"], UNKNOWN, UNKNOWN, one["currency"]) for one in every if "problem" in one]
         for one in data["portfolios"]:
             if "problem" in one:
-                rows.append((one["rule"], one["problem"], UNKNOWN, UNKNOWN, one["currency"]))
                 continue
             lines = [(name, text) for name, text in one["lines"].items() if Decimal(text)]
             rows += [(one["rule"], name, "", text, one["currency"]) for name, text in lines]
@@ -236,7 +240,7 @@ class _Page:
         rows.append(("", "as stored", data["stored"]["initial"], data["stored"]["maintenance"], self.info.currency))
         rows += [("", why, "", "", "") for why in data["behind"]]
         named = ("rule", "model", "effective", "scenarios", "scenarios_hash")
-        used: set[Row] = {tuple(one.get(n, "") for n in named) for one in (*data["alone"], *data["portfolios"])}
+        used: set[Row] = {tuple(one.get(n, "") for n in named) for one in every}
         return [
             ("requirement", ("rule", "line", "initial", "maintenance", "currency"), rows),
             ("rules", ("rule", "model", "effective", "scenarios", "hash"), sorted(used)),
@@ -286,12 +290,14 @@ class _Page:
         ]
         columns: Row = ("house", "currency", "treasury", "futures", "both", "saving")
         taken = {name: self.money(amount, currency) for name, currency, amount in found.takes_off}
+        spreads = [self._spread(one, found.houses[0].currency) for one in found.spreads]
         data = {
             "agreement": found.agreement, "rule": found.rule, "in_force": not found.reasons, "reasons": found.reasons,
             "futures_account": found.futures, "treasury_account": found.treasury,
             "saving": format(Decimal(found.saving_ppb).scaleb(-9), "f"), "basis": found.basis, "takes_off": taken,
             "houses": [dict(zip(columns, row, strict=True)) for row in houses],
             "positions": [{"account": a, "instrument": i, "reasons": why} for a, i, why in found.positions],
+            "spreads": spreads,
         }  # fmt: skip
         about: list[Row] = [(name, str(data[name])) for name in ("agreement", "rule", "saving", "basis")]
         about += [("not in force", why) for why in found.reasons]
@@ -301,7 +307,13 @@ class _Page:
             ("cross-margin", ("figure", "value"), about),
             ("cross-margin, both houses", columns, houses),
             ("cross-margin, positions", ("account", "instrument", "why not"), positions),
+            *(("cross-margin, spreads", tuple(one), [tuple(one.values())]) for one in spreads),
         ]
+
+    def _spread(self, one: explain_views.SpreadFigures, currency: str) -> dict[str, str]:
+        money = {name: self.money(getattr(one, f"{name}_minor"), currency) for name in ("futures", "treasury", "taken")}
+        named = {"spread": f"{one.futures} : {one.treasury}", "rate": format(Decimal(one.rate_ppb).scaleb(-9), "f")}
+        return {**named, **money}
 
     def _views(self) -> tuple[dict[str, Any], list[Table]]:
         found = explain_views.views(self.engine, self.account)

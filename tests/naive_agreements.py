@@ -1,10 +1,11 @@
 """The slow twin of cross-margin in force: both houses answer for two accounts, which are margined together."""
 
 from fractions import Fraction
-from math import floor
+from math import ceil, floor
 
 from engine.documents import Rule
 from engine.report import Quality
+from tests.naive_binding import product_of
 from tests.naive_portfolio import LIMIT, Held, held_of, historical_loss, value_floor, vector
 from tests.naive_rules import row_set
 from tests.naive_state import E9, Account, OutOfRange, Pact, PactTerms, State
@@ -45,7 +46,7 @@ def _split(state: State, account: Account, house: str, rule: str) -> tuple[Held,
 
 
 def _loss(state: State, rule: Rule, held: Held, pnl: list[int]) -> int:
-    return min(max(historical_loss(state, rule, pnl), value_floor(rule, held)), LIMIT)
+    return min(max(historical_loss(state, rule, pnl), value_floor(state, rule, held)), LIMIT)
 
 
 def _answer(state: State, house: str, treasury: Held, futures: Held) -> Answer | None:
@@ -85,7 +86,9 @@ def agree(state: State, pact: Pact) -> None:
     answers = [_answer(state, house, treasury, futures) for house in (terms.cme, terms.ficc)]
     good = [_saving(answer) for answer in answers if answer is not None and max(answer) < MOST]
     saving = 0
-    if len(good) == 2:
+    if terms.pairs:
+        saving = _paired(state, terms, futures, treasury) if len(good) == 2 else 0
+    elif len(good) == 2:
         saving = _agreed(min(good), terms)
     elif len(good) == 1 and pact.saving >= 0 and 0 <= now - pact.agreed_ns <= terms.ttl_ns:
         saving = _agreed(min(pact.saving, *good), terms)
@@ -99,7 +102,34 @@ def agree(state: State, pact: Pact) -> None:
     for account, answer, (house, rest, leg) in zip(legs, answers, rests, strict=True):
         needed = None if saving == 0 or answer is None else _rest(state, house, rest)
         if answer is not None and needed is not None:
-            pact.after[account.document.id] = answer[leg] - answer[leg] * saving // E9 + needed
+            taken = min(saving, answer[leg]) if terms.pairs else answer[leg] * saving // E9
+            pact.after[account.document.id] = answer[leg] - taken + needed
+
+
+def _paired(state: State, terms: PactTerms, futures: Held, treasury: Held) -> int:
+    """Of each recognised spread its rate x the lesser outright margin, where both sides oppose each other; minor units."""
+    total = 0
+    for future, security, rate in terms.pairs:
+        one = _outright(state, terms.cme, [held for held in futures if product_of(held[0]) == (future, "futures")])
+        other = _outright(state, terms.ficc, [held for held in treasury if product_of(held[0]) == (security, "treasury")])
+        if one * other < 0:
+            total += min(abs(one), abs(other)) * rate // E9
+    return min(total, LIMIT)
+
+
+def _outright(state: State, house: str, held: Held) -> int:
+    """What a house requires of these positions, below 0 where they are net short by market value; 0: out of range."""
+    rule = state.in_force(house)
+    assert rule is not None
+    sides = [
+        min(sum(min(ceil(Fraction(abs(lots) * i.beside.gross, 10**6)), LIMIT) for i, lots in held if lots * way > 0), LIMIT)
+        for way in (1, -1)
+    ]
+    try:
+        pnl = vector(held, row_set(rule), len(state.sets[rule.parameters.scenarios or ""].labels))
+    except OutOfRange:
+        return 0
+    return _loss(state, rule, held, pnl) * ((sides[0] > sides[1]) - (sides[0] < sides[1]))
 
 
 def _rest(state: State, house: str, held: Held) -> int | None:

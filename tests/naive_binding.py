@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 
 from engine.documents import Pool, Rule
 from engine.models.collateral import Holding, Schedule, Shock, treatment
@@ -14,13 +15,16 @@ def bind(state: State) -> None:
     """Brings everything to the rules in force at the clock's time."""
     for instrument in state.instruments.values():
         rule = state.in_force(instrument.document.rule)
-        if _identity(rule) != _identity(instrument.rule):
-            instrument.rule, instrument.forced = rule, True
+        share = share_of(state, rule, instrument) if rule is not None and rule.model == "maturity" else None
+        if (_identity(rule), share) != (_identity(instrument.rule), instrument.share):
+            instrument.rule, instrument.share, instrument.forced = rule, share, True
     look(state)
     for pool in state.pools.values():
         for asset in state.assets.values():
             _bind_asset(state, pool, asset)
     _bind_sets(state)
+    _bind_floors(state)
+    _bind_spreads(state)
     for pact in state.pacts.values():
         _bind_pact(state, pact)
 
@@ -28,6 +32,19 @@ def bind(state: State) -> None:
 def today(state: State) -> date:
     """The UTC day of the clock."""
     return datetime.fromtimestamp(state.clock_ns // E9, UTC).date()
+
+
+def share_of(state: State, rule: Rule, instrument: Instrument) -> Decimal | None:
+    """The share of a rule's bands that the time left to its maturity falls into; None: none is left, or it is not known."""
+    day, p = today(state), rule.parameters
+    if instrument.document.maturity is None:
+        return None
+    maturity = date.fromisoformat(instrument.document.maturity)
+    for years, share in p.bands or () if maturity > day else ():
+        end = None if years is None else _years_on(day, years)
+        if end is None or maturity < end or (maturity == end and p.through):
+            return share
+    return None
 
 
 def _identity(rule: Rule | None) -> tuple[str, int] | None:
@@ -113,6 +130,37 @@ def _bind_sets(state: State) -> None:
             instrument.forced, instrument.rows = True, None
 
 
+def _bind_floors(state: State) -> None:
+    """The floor of each instrument that has a row for a historical rule; one that changed margins its holders anew."""
+    for rule_id in state.portfolio_ids:
+        rule = state.portfolio_rule(rule_id)
+        for name, instrument in state.instruments.items():
+            floor = None
+            if rule is not None and rule.model == "historical" and row_set(rule) in instrument.sets:
+                floor = rule.parameters.floor if rule.parameters.bands is None else share_of(state, rule, instrument)
+            now = exact(floor or 0, E9)
+            instrument.forced = instrument.forced or now != state.floors.get((rule_id, name), 0)
+            state.floors[rule_id, name] = now
+
+
+def _bind_spreads(state: State) -> None:
+    """The recognised spread of each cross-margin rule that an instrument belongs to."""
+    for rule_id in state.cross_ids:
+        found = _houses(state, rule_id)
+        pairs = [] if found is None else found[0].parameters.pairs or []
+        for name, instrument in state.instruments.items():
+            product, of = product_of(instrument)
+            now = next((i for i, one in enumerate(pairs) if getattr(one, of) == product), None)
+            instrument.forced = instrument.forced or now != state.spreads.get((rule_id, name))
+            state.spreads[rule_id, name] = now
+
+
+def product_of(instrument: Instrument) -> tuple[str, str]:
+    """Its product, and the leg of a spread that this is of."""
+    document = instrument.document
+    return document.product or document.type, "treasury" if document.type in ("treasury", "repo") else "futures"
+
+
 def _changed(state: State) -> set[RowSet]:
     """The row sets whose scenarios or scan ranges are others than when rules were last bound."""
     now: dict[RowSet, object] = {}
@@ -149,7 +197,10 @@ def _bind_pact(state: State, pact: Pact) -> None:
         rule, (cme, ficc) = found
         p, firm = rule.parameters, document.firm
         cap, precision = (exact(1 if p.cap is None else p.cap, E9), exact(p.precision or 0, E9))
-        pact.terms = PactTerms(rule.id, cme, ficc, cap, precision, round((p.ttl or 0) * E9))
+        pairs = tuple((one.futures, one.treasury, exact(one.rate, E9)) for one in p.pairs or ())
+        if bool(pairs) != (pact.terms is not None and bool(pact.terms.pairs)):
+            pact.saving = -1
+        pact.terms = PactTerms(rule.id, cme, ficc, cap, precision, round((p.ttl or 0) * E9), pairs)
         pact.is_active = (
             firm.broker_dealer and firm.futures_commission_merchant and firm.cme_member and firm.ficc_member
             and document.futures_entity == document.treasury_entity != ""

@@ -101,6 +101,8 @@ def _inputs_quality(state: State, instrument: Instrument, now: int) -> Quality:
     if instrument.mark is None or (expiry is not None and expiry <= now):
         return Quality.UNPRICED
     quality = instrument.mark_quality
+    if instrument.rule is not None and instrument.rule.model == "maturity" and instrument.share is None:
+        return Quality.UNPRICED
     if instrument.rule is not None and instrument.rule.model == "volatility":
         held = state.volatility_of(instrument)
         limit = instrument.rule.parameters.stale_after
@@ -201,7 +203,7 @@ def _build(state: State, instrument: Instrument, now: int) -> None:
         instrument.mark, held and held[:2], now, _forward(state, instrument), _quote_rate(state, instrument)
     )
     instrument.forced = False
-    if rule is None or rule.model not in ("flat", "tiered", "volatility"):
+    if rule is None or rule.model not in ("flat", "tiered", "volatility", "maturity"):
         return
     p = rule.parameters
     if rule.model == "flat":
@@ -213,6 +215,9 @@ def _build(state: State, instrument: Instrument, now: int) -> None:
             (ceil(Fraction(tier.above) * minor), int(Fraction(tier.initial) * E9), int(Fraction(tier.maintenance) * E9))
             for tier in p.tiers or ()
         ]
+    elif rule.model == "maturity":
+        share, ratio = Fraction(instrument.share or 0), Fraction(p.initial_ratio or 1)
+        built.notional, built.tiers = abs(instrument.held), [(0, ceil(share * ratio * E9), ceil(share * E9))]
     else:
         assert held is not None
         base = abs(instrument.dv01 if held[1] else instrument.held)

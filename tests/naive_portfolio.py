@@ -8,7 +8,7 @@ from engine.documents import Parameters, Rule
 from engine.models.collateral import Shock
 from tests.naive_charges import charged
 from tests.naive_rules import look_back, row_set
-from tests.naive_state import E9, E12, Account, Instrument, OutOfRange, RowSet, State
+from tests.naive_state import E9, E12, Account, Instrument, OutOfRange, RowSet, State, exact
 
 UNITS = 10**4  # of a row in one minor unit
 COIN = 10**10  # of a delta in one unit of the underlying
@@ -49,7 +49,7 @@ def requirement(state: State, account: Account, rule_id: str) -> tuple[int, int]
     total = within(model(state, account, held, rule))
     after = None if account.pact is None or not account.pact.is_active else account.pact.after.get(account.document.id)
     if after is not None and _is_of_pact(account, rule_id):
-        total = min(total, after)
+        total = min(total, max(after, _least(state, rule, held)))
     total = charged(state, account, rule, held, total)
     maintenance = within(ceil(total * Fraction(rule.parameters.multiplier or 1)))
     return within(ceil(maintenance * Fraction(rule.parameters.initial_ratio or 1))), maintenance
@@ -142,15 +142,22 @@ def historical_loss(state: State, rule: Rule, pnl: Vector) -> int:
     return minor(max(0, ceil(loss)))
 
 
-def value_floor(rule: Rule, held: Held) -> int:
-    """The rule's share of the market value held, minor units."""
-    gross = sum(_up(Fraction(abs(lots) * instrument.beside.gross, 10**6)) for instrument, lots in held)
-    return _up(min(gross, LIMIT) * Fraction(rule.parameters.floor or 0))
+def value_floor(state: State, rule: Rule, held: Held) -> int:
+    """Of each position's market value the share that the rule's floor has for it, minor units."""
+    gross = [(_up(Fraction(abs(lots) * instrument.beside.gross, 10**6)), instrument) for instrument, lots in held]
+    return min(sum(_up(Fraction(value * state.floors[rule.id, i.document.id], E9)) for value, i in gross), LIMIT)
+
+
+def _least(state: State, rule: Rule, held: Held) -> int:
+    """The minimum margin amount of a portfolio that holds something, minor units."""
+    p = rule.parameters
+    has_one = rule.model == "historical" and p.minimum is not None and held
+    return exact(p.minimum, 10 ** state.assets[p.currency or ""].document.decimals) if has_one else 0
 
 
 def _historical(state: State, account: Account, held: Held, rule: Rule) -> int:
     pnl = _add_shocked(state, account, rule, _vector(state, held, rule))
-    return max(historical_loss(state, rule, pnl), value_floor(rule, held))
+    return max(historical_loss(state, rule, pnl), value_floor(state, rule, held), _least(state, rule, held))
 
 
 def _expiries(held: Held) -> list[Held]:

@@ -99,7 +99,8 @@ def _beside(state: State, instrument: Instrument, subject: Subject, rule: Rule, 
     each = delta(subject) * float(document.lot)
     spot = subject.price if subject.underlying_price is None else subject.underlying_price
     gross = ceil(Fraction(abs(instrument.held) * state.assets[instrument.currency].rate, into.rate))
-    minimum = Fraction(p.minimum or Decimal(0)) * Fraction(document.lot) * 10 ** (into.document.decimals + 6)
+    charge = p.minimum if instrument.is_option else p.future_minimum if document.type.endswith("_future") else None
+    minimum = Fraction(charge or Decimal(0)) * Fraction(document.lot) * 10 ** (into.document.decimals + 6)
     if rule.model == "points":
         minimum *= instrument.multiplier
     roll = 0

@@ -17,11 +17,12 @@ NEEDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # what a model ne
     "flat": (("initial", "maintenance"), ()),
     "tiered": (("tiers",), ()),
     "volatility": (("multiple", "days", "tenor_days", "floor", "initial_ratio"), ()),
-    "historical": ((*COMMON, "tail"), ("stress_weight", "floor", "multiplier", "addons")),
+    "maturity": (("bands", "initial_ratio"), ()),
+    "historical": ((*COMMON, "tail"), ("stress_weight", "floor", "bands", "minimum", "multiplier", "addons")),
     "scan": ((*COMMON, "ranges"), ("calendar_charge", "spreads", "minimum", "multiplier", "addons")),
     "grid": (COMMON, (*GRID, "multiplier", "addons")),
-    "points": (COMMON, ("minimum", "offset", "multiplier", "addons")),
-    "cross_margin": (("houses", "products", "years", "pools"), ("cap", "precision", "ttl")),
+    "points": (COMMON, ("minimum", "future_minimum", "offset", "multiplier", "addons")),
+    "cross_margin": (("houses", "products", "years", "pools"), ("cap", "precision", "ttl", "pairs")),
     "collateral": (("assets", "currency"), ("pilot",)),
 }
 SETTINGS = ("days_per_year", "stale_after", "through")  # these have defaults
@@ -39,13 +40,23 @@ def is_sound(rule: Rule) -> bool:
         value = getattr(p, name)
         if isinstance(value, Decimal):
             is_share = name in SHARES or (name, rule.model) == ("floor", "historical")
-            if not 0 <= value <= (1 if is_share else E9) or (is_exact and not _divides(value, E9)):
+            is_whole = _divides(value, E9) or not (is_exact or name == "initial_ratio")
+            if not 0 <= value <= (1 if is_share else E9) or not is_whole:
                 return False
     if not all(_divides(value, 10**4) for value in (p.tail, p.stress_weight) if value is not None):
         return False
     if any(ratio is not None and ratio < 1 for ratio in (p.initial_ratio, p.multiplier)):
         return False
-    return _is_sound_model(rule, p) and _are_sound_addons(p.addons or AddOns())
+    return _is_sound_model(rule, p) and _are_sound_addons(p.addons or AddOns()) and _are_bands(p)
+
+
+def _are_bands(p: Parameters) -> bool:
+    """Whether the bands ascend to one without an end, their shares of 0 to 1 with up to 9 decimals."""
+    if p.bands is None:
+        return True
+    *ends, last = [years for years, _ in p.bands]
+    is_ascending = None not in ends and ends == sorted(set(ends)) and all(0 < years <= 1000 for years in ends)
+    return last is None and is_ascending and all(0 <= share <= 1 and _divides(share, E9) for _, share in p.bands)
 
 
 def _are_sound_addons(addons: AddOns) -> bool:
@@ -84,7 +95,12 @@ def _is_sound_model(rule: Rule, p: Parameters) -> bool:
         caps = [terms.cap for terms in collateral.check(schedule).assets.values() if terms.cap is not None]
         return all(_divides(cap, 100) and p.currency == "USD" for cap in caps)
     if rule.model == "historical":
-        return p.tail < 1
+        return p.tail < 1 and None in (p.floor, p.bands)
+    if rule.model == "cross_margin" and p.pairs is not None:
+        sides = [one.futures for one in p.pairs], [one.treasury for one in p.pairs]
+        is_alone = (p.cap, p.precision, p.ttl) == (None, None, None)
+        is_share = all(0 <= one.rate <= 1 and _divides(one.rate, E9) for one in p.pairs)
+        return is_alone and is_share and all(len(set(side)) == len(side) for side in sides)
     if rule.model == "scan":
         return all(one.price >= 0 and one.volatility >= 0 for one in p.ranges.values()) and _are_spreads(p)
     return True
@@ -130,6 +146,7 @@ def fits(state: State, rule: Rule, made: ScenarioSet) -> bool:
     if p.stress_weight and look_back(made) >= len(made.labels):
         return False
     amounts = [(p.calendar_charge, minor * 10**6), (p.gain_cap, minor * 10**4), (p.delta_threshold, minor)]
+    amounts += [(p.minimum, minor)] if rule.model == "historical" else []
     amounts += [(spread.credit, minor * 10**6) for spread in p.spreads or ()]
     for amount, one in amounts:
         if amount is not None:

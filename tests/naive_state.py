@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from datetime import date
+from decimal import Decimal
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -115,6 +116,7 @@ class PactTerms(NamedTuple):
     cap: int
     precision: int
     ttl_ns: int
+    pairs: tuple[tuple[str, str, int], ...] = ()  # futures product, Treasury product, rate: savings are minor units then
 
 
 @dataclass
@@ -171,6 +173,7 @@ class Instrument:
     mark_quality: Quality = Quality.UNPRICED
     quality: Quality = Quality.UNPRICED
     rule: Rule | None = None
+    share: Decimal | None = None  # of its market value, by the bands of its rule and its maturity
     forced: bool = False
     built: Built | None = None
     sets: frozenset[RowSet] = frozenset()
@@ -394,6 +397,8 @@ class State:
     contents: dict[RowSet, object] = field(default_factory=dict)  # what rows are made of, as last bound
     looked: dict[str, Looked] = field(default_factory=dict)  # by portfolio rule
     watched: set[str] = field(default_factory=set)  # stablecoins that rules in force look at, as last bound
+    floors: dict[tuple[str, str], int] = field(default_factory=dict)  # 1e-9, by historical rule and instrument, as bound
+    spreads: dict[tuple[str, str], int | None] = field(default_factory=dict)  # by cross-margin rule and instrument, as bound
     next_row: int = 0  # the instrument at which the next walk over rows begins
 
     def book(self, account: Account, currency: str) -> int:

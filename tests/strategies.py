@@ -99,7 +99,10 @@ class _Origins:
 
 
 def stream(seed: int, length: int = 400, profile: str = "mixed") -> Stream:
-    """A random stream of about so many items; profile: plain (nothing full, nothing extreme), tiny, extreme, or mixed."""
+    """A random stream of about so many items; profile: plain (nothing full, nothing extreme), tiny, extreme, or mixed.
+
+    pacts: plain, and mostly about what agreements margin together.
+    """
     rng = random.Random(seed)
     if profile == "mixed":
         profile = rng.choice(("plain", "tiny", "extreme"))
@@ -114,7 +117,7 @@ def stream(seed: int, length: int = 400, profile: str = "mixed") -> Stream:
         changes["currencies"] = 2  # one of both makes arrays of another layout: every kernel would be compiled twice
     limits = replace_limits(ROOMY, changes)
     origins = _Origins(rng, limits.partitions)
-    world = World(rng, extreme=profile == "extreme")
+    world = World(rng, extreme=profile == "extreme", pacts=profile == "pacts")
     items: list[Item] = []
     for event in world.events(length):
         same_array = bool(items) and items[-1].kind is event.kind and rng.random() < 0.3

@@ -46,6 +46,18 @@ PLAIN: list[tuple[Document, int, int]] = [
         6_000_000, 900,
     ),
     (instrument("BILL", "treasury", "USD", "0.001", ("90", "100"), lot="100", multiplier="0.01"), 98_500, 500),
+    (
+        instrument(
+            "T-27", "treasury", "USD", "0.001", ("50", "150"), lot="100", multiplier="0.01", rule="mature",
+            maturity="2027-11-20",
+        ), 99_500, 2000,
+    ),
+    (
+        instrument(
+            "T-26", "treasury", "USD", "0.001", ("50", "150"), lot="100", multiplier="0.01", rule="mature",
+            maturity="2026-11-20",
+        ), 99_900, 2000,
+    ),
     (instrument("UST-10Y", "yield", "USD", "0.001", ("-5", "25")), 4_200, 0),
     (
         instrument(
@@ -143,6 +155,13 @@ RULES: dict[str, tuple[str, list[Document]]] = {
             {"multiple": "1", "days": "1", "tenor_days": "7.5", "floor": "0.001", "initial_ratio": "1.1"},
         ],
     ),
+    "mature": (
+        "maturity",
+        [
+            {"bands": [[1, "0.01"], [2, "0.02"], [9, "0.03"], [None, "0.06"]], "initial_ratio": "1", "through": False},
+            {"bands": [[10, "0.012345678"], [None, "0"]], "initial_ratio": "1.333333333"},
+        ],
+    ),
     "vol-bp": (
         "volatility",
         [
@@ -188,6 +207,10 @@ WRONG: list[Document] = [
     version("bad", "flat", 0, initial="1", maintenance="2"),
     version("bad", "flat", 0, initial="1"),
     version("bad", "tiered", 0, **tiers(("1", "0.1", "0.1"))),
+    version("bad", "maturity", 0, bands=[[1, "0.1"]], initial_ratio="1"),
+    version("bad", "maturity", 0, bands=[[2, "0.1"], [1, "0.2"], [None, "1"]], initial_ratio="1"),
+    version("bad", "maturity", 0, bands=[[None, "1.1"]], initial_ratio="1"),
+    version("bad", "maturity", 0, bands=[[None, "1"]], initial_ratio="1.0000000001"),
     version("flat", "flat", 0, initial="1", maintenance="0"),
     version("flat", "flat", 0, initial="2", maintenance="0"),
 ]
@@ -253,7 +276,7 @@ class Documents:
             if self.rng.random() < 0.9:
                 yield self._account(account)
         for pact in PACTS:
-            if self.rng.random() < 0.6:
+            if self.rng.random() < 0.9:
                 yield self._agreement(*pact)
 
     def _portfolios(self) -> Iterator[Sent]:
@@ -329,7 +352,7 @@ class Documents:
             "rule": rng.choice([n for n in (*RULES, *portfolios.FREE) if n != "flat-jpy"]),
             "stale_after": rng.choice((1, 7.25, 4000)), "product": rng.choice(("TN", "x")),
             "strike": rng.choice(("50", "60000", "58000")), "coupon": rng.choice(("4.25", "0", "7")),
-            "maturity": rng.choice(("2036-11-15", "2027-11-19", "2027-05-01")),
+            "maturity": rng.choice(("2036-11-15", "2027-11-19", "2027-05-01", "2026-11-20")),
             "calendar": rng.choice(("week", "day")),
             "dv01": rng.choice(("0.05", "0.0851", "-0.02", "0")), "name": rng.choice("abc"),
         }[change]  # fmt: skip

@@ -117,7 +117,8 @@ RULES: dict[str, tuple[str, list[Document]]] = {
     "FICC": (
         "historical",
         [_common("HIST-3D", tail="0.08", floor="0.004", initial_ratio="1"), _common("HIST", tail="0.1", floor="0.02"),
-         _common("HIST-3D", currency="EUR", tail="0.1")],
+         _common("HIST-3D", currency="EUR", tail="0.1", minimum="2500.5"),
+         _common("HIST-3D", tail="0.1", bands=[[1, "0.001"], [9, "0.004"], [None, "0.006"]], minimum="900.5")],
     ),
     "SCAN": (
         "scan",
@@ -134,7 +135,9 @@ RULES: dict[str, tuple[str, list[Document]]] = {
     ),
     "POINTS": (
         "points",
-        [_common("points", minimum="0.375", offset="0.9"), _common("points", offset="1", initial_ratio="1.000000001",
+        [_common("points", minimum="0.375", offset="0.9"),
+         _common("points", minimum="30", future_minimum="0.25"),
+         _common("points", offset="1", initial_ratio="1.000000001",
                  addons=ADDONS[1])],
     ),
 }  # fmt: skip
@@ -144,6 +147,13 @@ CROSS: dict[str, list[Document]] = {
          "cap": "0.8", "ttl": 600, "precision": "0.001"},
         {"houses": ["CME", "FICC"], "products": ["treasury", "treasury_future", "rate_future", "TN"], "years": 0,
          "pools": ["futures", "securities", "coins"]},
+        {"houses": ["CME", "FICC"], "products": ["treasury", "treasury_future", "TN"], "years": 0,
+         "pools": ["futures", "securities", "coins"],
+         "pairs": [{"futures": "TN", "treasury": "treasury", "rate": "0.75"},
+                   {"futures": "treasury_future", "treasury": "x", "rate": "0.333333333"}]},
+        {"houses": ["CME", "FICC"], "products": ["treasury", "treasury_future", "TN"], "years": 0,
+         "pools": ["futures", "securities", "coins"],
+         "pairs": [{"futures": "treasury_future", "treasury": "treasury", "rate": "1"}]},
     ],
 }  # fmt: skip
 
@@ -165,7 +175,7 @@ def instruments(start_ns: int) -> list[tuple[Document, int, int]]:
         (one("N-27", "treasury", "0.0078125", ("50", "150"), maturity="2027-11-19", coupon="3.5", dv01="0.01", **note),
          12_800, 900),
         (one("TN", "treasury_future", "0.015625", ("50", "150"), multiplier="1000", dv01="0.07", rule="CME", product="TN",
-             calendar="day", stale_after=3, **rates), 7_200, 20),
+             calendar="day", stale_after=600, **rates), 7_200, 20),
         (one("UB", "treasury_future", "0.03125", ("50", "150"), multiplier="1000", rule="CME",
              deliverables=[{"instrument": "N-36", "factor": "0.87"}, {"instrument": "N-27", "factor": "0.97"}]), 3_300, 9),
         (one("SR1", "rate_future", "0.005", ("-10", "100"), multiplier="4167", dv01="0.01", bucket="3M", rule="CME"),
@@ -237,6 +247,10 @@ WRONG: list[Document] = [
     {"kind": "rule", "id": "bad", "model": "historical", "effective": 0, "parameters": _common("span", tail="0.01")},
     {"kind": "rule", "id": "bad", "model": "historical", "effective": 0, "parameters": _common("HIST", tail="1")},
     {"kind": "rule", "id": "bad", "model": "historical", "effective": 0, "parameters": _common("HIST", tail="0.00001")},
+    {"kind": "rule", "id": "bad", "model": "historical", "effective": 0, "parameters": _common(
+        "HIST", tail="0", floor="0", bands=[[None, "0"]])},
+    {"kind": "rule", "id": "bad", "model": "historical", "effective": 0, "parameters": _common(
+        "HIST", tail="0", minimum="0.001")},
     {"kind": "rule", "id": "bad", "model": "points", "effective": 0, "parameters": _common("points", tail="0.01")},
     {"kind": "rule", "id": "bad", "model": "points", "effective": 0, "parameters": _common("points", multiplier="0.9")},
     {"kind": "rule", "id": "bad", "model": "grid", "effective": 0, "parameters": _common("grid", delta_threshold="0.001")},
@@ -247,6 +261,9 @@ WRONG: list[Document] = [
     {"kind": "rule", "id": "bad", "model": "points", "effective": 0, "parameters": _common("points", addons={
         "depeg": {"asset": "USDT", "threshold": "1.01", "share": "0.5"}})},
     {"kind": "rule", "id": "bad", "model": "cross_margin", "effective": 0, "parameters": {"houses": ["CME", "FICC"]}},
+    {"kind": "rule", "id": "bad", "model": "cross_margin", "effective": 0, "parameters": {
+        "houses": ["CME", "FICC"], "products": [], "years": 0, "pools": [],
+        "pairs": [{"futures": "a", "treasury": "b", "rate": "1.5"}]}},
     {"kind": "rule", "id": "bad", "model": "collateral", "effective": 0, "parameters": {
         "currency": "USD", "assets": {"BTC": {"haircut": "1.5"}}}},
     {"kind": "pool", "id": "new", "regime": "x", "currency": "USD", "shocks": "GRID"},

@@ -34,6 +34,7 @@ class World:
 
     rng: random.Random
     extreme: bool = False
+    pacts: bool = False  # mostly what agreements are about
     now_ns: int = START_NS
     lots: dict[tuple[str, str], int] = field(default_factory=dict)
     sent: list[Event] = field(default_factory=list)
@@ -107,17 +108,17 @@ class World:
         return name, self.markets[name]
 
     def _position(self, kind: Kind, topic: str, on_tick: bool) -> Event:
-        account = self.rng.choice(ACCOUNTS)
+        account, ways = self.rng.choice(ACCOUNTS), (-1, 1)
         name, market = self._market()
         if self.lots and self.rng.random() < 0.4:
             account, name = self.rng.choice(list(self.lots))
             market = self.markets[name]
-        elif self.rng.random() < 0.2:
+        elif self.rng.random() < (0.9 if self.pacts else 0.35):
             _, futures, treasury = self.rng.choice(PACTS)
             account, name = self.rng.choice(((futures, "TN"), (treasury, "N-36"), (futures, "UB"), (treasury, "N-27")))
-            market = self.markets[name]
+            market, ways = self.markets[name], (-1, -1, -1, 1) if account == futures else (-1, 1, 1, 1)
         held = self.lots.get((account, name), 0)
-        lots = self.rng.choice((-1, 1)) * self.rng.randint(1, market.size)
+        lots = self.rng.choice(ways) * self.rng.randint(1, market.size)
         if held and self.rng.random() < 0.5:
             lots = -self.rng.choice((held, 2 * held, held // 2 or held, held + 1))
         if kind is Kind.POSITION and self.rng.random() < 0.1:
@@ -138,7 +139,8 @@ class World:
         return self._position(Kind.POSITION, "positions", on_tick=False)
 
     def _some_price(self) -> Event:
-        return self._price(self.rng.choice(list(self.markets)))
+        names = ["TN", "UB", "N-36", "N-27"] if self.pacts and self.rng.random() < 0.7 else list(self.markets)
+        return self._price(self.rng.choice(names))
 
     def _price(self, name: str, flags: int = 0) -> Event:
         market = self.markets[name]

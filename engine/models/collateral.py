@@ -65,7 +65,8 @@ def check(schedule: Schedule) -> Schedule:
         where = f"assets.{key}"
         for name in ("haircut", "adjustment", "clearing_house_haircut", "fx_haircut", "share"):
             _check_share(f"{where}.{name}", getattr(terms, name))
-        _check_bands(f"{where}.bands", terms.bands)
+        if terms.bands is not None:
+            check_bands(f"{where}.bands", terms.bands)
         if terms.cap is not None and not _bounded(terms.cap, MINOR_MAX):
             raise ValueError(f"{where}.cap is {terms.cap}; allowed is 0 to {MINOR_MAX}")
         _check_entry(schedule, where, terms)
@@ -86,9 +87,8 @@ def _check_share(name: str, value: Decimal | None) -> None:
         raise ValueError(f"{name} is {value}; allowed is 0 to 1 with up to 9 decimals")
 
 
-def _check_bands(name: str, bands: list[tuple[int | None, Decimal]] | None) -> None:
-    if bands is None:
-        return
+def check_bands(name: str, bands: Sequence[tuple[int | None, Decimal]]) -> None:
+    """ValueError naming what was found and is allowed where bands do not ascend, or a share is not 0 to 1."""
     before = 0
     for at, (years, haircut) in enumerate(bands):
         _check_share(f"{name}[{at}]", haircut)
@@ -194,7 +194,7 @@ def _static_haircut(schedule: Schedule, terms: Terms, holding: Holding, day: dat
         assert base.haircut is not None  # check: one of the two
         haircut = _ppb(base.haircut)
     else:
-        found, reason = _band_haircut(base.bands, holding.maturity, day, schedule.through)
+        found, reason = band_share(base.bands, holding.maturity, day, schedule.through)
         if found is None:
             return E9, reason
         haircut = _ppb(found)
@@ -205,18 +205,18 @@ def _static_haircut(schedule: Schedule, terms: Terms, holding: Holding, day: dat
     return haircut, ""
 
 
-def _band_haircut(
+def band_share(
     bands: Sequence[tuple[int | None, Decimal]], maturity: date | None, day: date, through: bool
 ) -> tuple[Decimal | None, str]:
-    """(haircut of the band that the remaining maturity lies in, or None with the reason)."""
+    """(share of the band that the remaining maturity lies in, or None with the reason)."""
     if maturity is None:
         return None, "its maturity is not known"
     if maturity <= day:
         return None, f"it matured on {maturity}"
-    for years, haircut in bands:
+    for years, share in bands:
         end = date.max if years is None or day.year + years >= date.max.year else add_months(day, 12 * years)
         if maturity < end or (maturity == end and (through or years is None)):
-            return haircut, ""
+            return share, ""
     return None, f"over {bands[-1][0]} years to its maturity on {maturity}"
 
 

@@ -4,7 +4,6 @@ Form: rates.md 1.2 [I], consistent with the published summaries [S] 14-16; condi
 12, 13, 18). The saving s is an integer in 1e-9, rounded down, so that a requirement after it is never too low.
 """
 
-from collections.abc import Sequence
 from datetime import date
 from enum import IntEnum, StrEnum
 from typing import Final, NamedTuple
@@ -145,19 +144,13 @@ def cross_margins(
             after[a, 0], after[a, 1] = after_saving(cme[a, 1], saving[a]), after_saving(ficc[a, 0], saving[a])
 
 
-def spread_reduction(spreads: Sequence[tuple[int, int, int]]) -> int:
-    """Minor units, down: sum over recognised spreads of rate (1e-9) x the lesser of both houses' outright margins.
+@part
+def spread_reduction(rate: int, one: int, other: int) -> int:
+    """Minor units, down, that a recognised spread takes off: rate (1e-9) x the lesser of both houses' outright margins.
 
-    Each spread: (rate, outright at one house, outright at the other). The older form of CME's agreements (rates.md 1.2:
-    [19]).
-    ValueError: a rate outside 0 to 1 or a margin below 0.
+    The older form of CME's agreements (rates.md 1.2: [19]).
     """
-    total = 0
-    for rate, one, other in spreads:
-        if not 0 <= rate <= ONE or min(one, other) < 0:
-            raise ValueError(f"spread ({rate}, {one}, {other}); allowed is a rate of 0 to {ONE} and margins from 0")
-        total += rate * min(one, other)
-    return total // E9
+    return mul_div_floor(min(one, other), rate, E9)
 
 
 class Reason(StrEnum):

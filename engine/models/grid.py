@@ -140,11 +140,11 @@ def add_pair(
 
 
 @part
-def roll_shock(deltas: NDArray[np.int64], rates_ppb: NDArray[np.int64]) -> int:
-    """Sum over expiries of |net delta| x its rate, each rounded up; LIMIT at most."""
+def roll_shock(rolls: NDArray[np.int64]) -> int:
+    """Sum over expiries of |net of delta x rate x value|, in its units; LIMIT at most."""
     total = 0
-    for e in range(len(deltas)):
-        total = add_up(total, mul_div_up(abs(deltas[e]), rates_ppb[e], E9))
+    for e in range(len(rolls)):
+        total = add_up(total, abs(rolls[e]))
     return int(total)
 
 

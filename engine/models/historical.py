@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.arithmetic import LIMIT, kernel, mul_div_up, part
+from engine.arithmetic import E9, LIMIT, add_up, kernel, mul_div_up, part
 from engine.models.rows import Rows, loss_at, portfolio_vector, rank_of
 
 BPS = 10_000
@@ -68,17 +68,15 @@ def requirement(risk_units: int, divisor: int, floor_minor: int) -> int:
 
 
 @part
-def margin_floor(gross_minor: NDArray[np.int64], ppm: NDArray[np.int64], minimum_margin_minor: int) -> int:
-    """The larger of the VaR floor and a minimum margin amount; LIMIT where not below that.
+def margin_floor(gross_minor: NDArray[np.int64], ppb: NDArray[np.int64]) -> int:
+    """The VaR floor: gross market value of each bucket or position x its rate in 1e-9, each rounded up; LIMIT at most.
 
-    VaR floor: gross market value of each bucket x its rate in 1e-6, each rounded up (rates.md 4, "floor %" and "MMA" [R]).
+    Longs and shorts do not net (rates.md 4, "floor %" [R]).
     """
     total = 0
     for b in range(len(gross_minor)):
-        total += mul_div_up(abs(gross_minor[b]), ppm[b], 1_000_000)
-        if total >= LIMIT:
-            return LIMIT
-    return max(total, minimum_margin_minor)
+        total = add_up(total, mul_div_up(abs(gross_minor[b]), ppb[b], E9))
+    return total
 
 
 class Portfolios(NamedTuple):

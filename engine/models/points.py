@@ -8,10 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.arithmetic import LIMIT, kernel, mul_div_floor, mul_div_up, part
-from engine.models.rows import worst_loss
-
-MILLION = 1_000_000
+from engine.arithmetic import E6, E9, add_up, kernel, mul_div_floor, mul_div_up, part
 
 
 def points(down: float, up: float, per_side: int = 5) -> NDArray[np.float64]:
@@ -39,33 +36,26 @@ def point_row(
 
 
 @part
-def contract_minimum(lots: NDArray[np.int64], per_lot_minor: NDArray[np.int64], long_cap_minor: NDArray[np.int64]) -> int:
-    """Minor units: sum of |lots| x minimum per lot (0.375 USD x multiplier [M]); LIMIT at most.
+def contract_minimum(lots: NDArray[np.int64], each_micros: NDArray[np.int64], long_cap_micros: NDArray[np.int64]) -> int:
+    """Minor units: sum of |lots| x minimum per lot in 1e-6 of them (0.375 USD x multiplier [M]); LIMIT at most.
 
-    A long position's is at most lots x long_cap_minor, the market value of a lot (crypto.md 5.1 [M]); LIMIT: no cap.
+    A long position's is at most lots x long_cap_micros, the market value of a lot (crypto.md 5.1 [M]); LIMIT: no cap.
     """
     total = 0
     for p in range(len(lots)):
-        each = per_lot_minor[p] if lots[p] < 0 else min(per_lot_minor[p], max(0, long_cap_minor[p]))
-        total += mul_div_up(abs(lots[p]), each, 1)
-        if total >= LIMIT:
-            return LIMIT
+        each = each_micros[p] if lots[p] < 0 else min(each_micros[p], max(0, long_cap_micros[p]))
+        total = add_up(total, mul_div_up(abs(lots[p]), each, E6))
     return total
 
 
 @kernel
-def group_loss(classes: NDArray[np.int64], offset_ppm: NDArray[np.int64], group: NDArray[np.int64]) -> int:
-    """The largest loss of a product group over the points, its units; 0 where it loses nowhere.
+def add_class(vector: NDArray[np.int64], offset_ppb: int, group: NDArray[np.int64]) -> None:
+    """Add a class, the sum of its positions at each point, to its product group; the group's worst loss is what it requires.
 
-    classes: (classes, points) int64, of each class the sum of its positions; offset_ppm: (classes,) the share of a class's
-    gain that counts against the losses of others, in 1e-6, rounded down; group: (points,) the netted vector, overwritten.
+    offset_ppb: the share of the class's gain that counts against the losses of others, in 1e-9, rounded down.
     """
     for k in range(len(group)):
-        group[k] = 0
-        for c in range(len(classes)):
-            value = classes[c, k]
-            group[k] += value if value < 0 else mul_div_floor(value, offset_ppm[c], MILLION)
-    return worst_loss(group)
+        group[k] += vector[k] if vector[k] < 0 else mul_div_floor(vector[k], offset_ppb, E9)
 
 
 @part

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.arithmetic import LIMIT, mul_div_floor, mul_div_up, part
+from engine.arithmetic import LIMIT, add_up, mul_div_floor, mul_div_up, part
 from engine.models.rows import MINOR_MAX
 
 MICRO: Final = 1_000_000
@@ -191,17 +191,15 @@ def spread_amount(
 
 
 @part
-def short_option_minimum(lots: NDArray[np.int64], charge_minor: NDArray[np.int64]) -> int:
-    """Minor units that short options require at least: short lots x charge of each (0 where it is no option); LIMIT at most.
+def short_option_minimum(lots: NDArray[np.int64], charge_micros: NDArray[np.int64]) -> int:
+    """Minor units that short options require at least: short lots x charge in 1e-6 of them (0: no option); LIMIT at most.
 
     The charge per short call or put is a share of one future's outright margin (rates.md 5.2: [P] 51).
     """
     total = 0
     for p in range(len(lots)):
         if lots[p] < 0:
-            total += mul_div_up(-lots[p], charge_minor[p], 1)
-            if total >= LIMIT:
-                return LIMIT
+            total = add_up(total, mul_div_up(-lots[p], charge_micros[p], MICRO))
     return total
 
 

@@ -31,6 +31,7 @@ from engine.scenarios.sets import ScenarioSet, shocks_of
 YIELD_TYPES: Final = frozenset({"treasury", "treasury_future", "rate_future"})  # a yield or rate moves them
 PRICE_TYPES: Final = frozenset({"crypto_future", "perpetual", "spot", "fund", "fx", "index"})  # their own price moves
 OPTION_TYPES: Final = frozenset({"option", "future_option"})  # the underlying's price moves them
+FUTURE_TYPES: Final = frozenset({"treasury_future", "rate_future", "crypto_future"})
 SPAN_KINDS: Final = ("scan_range", "scan_range", "scale")
 GRID_KINDS: Final = (str(Move.RELATIVE), "direction", "flag")
 POINTS: Final = (("price",), (str(Move.RELATIVE),))  # factors and kinds

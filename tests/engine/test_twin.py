@@ -15,7 +15,7 @@ from tests.naive_portfolio import rules_of
 from tests.naive_state import PORTFOLIO_MODELS, State
 from tests.strategies import Cut, Stream, cuts, frames, stream
 
-SEEDS = range(30, 70)
+SEEDS = (*(("mixed", seed) for seed in range(30, 75)), *(("pacts", seed) for seed in (0, 1, 6, 12, 16)))
 
 
 def run(
@@ -23,8 +23,8 @@ def run(
 ) -> tuple[Counter[Code], set[int], set[int], Counter[Kind]]:
     """Compares every frame on every shard; gives the codes, statuses, qualities and applied kinds that occurred.
 
-    margined: how often which portfolio models required something, and agreements saved, is added to it; events: what
-    happened to margin calls.
+    margined: how often which portfolio models required something, and agreements saved (either form), is added to it;
+    events: what happened to margin calls.
     """
     codes: Counter[Code] = Counter()
     reached: dict[int, set[int]] = {kind: set() for kind in ChangeKind}
@@ -48,16 +48,16 @@ def _margined(state: State) -> Iterator[str]:
     for account in state.accounts.values():
         if any(maintenance for _, maintenance in account.together.values()):
             yield from {rule.model for rule_id in rules_of(state, account) if (rule := state.portfolio_rule(rule_id))}
-    yield from ("saving" for pact in state.pacts.values() if pact.is_active and pact.applied > 0)
+    saved = [pact.terms for pact in state.pacts.values() if pact.is_active and pact.applied > 0]
+    yield from ("spreads" if terms is not None and terms.pairs else "saving" for terms in saved)
 
 
 def test_fixed_seeds_agree_and_reach_every_code_status_and_quality() -> None:
     codes: Counter[Code] = Counter()
     statuses, qualities, applied, margined, events = set(), set(), Counter(), Counter[str](), set[CallEvent]()
-    for seed in SEEDS:
-        more, status, quality, kinds = run(
-            stream(seed), 1, Cut(frame=25, batch=100, takeovers=2, seed=seed), margined, events
-        )
+    for profile, seed in SEEDS:
+        cut = Cut(frame=25, batch=100, takeovers=2, seed=seed)
+        more, status, quality, kinds = run(stream(seed, profile=profile), 1, cut, margined, events)
         codes += more
         applied += kinds
         statuses |= status
@@ -68,6 +68,7 @@ def test_fixed_seeds_agree_and_reach_every_code_status_and_quality() -> None:
     assert events == set(CallEvent)
     assert all(applied[kind] for kind in Kind)
     assert min(margined[name] for name in (*PORTFOLIO_MODELS, "saving")) >= 20
+    assert margined["spreads"] > 0
 
 
 @pytest.mark.parametrize("shards", [1, 3])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.arithmetic import E9, LIMIT
+from engine.arithmetic import E9, LIMIT, mul_div_up
 from engine.models.grid import (
     DeltaShock,
     GridMargin,
@@ -83,7 +83,7 @@ def test_golden_answer() -> None:
     rule = DeltaShock(int(params["delta_total_liquidity_shock_threshold"]) * 100, round(params["m_inc"] * E9), 10**8)
     shock = delta_shock(0, int(deltas.sum()), round(DERIBIT["index"] * 100), PICO, rule)
     others = int((DERIBIT["mmp_margin"] + DERIBIT["open_orders_margin"]) * PICO)
-    roll = roll_shock(deltas, rates)
+    roll = roll_shock(np.array([mul_div_up(abs(delta), rate, E9) for delta, rate in zip(deltas, rates, strict=True)]))
     found = GridMargin(*requirement(total, roll, shock, others, int(params["mm_factor"] * E9), 1000))
     printed = {
         "worst_case": found.worst_case, "roll_shock": found.roll_shock, "delta_shock": found.delta_shock,
@@ -214,8 +214,8 @@ def test_doubling_and_offset_without_dampener(vector: list[int]) -> None:
 
 def test_roll_shock_rates() -> None:
     assert roll_rates([0.0, 0.1, 1.0], 0.075, 0.01).tolist() == [10_000_000, 10_000_000, 75_000_000]
-    assert roll_shock(np.array([100, -101]), np.array([10_000_000, 75_000_000])) == 1 + 8
-    assert roll_shock(np.full(9, 2**61), np.full(9, E9)) == LIMIT
+    assert roll_shock(np.array([1, -8])) == 1 + 8
+    assert roll_shock(np.full(9, 2**61)) == LIMIT
 
 
 def test_refusals() -> None:

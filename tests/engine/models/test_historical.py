@@ -62,11 +62,10 @@ def test_requirement_rounds_up_and_has_a_floor() -> None:
     assert requirement(0, 10_000, 0) == 0
 
 
-def test_floor_is_the_larger_of_var_floor_and_minimum_margin_amount() -> None:
-    gross, rates = np.array([1_000_000_01, -500_000_00]), np.array([500, 1000])
-    assert margin_floor(gross, rates, 0) == 50_001 + 50_000
-    assert margin_floor(gross, rates, 200_000) == 200_000
-    assert margin_floor(np.full(3, 2**61), np.full(3, 1_000_000), 0) == LIMIT
+def test_floor_is_a_share_of_gross_values() -> None:
+    gross, rates = np.array([1_000_000_01, -500_000_00]), np.array([500_000, 1_000_000])
+    assert margin_floor(gross, rates) == 50_001 + 50_000
+    assert margin_floor(np.full(3, 2**61), np.full(3, 10**9)) == LIMIT
 
 
 @pytest.mark.parametrize(

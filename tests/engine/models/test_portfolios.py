@@ -61,7 +61,9 @@ def units(model: str, pnl: Any) -> int:
     if model == "historical":
         return int(risk(pnl, Historical(100, 30, 100, 2500), np.empty(2 * len(pnl), np.int64)))
     if model == "points":
-        return int(points.group_loss(pnl[None, :], np.array([1_000_000]), np.empty(len(pnl), np.int64)))
+        group = np.zeros(len(pnl), np.int64)
+        points.add_class(pnl, 10**9, group)
+        return int(worst_loss(group))
     if model == "grid":
         total, none = np.zeros(len(pnl), np.int64), np.zeros(len(pnl), np.int64)
         grid.add_pair(pnl, none, 0, 0, total)

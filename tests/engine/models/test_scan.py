@@ -179,11 +179,11 @@ def test_amounts_out_of_range_are_a_state() -> None:
     huge = np.full(2, 2**60)
     assert formed(table, huge.copy(), huge.copy(), False) == LIMIT
     assert formed(table, huge.copy(), huge.copy(), True) == 0
-    assert short_option_minimum(np.array([-(2**40)]), np.array([2**40])) == LIMIT
+    assert short_option_minimum(np.array([-(2**40)]), np.array([2**60])) == LIMIT
 
 
 def test_short_options_require_their_minimum() -> None:
-    minimum = short_option_minimum(np.array([-3, 5, -2, -1]), np.array([100, 100, 250, 0]))
+    minimum = short_option_minimum(np.array([-3, 5, -2, -1]), np.array([100, 100, 250, 0]) * 10**6)
     assert minimum == 3 * 100 + 2 * 250
     assert requirement(700, 50, 0, 100, minimum) == 800
     assert requirement(700, 200, 10, 100, minimum) == 810

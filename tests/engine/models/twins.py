@@ -59,11 +59,11 @@ def delta_shock(options: int, other: int, price: int, coin: int, rule: tuple[int
     return coins * price * rate
 
 
-def points_loss(classes: Sequence[Vector], offset_ppm: Sequence[int]) -> int:
-    def offset(value: int, ppm: int) -> int:
-        return value if value < 0 else floor(Fraction(value * ppm, 10**6))
+def points_loss(classes: Sequence[Vector], offset_ppb: Sequence[int]) -> int:
+    def offset(value: int, ppb: int) -> int:
+        return value if value < 0 else floor(Fraction(value * ppb, 10**9))
 
-    return max(0, *(-sum(map(offset, column, offset_ppm)) for column in zip(*classes, strict=True)))
+    return max(0, *(-sum(map(offset, column, offset_ppb)) for column in zip(*classes, strict=True)))
 
 
 def saving(houses: Sequence[tuple[int, int, int]], cap: Fraction, precision: Fraction) -> Fraction:
