@@ -30,7 +30,7 @@ from streams.market import Shock, daily_yields, excerpt, excerpt_ticks
 from streams.population import example
 from streams.processes import Child, ChildEnded, ready
 from streams.screen import SYNTHETIC, Buckets, Figures, Scene, Watch, flag_text, line, percentile_ms, render, summary_table
-from streams.settings import Settings, UserError
+from streams.settings import CONFIG_VARIABLE, FILE_NAME, Settings, UserError, toml
 from streams.sources import Item
 from streams.topics import ALERTS, INPUTS, LOG, REJECTS
 
@@ -135,7 +135,10 @@ class Chain:
         self._stack.callback(watch.close)
         self.watch = watch
         self._await_worker()
+        beside = self.folder / FILE_NAME
+        beside.write_text(toml(self.settings), "utf-8")
         self._say(f"the worker is ready; figures for Prometheus: {self.metrics_url}")
+        self._say(f"other verbs beside it, such as crossmargin status, with {CONFIG_VARIABLE}={beside}")
 
     @property
     def metrics_url(self) -> str:

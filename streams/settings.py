@@ -137,6 +137,18 @@ def environment(settings: Settings) -> dict[str, str]:
     return {variable(name): _text(value) for name, value in flat(settings).items()}
 
 
+def toml(settings: Settings) -> str:
+    """The settings as a settings file; load() gives them back."""
+    return "".join(f"{name} = {_toml_value(value)}\n" for name, value in flat(settings).items())
+
+
+def _toml_value(value: Any) -> str:
+    """JSON but for tables: TOML writes its texts, numbers and truth values alike."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{json.dumps(key)} = {json.dumps(text)}' for key, text in value.items())}}}"
+    return json.dumps(value)
+
+
 def flat(settings: Settings) -> dict[str, Any]:
     """Every setting by its full name."""
     whole = msgspec.structs.asdict(settings)
