@@ -102,7 +102,7 @@ def sequencer(settings: Settings) -> None:
 
 @cli.command()
 @with_settings(
-    *(*KAFKA, *REDIS, "shards", "snapshots", "snapshot_seconds", "metrics_host", "metrics_port"),
+    *(*KAFKA, *REDIS, "shards", "snapshots", "snapshot_seconds", "snapshots_kept", "metrics_host", "metrics_port"),
     *("watchdog_seconds", "figures_per_second", "mock_kafka"),
 )
 def worker(settings: Settings) -> None:

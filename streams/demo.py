@@ -35,6 +35,7 @@ from streams.sources import Item
 from streams.topics import ALERTS, INPUTS, LOG, REJECTS
 
 SHARDS: Final = 4
+SNAPSHOTS_KEPT: Final = 24  # of a shard: changes of the last four minutes can be explained, though the mock drops its log
 SHOCK_SECONDS: Final = 2.0  # after the first tick
 AHEAD_BYTES: Final = 1 << 20  # at most so much is sent that is not processed yet: the mock keeps 5 MiB a partition
 OPENING: Final = (frozenset(INPUTS) - {"positions"}, frozenset({"positions"}))  # collateral first, or all start in CALL
@@ -121,6 +122,7 @@ class Chain:
             redis_url=redis.url,
             shards=SHARDS,
             snapshots=str(self.folder / "snapshots"),
+            snapshots_kept=SNAPSHOTS_KEPT,
             metrics_port=free_port(),
             sequencer_metrics_port=free_port(),
             mock_kafka=True,

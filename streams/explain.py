@@ -4,17 +4,16 @@ Amounts are exact decimals in major units of the currency beside them.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
 from engine import explain, explain_change, explain_views
 from engine.documents import Asset
-from engine.events import NS, TOPIC_OF, Kind
+from engine.events import TOPIC_OF, Kind
 from engine.models.views import View
 from engine.report import Quality, Status
 from engine.rules import BPS
-from streams.moments import NEWEST, Found, Moments, moment
+from streams.moments import NEWEST, Found, Moments, moment, time_text
 from streams.settings import Settings, UserError
 from streams.status import Shown, Table
 
@@ -36,7 +35,7 @@ def show(settings: Settings, account: str, since: str | None, with_log: bool = T
     if slot is None:
         raise UserError(f"found no account '{account}' at offset {now.engine.offset} of shard {shard}: it was not taken yet")
     if when.ts_ns is not None and when.ts_ns > now.engine.clock_ns:
-        raise UserError(f"{when.named}the log ends at {_time(now.engine.clock_ns)}")
+        raise UserError(f"{when.named}the log ends at {time_text(now.engine.clock_ns)}")
     begin = moments.older(shard) if since is None else when
     changed, why = None, "only one snapshot is kept; --since names a moment"
     if begin is not None:
@@ -47,12 +46,8 @@ def show(settings: Settings, account: str, since: str | None, with_log: bool = T
     return _Page(now, slot).shown(changed, why)
 
 
-def _time(ts_ns: int) -> str:
-    return f"{datetime.fromtimestamp(ts_ns // NS, UTC):%Y-%m-%dT%H:%M:%S}.{ts_ns % NS:09d}Z"
-
-
 def _effective(version: explain.Version | None) -> str:
-    return "none in force" if version is None else _time(version.effective_ns)
+    return "none in force" if version is None else time_text(version.effective_ns)
 
 
 class _Page:
@@ -100,7 +95,7 @@ class _Page:
         data = {
             "account": self.info.id, "customer": self.info.customer, "pool": self.info.pool, "currency": self.info.currency,
             "status": Status(int(figures["status"])).name, "quality": Quality(int(figures["quality"])).name,
-            "shard": engine.shard, "offset": engine.offset, "clock": _time(engine.clock_ns), "market": market,
+            "shard": engine.shard, "offset": engine.offset, "clock": time_text(engine.clock_ns), "market": market,
             "rule_set": engine.rule_set, "from": self.origin,
         }  # fmt: skip
         words = {name: ", ".join(f"{p}:{offset}" for p, offset in one.items()) for name, one in market.items()}
@@ -275,14 +270,17 @@ class _Page:
         names = explain_change.Figures._fields
         moments = {"then": changed.then, "now": changed.now}
         data: dict[str, Any] = {
-            name: {"offset": at.offset, "clock": _time(at.clock_ns)} | dict(zip(names, self._all(at.figures), strict=True))
+            name: {"offset": at.offset, "clock": time_text(at.clock_ns)}
+            | dict(zip(names, self._all(at.figures), strict=True))
             for name, at in moments.items()
         }
         data["parts"] = [{"part": name} | dict(zip(names, self._all(part), strict=True)) for name, part in changed.parts]
         data["notes"] = changed.notes
         rows = [("then", *self._all(changed.then.figures)), *((name, *self._all(part)) for name, part in changed.parts)]
         rows += [("now", *self._all(changed.now.figures)), *((note, "", "", "") for note in changed.notes)]
-        return {"change": data}, [(f"change since offset {changed.then.offset}", ("part", *names), rows)]
+        return {"change": data}, [
+            (f"change since offset {changed.then.offset}, {time_text(changed.then.clock_ns)}", ("part", *names), rows)
+        ]
 
     def _all(self, figures: explain_change.Figures) -> tuple[str, ...]:
         return tuple(self._own(amount) for amount in figures)

@@ -5,12 +5,13 @@ snapshot all frames from the log's start, where it is still held.
 """
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 import msgspec
 
 from engine.core import LogError, MarginEngine
-from engine.events import Kind, shard_of
+from engine.events import NS, Kind, shard_of
 from engine.frames import BadFrame, Frame, FrameKind, Genesis, decode_frame
 from engine.numbers import time_ns
 from engine.snapshot import BadSnapshot, unpack
@@ -49,6 +50,11 @@ def moment(text: str | None, option: str) -> Moment:
         raise ConfigError(
             f"{option}: found '{text}'; allowed: a log offset, or a time such as 2026-11-02T14:30:00Z"
         ) from error
+
+
+def time_text(ts_ns: int) -> str:
+    """A time in UTC to the nanosecond, RFC 3339."""
+    return f"{datetime.fromtimestamp(ts_ns // NS, UTC):%Y-%m-%dT%H:%M:%S}.{ts_ns % NS:09d}Z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +145,19 @@ class Moments:
         frame = kafka.first_frame(self._settings, shard)
         if first == 0 and (frame is None or frame.kind is FrameKind.GENESIS):
             return Found(MarginEngine(shard), None, 0)
-        kept = [offset for offset in self.store.offsets(shard) if offset >= first]
-        reach = f"moments from offset {kept[0]} on can be shown" if kept else "no moment can be shown"
+        kept = next((offset for offset in self.store.offsets(shard) if offset >= first), None)
+        reach = "no moment can be shown" if kept is None else self._reach(shard, kept)
         raise UserError(
             f"{when.named}the log of shard {shard} was cut before offset {first}, and no snapshot under"
             f" {self.store.url} {PLACE} leads to that moment: {reach}{''.join(f'; {one}' for one in why)}"
         )
+
+    def _reach(self, shard: int, offset: int) -> str:
+        try:
+            clock_ns = MarginEngine.from_bytes(self.store.read(shard, offset).body).clock_ns
+        except (Torn, BadSnapshot) as error:
+            return f"nor from its snapshot at offset {offset} on: {error}"
+        return f"moments from offset {offset}, {time_text(clock_ns)}, on can be shown"
 
     def _snapshot(self, shard: int, when: Moment, first: int, stop: int) -> tuple[Found | None, list[str]]:
         """The newest good snapshot that is not after the moment and whose next frame the log holds; why others are not."""

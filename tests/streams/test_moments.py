@@ -167,4 +167,4 @@ def test_a_log_that_was_cut_says_where(tmp_path: Path, mock_kafka: str) -> None:
         UserError, match=f"--since: found {early + 1}; the log of shard 0 was cut before offset {first}"
     ) as cut:
         moments.at(0, moment(str(early + 1), "--since"))
-    assert f"moments from offset {inside} on can be shown" in str(cut.value)
+    assert f"moments from offset {inside}, 2027-01-15T08:00:01.000000000Z, on can be shown" in str(cut.value)
