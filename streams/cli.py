@@ -16,7 +16,7 @@ import msgspec
 
 from streams import settings as sources
 from streams.cli_parts import KAFKA, ORIGINS, REDIS, cell, json_flag, print_json, print_table, print_tables, with_settings
-from streams.cli_reports import explain
+from streams.cli_reports import day_end, explain, pilot_report
 from streams.settings import ConfigError, Settings, UserError
 
 INTERRUPTED: Final = 130
@@ -267,7 +267,8 @@ def status(settings: Settings, account: str | None, as_json: bool) -> None:
         print_tables(shown.tables)
 
 
-cli.add_command(explain)
+for report in (day_end, explain, pilot_report):
+    cli.add_command(report)
 
 
 @cli.command()

@@ -11,9 +11,10 @@ from engine import explain, explain_change, explain_views
 from engine.documents import Asset
 from engine.events import TOPIC_OF, Kind
 from engine.models.views import View
+from engine.numbers import time_text
 from engine.report import Quality, Status
 from engine.rules import BPS
-from streams.moments import NEWEST, Found, Moments, moment, time_text
+from streams.moments import NEWEST, Found, Moments, moment
 from streams.settings import Settings, UserError
 from streams.status import Shown, Table
 

@@ -4,16 +4,17 @@ The newest kept snapshot that is not after the moment is loaded, and the log's f
 snapshot all frames from the log's start, where it is still held.
 """
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from engine.core import LogError, MarginEngine
-from engine.events import NS, Kind, shard_of
-from engine.frames import BadFrame, Frame, FrameKind, Genesis, decode_frame
-from engine.numbers import time_ns
+from engine.events import Kind, shard_of
+from engine.frames import RANGE, BadFrame, Frame, FrameKind, Genesis, decode_frame
+from engine.numbers import time_ns, time_text
 from engine.snapshot import BadSnapshot, unpack
 from streams import kafka
 from streams.settings import ConfigError, Settings, UserError
@@ -24,7 +25,7 @@ PLACE: Final = "(setting snapshots, CROSSMARGIN_SNAPSHOTS)"
 
 
 class Moment(NamedTuple):
-    """A place in a log: before the frame at an offset, or after the last frame that ends at or before a time.
+    """A place in a log: before the frame at an offset, or a time: before the first later clock, with a clock at that time.
 
     With neither the end of the log. named: the option and the text that a user gave, for messages.
     """
@@ -50,11 +51,6 @@ def moment(text: str | None, option: str) -> Moment:
         raise ConfigError(
             f"{option}: found '{text}'; allowed: a log offset, or a time such as 2026-11-02T14:30:00Z"
         ) from error
-
-
-def time_text(ts_ns: int) -> str:
-    """A time in UTC to the nanosecond, RFC 3339."""
-    return f"{datetime.fromtimestamp(ts_ns // NS, UTC):%Y-%m-%dT%H:%M:%S}.{ts_ns % NS:09d}Z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,18 +181,16 @@ class Moments:
     def _follow(self, found: Found, shard: int, when: Moment, stop: int) -> Found:
         """The engine after the frames up to the moment."""
         engine, begun, until = found.engine, found.engine.offset, stop if when.offset is None else when.offset
-        waiting = list[tuple[Frame, int]]()
         try:
             for message in kafka.read_partition(self._settings, LOG, shard, begun, until):
-                frame = decode_frame(message.value() or b"")
-                clocks = frame.records["ts_ns"][frame.records["kind"] == Kind.CLOCK]
-                if when.ts_ns is not None and len(clocks) and int(clocks[-1]) > when.ts_ns:
+                frame, offset = decode_frame(message.value() or b""), message.offset() or 0
+                if when.ts_ns is not None and len(later := _later_clocks(frame, when.ts_ns)):
+                    if engine.clock_ns <= self.genesis.start_ns and later[0] == 0:
+                        raise UserError(f"{when.named}the log of shard {shard} begins after that moment")
+                    engine.step(_cut(frame, int(later[0]), when.ts_ns), offset)
+                    engine.offset = offset  # which it has not read to the end
                     break
-                waiting.append((frame, message.offset() or 0))
-                if when.ts_ns is None or len(clocks):  # what no clock at or before the time follows is not of that time
-                    for one in waiting:
-                        engine.step(*one)
-                    waiting.clear()
+                engine.step(frame, offset)
         except (LogError, BadFrame) as error:
             raise UserError(f"topic {LOG} cannot be followed: {error}") from error
         if not engine.is_open:
@@ -219,3 +213,15 @@ class Moments:
                 return Found(engine, offset, 0)
         held = f"of shard {shard} snapshots are kept at: {', '.join(map(str, kept)) or 'none'}"
         raise UserError(f"{when.named}{held}")
+
+
+def _later_clocks(frame: Frame, ts_ns: int) -> NDArray[np.intp]:
+    """Where in a frame clocks stand that are later than a time."""
+    return np.flatnonzero((frame.records["kind"] == Kind.CLOCK) & (frame.records["ts_ns"] > ts_ns))
+
+
+def _cut(frame: Frame, stop: int, ts_ns: int) -> Frame:
+    """The frame's records before `stop`, and a clock at a time in place of the later one: what came before is evaluated."""
+    records = frame.records[: stop + 1].copy()
+    records[stop]["ts_ns"] = ts_ns
+    return replace(frame, records=records, last=False, ranges=np.empty(0, RANGE))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import pytest
 from confluent_kafka import Producer
 
 from engine.core import MarginEngine
+from engine.events import NS
 from engine.frames import decode_frame
 from streams import cli, kafka
 from streams.embedded import embedded_kafka
@@ -17,6 +19,7 @@ from streams.settings import Settings, UserError
 from streams.snapshots import Snapshot, SnapshotStore
 from streams.topics import LOG, REFERENCE
 from tests.engine.explain_world import World
+from tests.engine.small_log import START_NS
 
 pytestmark = pytest.mark.services
 MAX_DOCUMENT_BYTES = 900_000
@@ -104,14 +107,21 @@ def test_the_end_is_beyond_the_newest_snapshot(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("time", "clocks"),
-    [("08:00:03.999", 0), ("08:00:04", 1), ("08:00:05.999", 1), ("08:00:06", 2), ("09:00:00", 2)],
+    ("seconds", "before"), [(3.999, 2), (4, 4), (5.999, 4), (6, None), (3600, None)], ids=lambda value: f"{value}"
 )
-def test_a_time_takes_what_its_last_clock_covers(desk: Desk, time: str, clocks: int) -> None:
-    """Clocks stand at 3 s (the newer snapshot's), 4 s and 6 s; the last trade waits for one."""
-    engine = Moments(desk.settings).at(0, moment(f"2027-01-15T{time}Z", "--since")).engine
-    stop = (desk.kept[1], desk.kept[1] + 3, desk.end - 1)[clocks]
-    assert engine.shard_digest() == desk.replayed(stop).shard_digest()
+def test_a_time_is_a_clock_before_the_later_ones(desk: Desk, seconds: float, before: int | None) -> None:
+    """Clocks stand at 3 s (the newer snapshot's), 4 s and 6 s; before: records after the snapshot up to the later clock."""
+    at_ns = START_NS + round(seconds * NS)
+    found = Moments(desk.settings).at(0, Moment(ts_ns=at_ns))
+    engine = desk.replayed(desk.end if before is None else desk.kept[1] + before)
+    offset = engine.offset
+    if before is not None:
+        clock = decode_frame(desk.frames[offset])
+        records = clock.records.copy()
+        records["ts_ns"] = at_ns
+        engine.step(replace(clock, records=records, last=False), offset)
+    assert found.engine.digest() == engine.digest()
+    assert (found.engine.offset, found.engine.clock_ns) == (offset, at_ns if before is not None else START_NS + 6 * NS)
 
 
 def test_without_snapshots_the_log_is_read_from_its_start(desk: Desk, tmp_path: Path) -> None:
