@@ -6,6 +6,7 @@ covers anybody else's deficit (17 CFR 1.22; rates.md 6 [P]), and the firm's own 
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from monitors.report_page import page, table
 
 SHOWN: Final = 200  # rows of a table in the page; the files have all
 NOT_KNOWN: Final = "not known"
+_NUMBER: Final = re.compile(r"(-?)(\d{1,20})(\.\d+)")
 Row = tuple[str, ...]
 
 
@@ -270,8 +272,14 @@ def html(found: Pack, day: str) -> str:
     return page(f"crossmargin: {title}", f"<h1>{escape(title)}</h1>{body}")
 
 
+def _cell(text: str) -> str:
+    """Numbers with their thousands apart, anything else as text."""
+    found = _NUMBER.fullmatch(text)
+    return f"{found[1]}{int(found[2]):,}{found[3]}" if found else escape(text)
+
+
 def _section(section: Section) -> str:
-    shown = [[escape(cell) for cell in row] for row in section.rows[:SHOWN]]
+    shown = [[_cell(cell) for cell in row] for row in section.rows[:SHOWN]]
     heads = [escape(column.replace("_", " ").replace(" usd", ", USD")) for column in section.columns]
     notes = [section.note] if section.note else []
     if len(section.rows) > SHOWN:

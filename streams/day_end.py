@@ -61,9 +61,13 @@ def _end_of(day: date) -> int:
 
 
 def _rows(settings: Settings, when: Moment) -> list[ShardRows]:
-    """Each shard's rows at the moment, one engine after the other."""
-    moments = Moments(settings)
-    return [rows_of(moments.at(shard, when).engine) for shard in moments.shards]
+    """Each shard's rows at the moment, one engine after the other; for the log's end all as at the first one's time."""
+    moments, rows = Moments(settings), list[ShardRows]()
+    for shard in moments.shards:
+        engine = moments.at(shard, when).engine
+        rows.append(rows_of(engine))
+        when = Moment(ts_ns=engine.clock_ns) if when == NEWEST else when
+    return rows
 
 
 def _write(out: Path, one: Pack, day: str) -> dict[str, Any]:

@@ -163,6 +163,7 @@ def test_the_page_needs_no_network_and_shows_names_as_text(monkeypatch: pytest.M
     assert "&lt;script&gt;" in text
     assert "http" not in text
     assert "prefers-color-scheme:dark" in text
+    assert "<td>-1,000.00</td>" in text
     assert "The first 2 of 4 rows; requirements.csv has all." in text
 
 
