@@ -95,6 +95,7 @@ class Moments:
         """The shard that holds an account; by topic reference, or by the newest snapshots where Kafka is not asked."""
         if not self._with_log:
             return self._shard_in_snapshots(account)
+        owned = list[str]()
         for message in kafka.read_partition(self._settings, REFERENCE, 0):
             try:
                 tag = msgspec.json.decode(message.value() or b"", type=_Tag)
@@ -102,7 +103,10 @@ class Moments:
                 continue
             if (tag.kind, tag.id) == ("account", account):
                 return shard_of(tag.customer, self.genesis.shards)
-        raise UserError(f"found no account '{account}': topic {REFERENCE} does not define it; crossmargin status lists some")
+            if (tag.kind, tag.customer) == ("account", account):
+                owned.append(tag.id)
+        hint = f"it is a customer with {', '.join(owned)}" if owned else "crossmargin status lists some"
+        raise UserError(f"found no account '{account}': topic {REFERENCE} does not define it; {hint}")
 
     def _shard_in_snapshots(self, account: str) -> int:
         damaged = list[str]()

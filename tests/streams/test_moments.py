@@ -153,6 +153,7 @@ def test_explain_shows_the_end_and_any_change(desk: Desk, capsys: pytest.Capture
         return captured.err
 
     assert "found no account 'nobody': topic reference does not define it" in said("nobody")
+    assert "it is a customer with f, t, k, n" in said("c")
     assert f"found {desk.end + 1}; the log of shard 0 ends at offset {desk.end}" in said("f", "--since", str(desk.end + 1))
     late = "2027-01-15T09:00:00Z"
     assert f"--since: found {late}; the log ends at 2027-01-15T08:00:06" in said("f", "--since", late)
