@@ -4,7 +4,9 @@ The formula is that of engine/models/cross_margin.py. The two accounts stay in t
 positions only, and both are margined at the same clock.
 """
 
-from engine.arithmetic import LIMIT, part
+from typing import Any
+
+from engine.arithmetic import LIMIT, kernel, part
 from engine.models.cross_margin import ABSENT, Agreement, Basis, House, after_saving, saving_of
 from engine.state import MARGIN_DUE, POSITIONS_DIRTY, MarginState, set_flags
 from engine.vectors import are_built, gather, historical_loss, select, value_floor, vector_of
@@ -15,14 +17,20 @@ _DUE = POSITIONS_DIRTY | MARGIN_DUE
 
 @part
 def pair_flags(state: MarginState) -> None:
-    """Let both accounts of an agreement be margined when one is; one that waits for a price waits alone."""
+    """Let both accounts of an agreement be margined when one is, and when no input is stale any more.
+
+    One that waits for a price waits alone.
+    """
     accounts = state.accounts
     for g in range(state.now[0].agreements):
-        row, flags = state.agreements[g], 0
+        row, flags, stale = state.agreements[g], 0, 0
         if row.active:
             for account in (row.futures, row.treasury):
+                stale += accounts.figures[account].stale
                 if accounts.figures[account].unpriced == 0:
                     flags |= int(accounts.flags[account]) & _DUE
+            if row.held and stale == 0:
+                flags = _DUE
             if flags != 0:
                 row.done = 0
                 set_flags(accounts, row.futures, flags)
@@ -49,6 +57,23 @@ def _answer(state: MarginState, portfolio: int, split: int, end: int) -> House:
 
 
 @part
+def _legs(state: MarginState, row: Any) -> tuple[int, int]:
+    """Select an agreement's eligible Treasury positions, then its eligible futures: (where the first end, where both do)."""
+    bit = 1 << row.rule
+    count, _ = gather(state, row.treasury)
+    split = select(state, row.ficc, count, bit, True, 0)
+    count, _ = gather(state, row.futures)
+    return split, select(state, row.cme, count, bit, True, split)
+
+
+@kernel
+def explain_house(state: MarginState, agreement: int, portfolio: int) -> House:
+    """What a house's rule asks now for an agreement's positions."""
+    split, end = _legs(state, state.agreements[agreement])
+    return _answer(state, portfolio, split, end)
+
+
+@part
 def _rest(state: MarginState, portfolio: int, account: int, bit: int) -> int:
     """Minor units of the account's positions in a portfolio that are not eligible, margined apart; LIMIT out of range."""
     count, _ = gather(state, account)
@@ -69,10 +94,7 @@ def agree(state: MarginState, agreement: int) -> None:
     """
     row, clock_ns, figures = state.agreements[agreement], state.now[0].clock_ns, state.accounts.figures
     bit, cme, ficc = 1 << row.rule, ABSENT, ABSENT
-    count, _ = gather(state, row.treasury)
-    split = select(state, row.ficc, count, bit, True, 0)
-    count, _ = gather(state, row.futures)
-    end = select(state, row.cme, count, bit, True, split)
+    split, end = _legs(state, row)
     for house in (row.cme, row.ficc):
         answer = _answer(state, house, split, end)
         if house == row.cme:
@@ -86,7 +108,7 @@ def agree(state: MarginState, agreement: int) -> None:
         saving = min(saving, max(row.saving, 0))
     elif basis == _AGREED:
         row.saving, row.agreed_ns = saving, clock_ns
-    row.applied, row.basis, row.done = saving, basis, 1
+    row.applied, row.basis, row.held, row.done = saving, basis, int(stale), 1
     row.after_futures = row.after_treasury = LIMIT
     if saving > 0:
         for house, account in ((row.cme, row.futures), (row.ficc, row.treasury)):

@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 
 from engine.arithmetic import INT64_MAX, half_even_product, kernel, part, quotient
 from engine.book import fill, find_position, inverse_value, is_full, position_hash, replace, trade_value
+from engine.calls import take_money
 from engine.codes import Code
+from engine.equity import hold
 from engine.events import Flag, Kind
 from engine.prefetch import prefetch
 from engine.state import AHEAD, BUCKET, MARGIN_DUE, NONE, POSITIONS_DIRTY, RING, VALUE_DIRTY, State, find, set_flags
@@ -267,8 +269,8 @@ def _collateral(state: State, record: Any) -> int:
         return _OFF_UNIT
     if is_remembered(state, record.id):
         return _DUPLICATE
+    held = state.accounts.holding[asset, account]
     if record["flags"] & _REPLACE == 0:
-        held = state.accounts.holding[asset, account]
         if (held > 0 and total > INT64_MAX - held) or (held < 0 and total < -INT64_MAX - held):
             return _POSITION_RANGE
         total += held
@@ -276,9 +278,12 @@ def _collateral(state: State, record: Any) -> int:
         return _NEGATIVE_HOLDING
     if abs(total) >= MAX_HOLDING:
         return _POSITION_RANGE
-    state.accounts.holding[asset, account] = total
-    shocked = state.shocks[state.accounts.pool[account], asset] != NONE
-    set_flags(state.accounts, account, VALUE_DIRTY | (POSITIONS_DIRTY | MARGIN_DUE if shocked else 0))
+    if state.accounts.first_call[account] == NONE:
+        state.accounts.holding[asset, account] = total
+    else:
+        take_money(state, account, hold(state, account, asset, total))
+    required = row.watched != 0 or state.terms[state.accounts.pool[account], asset].shock != 0
+    set_flags(state.accounts, account, VALUE_DIRTY | (POSITIONS_DIRTY | MARGIN_DUE if required else 0))
     remember(state, record.id, record.ts_ns)
     return _OK
 

@@ -18,21 +18,22 @@ import xxhash
 from numpy.typing import NDArray
 
 from engine.codes import Code
-from engine.documents import AddOns, Agreement, AnyDocument, Asset, Instrument, Parameters, Pool, Rule
+from engine.documents import AddOns, Agreement, Asset, Instrument, Parameters, Pool, Rule
 from engine.events import HOUR_NS, NS, QUANTITY_ONE
 from engine.limits import Limits
 from engine.models import cross_margin, grid, scan
 from engine.models.addons import closure_ns, fundings
-from engine.models.collateral import Holding, Schedule, Shock, Treatment, treatment
 from engine.models.rows import FINEST
 from engine.numbers import scaled
-from engine.rules import BPS, PORTFOLIO_MODELS, schedule_of, version_key
+from engine.pools import Documents, Rules, asset_terms, shocked_in
+from engine.rules import BPS, PORTFOLIO_MODELS, version_key
 from engine.scenarios.moves import Move
 from engine.scenarios.profits import GRID_KINDS, POINTS, SPAN_KINDS
 from engine.scenarios.sets import ScenarioSet, shocks_of
 from engine.state import (
     MARGIN_DUE,
     MAX_LEGS,
+    MAX_SHOCKS,
     MAX_SPREADS,
     NONE,
     PORTFOLIO,
@@ -46,19 +47,15 @@ from engine.terms import Refused, refuse_unless
 
 _ADDONS: Final = (
     "participation", "horizon_days", "fundings", "low", "high", "charge", "buffer", "short_volatility", "long_volatility",
-    "gap", "least_ns", "closure_ns",
+    "gap", "least_ns", "closure_ns", "depeg_asset", "depeg_par", "depeg_threshold", "depeg_share",
 )  # fmt: skip
 _NOT_READY: Final = "its rule or a house's rule is not in force, or collateral moves in a house's scenarios"
-_SHOCKS: Final = ("historical", "grid")  # the models whose scenarios collateral can move in
 _KINDS: Final[Mapping[str, Callable[[ScenarioSet], bool]]] = {
     "scan": lambda s: s.kinds == SPAN_KINDS,
     "grid": lambda s: s.kinds == GRID_KINDS,
     "points": lambda s: (s.factors, s.kinds) == POINTS,
     "historical": lambda s: set(s.kinds) <= set(Move) and (s.factors, s.kinds) != POINTS,
 }
-Documents = Mapping[tuple[str, str], AnyDocument]
-Rules = Callable[[str | None], Rule | None]
-"""A rule's version in force."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +149,9 @@ class Portfolios:
             rule = rules(rule_id)
             self._portfolio(slot, rule, names)
             self._look(slot, rule, names, clock_ns)
+        rows = self.state.portfolios
+        self.state.assets["watched"] = 0
+        self.state.assets["watched"][rows["depeg_asset"][rows["depeg_share"] > 0]] = 1
         day = datetime.fromtimestamp(clock_ns // NS, UTC).date()
         self._pools(documents, names, rules, day)
         self._instruments(documents, names, rules, day)
@@ -175,9 +175,12 @@ class Portfolios:
         self._spreads(slot, p, numbers.credits, names)
 
     def _look(self, slot: int, rule: Rule | None, names: "Names", clock_ns: int) -> None:
-        """Work out a rule's add-ons for a new version, and each hour; whoever holds what they concern is margined anew."""
+        """Work out a rule's add-ons for a new version, each hour, and where a stablecoin leaves its peg or is back.
+
+        Whoever holds what they concern is margined anew.
+        """
         state, row, hour = self.state, self.state.portfolios[slot], clock_ns // HOUR_NS
-        if (row["looked_rule"], row["looked_hour"]) == (version_key(rule), hour):
+        if (row["looked_rule"], row["looked_hour"]) == (version_key(rule), hour) and row["off_peg"] == self._is_off_peg(row):
             return
         is_new = row["looked_rule"] != version_key(rule)
         row["looked_rule"], row["looked_hour"] = version_key(rule), hour
@@ -186,7 +189,8 @@ class Portfolios:
             state.instruments["switched"][state.instruments["portfolio"] == slot] = 1
             is_new = True
         if is_new:
-            for pool, asset in np.argwhere(state.shocks == slot).tolist():
+            named = (state.shocks == slot).any(axis=1)
+            for pool, asset in np.argwhere((state.terms["shock"] != 0) & named[:, None]).tolist():
                 self._mark(names.accounts, pool, asset, POSITIONS_DIRTY | MARGIN_DUE)
 
     def _mark(self, count: int, pool: int, asset: int, flags: int) -> None:
@@ -216,10 +220,29 @@ class Portfolios:
             first, interval = addons.funding.first_hour * HOUR_NS, addons.funding.interval_hours * HOUR_NS
             until = clock_ns + addons.funding.ahead_hours * HOUR_NS
             numbers["fundings"] = int(fundings(clock_ns, until, interval, first))
-        changed = any(row[name] != value for name, value in numbers.items())
+        if addons.depeg is not None:
+            coin = names.asset(addons.depeg.asset)
+            numbers |= {"depeg_asset": coin, "depeg_par": 10**6 * int(self.state.assets[coin]["unit"])}
+            numbers |= {f"depeg_{name}": scaled(getattr(addons.depeg, name), NS) for name in ("threshold", "share")}
+        before = [int(row[name]) for name in (*numbers, "off_peg")]
         for name, value in numbers.items():
             row[name] = value
-        return changed
+        row["off_peg"] = self._is_off_peg(row)
+        return before != [*numbers.values(), int(row["off_peg"])]
+
+    def is_peg_crossed(self) -> bool:
+        """Whether a stablecoin that a rule looks at left its peg, or is back, since rules were last bound."""
+        rows = self.state.portfolios[: len(self.rule_ids)]
+        return any(row["off_peg"] != self._is_off_peg(row) for row in rows[rows["depeg_share"] > 0])
+
+    def _is_off_peg(self, row: Any) -> bool:
+        """Whether the stablecoin of a rule's row is priced at or below 1 less its threshold; without a mark it is at 1."""
+        coin, rest = self.state.assets[int(row["depeg_asset"])], NS - int(row["depeg_threshold"])
+        if not row["depeg_share"] or coin["instrument"] == NONE:
+            return bool(row["depeg_share"] and rest == NS)
+        priced = self.state.instruments[int(coin["instrument"])]
+        value = int(priced["mark"]) * int(coin["numerator"]) * NS
+        return bool(priced["priced"]) and value <= int(row["depeg_par"]) * int(coin["denominator"]) * rest
 
     def _volatility(self, underlying: int, tenor: int) -> int:
         """The volatility of an underlying at a tenor; 0, which no add-on takes, where there is none."""
@@ -249,42 +272,29 @@ class Portfolios:
             row["last_spread"] = i + 1
 
     def _pools(self, documents: Documents, names: "Names", rules: Rules, day: date) -> None:
-        """Haircut, cap and shock of every asset in every pool; whoever holds one that changed is evaluated again."""
-        state = self.state
+        """How every pool takes every asset; whoever holds one of which that changed is evaluated again."""
         for pool_slot, pool_id in enumerate(names.pool_ids):
-            pool = documents["pool", pool_id]
+            pool, firsts = documents["pool", pool_id], dict[str, int]()
             assert isinstance(pool, Pool)
+            moves_in = np.full(MAX_SHOCKS, NONE, np.int32)
+            for place, rule_id in enumerate(shocked_in(pool, rules)):
+                moves_in[place] = self.rule_ids.index(rule_id)
+            moved_else = bool((self.state.shocks[pool_slot] != moves_in).any())
+            self.state.shocks[pool_slot] = moves_in
             for slot, asset_id in enumerate(names.asset_ids):
                 asset = documents["asset", asset_id]
                 assert isinstance(asset, Asset)
-                terms = self._asset_terms(pool, asset, documents, rules, day)
-                tables: tuple[NDArray[Any], ...] = (state.haircuts, state.caps, state.shocks, state.shock_kinds)
-                before = [int(table[pool_slot, slot]) for table in tables]
-                if before == terms:
+                entry, terms = asset_terms(pool, asset, documents, rules, day)
+                terms["entry"] = firsts.setdefault(entry, slot) if entry else NONE
+                row = self.state.terms[pool_slot, slot]
+                before = {name: int(row[name]) for name in terms}
+                if before == terms and not (moved_else and terms["shock"]):
                     continue
-                for table, value in zip(tables, terms, strict=True):
-                    table[pool_slot, slot] = value
-                moved = POSITIONS_DIRTY | MARGIN_DUE if before[2] != terms[2] or terms[2] != NONE else 0
+                for name, value in terms.items():
+                    row[name] = value
+                moves = before["shock"] or terms["shock"] or self.state.assets[slot]["watched"]
+                moved = POSITIONS_DIRTY | MARGIN_DUE if moves else 0
                 self._mark(names.accounts, pool_slot, slot, VALUE_DIRTY | moved)
-
-    def _asset_terms(self, pool: Pool, asset: Asset, documents: Documents, rules: Rules, day: date) -> list[int]:
-        """[haircut in 1e-9, cap in US cents (0: none), portfolio it is shocked in or NONE, how] of an asset in a pool."""
-        if pool.collateral is None:
-            return [scaled(asset.haircut, NS), 0, NONE, Shock.NONE]
-        treated = treatment_of(pool, asset, documents, rules, day)
-        if treated is None:
-            return [NS, 0, NONE, Shock.NONE]
-        (schedule, found), shocks = treated, rules(pool.shocks)
-        haircut = NS - (NS - found.haircut_ppb) * (NS - found.fx_ppb) // NS
-        cap = None if found.reason else schedule.assets[found.key].cap
-        can = shocks is not None and shocks.model in _SHOCKS and asset.instrument is not None
-        reduced = found.shock == Shock.WHOLE  # a haircut that only stands beside the scenarios
-        if cap == 0 or (reduced and not can):
-            return [NS, 0, NONE, Shock.NONE]
-        limit = 0 if cap is None else scaled(cap, 100)
-        if shocks is None or not can or found.shock == Shock.NONE:
-            return [haircut, limit, NONE, Shock.NONE]
-        return [haircut, limit, self.rule_ids.index(shocks.id), int(found.shock)]
 
     def _instruments(self, documents: Documents, names: "Names", rules: Rules, today: date) -> None:
         """Which row sets each instrument has, and under which cross-margin rules it is eligible."""
@@ -310,14 +320,15 @@ class Portfolios:
             eligible = sum(1 << r for r in allowed)
             if row["sets"] != bits or bits & changed or row["eligible"] != eligible:
                 row["sets"], row["eligible"], row["switched"] = bits, eligible, 1
-                row["unpriceable"] = bits != 0
+                row["missing"] = bits
 
     def _shocked(self, of_portfolio: list[int]) -> dict[int, int]:
         """The row sets that assets' instruments need, by instrument."""
         state, found = self.state, dict[int, int]()
-        for pool_slot, asset_slot in np.argwhere(state.shocks != NONE).tolist():
-            instrument = int(state.assets[asset_slot]["instrument"])
-            found[instrument] = found.get(instrument, 0) | of_portfolio[state.shocks[pool_slot, asset_slot]]
+        for pool, asset in np.argwhere(state.terms["shock"] != 0).tolist():
+            instrument = int(state.assets[asset]["instrument"])
+            sets = [of_portfolio[p] for p in state.shocks[pool].tolist() if p != NONE]
+            found[instrument] = reduce(or_, sets, found.get(instrument, 0))
         return found
 
     def _changed_sets(self, rules: Rules) -> int:
@@ -336,7 +347,8 @@ class Portfolios:
         """A cross-margin rule and its houses' portfolios; none of them where one is not in force."""
         houses = () if rule is None or rule.model != "cross_margin" else rule.parameters.houses or ()
         slots = [self.rule_ids.index(house) for house in houses if house in self.rule_ids]
-        shocked = set(np.unique(self.state.shocks).tolist())  # no house's portfolio may hold collateral
+        moving = (self.state.terms["shock"] != 0).any(axis=1)
+        shocked = set(self.state.shocks[moving].ravel().tolist())  # no house's portfolio may hold collateral
         ready = len(set(slots)) == 2 and not shocked & set(slots)
         ready = ready and all(self.state.portfolios[p]["model"] == PORTFOLIO_MODELS["historical"] for p in slots)
         return (rule, set(slots)) if ready else (None, set())
@@ -358,9 +370,10 @@ class Portfolios:
                     "cap": _share(Decimal(1) if p.cap is None else p.cap, NS), "precision": _share(p.precision, NS),
                     "ttl_ns": round((p.ttl or 0) * NS), "active": int(not reasons),
                 }  # fmt: skip
-            self.not_in_force[agreement_id] = reasons
+            if self.not_in_force.get(agreement_id) != reasons:
+                self.not_in_force[agreement_id], row["touched"] = reasons, 1
             if any(row[name] != value for name, value in terms.items()):
-                for name, value in terms.items():
+                for name, value in {**terms, "touched": 1}.items():
                     row[name] = value
                 for leg in ("futures", "treasury"):
                     set_flags(self.state.accounts, int(row[leg]), POSITIONS_DIRTY | MARGIN_DUE)
@@ -380,25 +393,6 @@ class Names:
     currency: Callable[[str], int]
     decimals: Callable[[str], int]
     account_pool: Callable[[int], str]
-
-
-def treatment_of(
-    pool: Pool, asset: Asset, documents: Documents, rules: Rules, day: date
-) -> tuple[Schedule, Treatment] | None:
-    """The schedule that a pool's collateral rule states, and how it treats an asset; None where it has none in force."""
-    rule = rules(pool.collateral)
-    if rule is None or rule.model != "collateral":
-        return None
-    schedule, priced = schedule_of(rule), documents.get(("instrument", asset.instrument or ""))
-    maturity = priced.maturity if isinstance(priced, Instrument) else None
-    currency = asset.id if asset.type == "currency" else None if asset.type in ("crypto", "stablecoin") else asset.currency
-    holding = Holding(
-        names=(asset.id, asset.type),
-        currency=currency,
-        maturity=None if maturity is None else date.fromisoformat(maturity),
-        value_minor=0,
-    )
-    return schedule, treatment(schedule, holding, day, pool.currency)
 
 
 def quote_of(document: Instrument, documents: Documents) -> str:

@@ -34,6 +34,7 @@ class Code(IntEnum):
     NEGATIVE_HOLDING = 42
     POSITION_RANGE = 43
     REFUSED_DEFINITION = 44
+    UNKNOWN_CALL = 45
     FULL_ACCOUNTS = 48
     FULL_POSITIONS = 49
     FULL_INSTRUMENTS = 50
@@ -84,6 +85,7 @@ EXPLANATION: dict[Code, str] = {
     Code.NEGATIVE_HOLDING: "more collateral is taken than is held",
     Code.POSITION_RANGE: "the position, its money or an exposure would leave the exact range",
     Code.REFUSED_DEFINITION: "a reference document contradicts itself or what is defined",
+    Code.UNKNOWN_CALL: "the account has no open margin call of this id",
     Code.FULL_ACCOUNTS: "the limit of accounts is reached",
     Code.FULL_POSITIONS: "the limit of positions is reached",
     Code.FULL_INSTRUMENTS: "the limit of instruments is reached",

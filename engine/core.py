@@ -11,22 +11,39 @@ from numpy.typing import NDArray
 from engine import hashing, snapshot
 from engine.apply import REDELIVERED, SUPERSEDED, advance, apply, is_ahead, is_remembered, remember
 from engine.arithmetic import rows
+from engine.calls import say_call
 from engine.codes import Code
 from engine.definitions import Definitions
 from engine.documents import Account, Action, Asset, parse_action
-from engine.evaluate import evaluate_accounts, open_clock
+from engine.evaluate import CHANGES_PER_ACCOUNT, evaluate_accounts, open_clock
 from engine.events import BROADCAST, KINDS, LAST_INDEX, Kind, id_key
 from engine.frames import Entry, Frame, FrameKind, Genesis
 from engine.margin import settle_rows
 from engine.numbers import time_ns
 from engine.portfolio import margin_portfolios
-from engine.report import CHANGE, FIGURES, AccountInfo, Digest, Population, Reject, Report
+from engine.report import (
+    CHANGE,
+    FIGURES,
+    OPEN_CALLS,
+    AccountInfo,
+    AgreementInfo,
+    CallEvent,
+    CallState,
+    ChangeKind,
+    Digest,
+    OpenCall,
+    Population,
+    Reject,
+    Report,
+    Said,
+)  # fmt: skip
 from engine.risk import Builder
 from engine.state import NONE, State, allocate
 from engine.terms import Refused
-from engine.views import population, stored
+from engine.views import agreement, find_call, open_calls, population, stored
 
 MAX_WRITERS = 64
+_SAID = {"ack": CallEvent.ACKNOWLEDGED, "note": CallEvent.NOTED, "cancel": CallEvent.CANCELLED}
 
 
 class LogError(Exception):
@@ -50,6 +67,7 @@ class _Open:
     definitions: Definitions
     builder: Builder
     changes: NDArray[np.void]
+    said: dict[str, list[Said]]  # by the id of an open margin call
 
 
 class MarginEngine:
@@ -93,9 +111,9 @@ class MarginEngine:
 
     def _open(self, genesis: Genesis) -> None:
         state = allocate(genesis.limits, genesis.start_ns)
-        changes = rows(np.zeros(2 * genesis.limits.accounts, CHANGE))
+        changes = rows(np.zeros(CHANGES_PER_ACCOUNT * genesis.limits.accounts, CHANGE))
         definitions = Definitions(state, genesis.limits)
-        self._log = _Open(genesis, state, definitions, Builder(definitions), changes)
+        self._log = _Open(genesis, state, definitions, Builder(definitions), changes, {})
 
     def _check(self, frame: Frame, offset: int) -> None:
         if offset != self.offset:
@@ -159,6 +177,7 @@ class MarginEngine:
     def _clock(self, ts_ns: int, report: Report) -> None:
         log = self._open_log
         log.definitions.bind_rules(max(ts_ns, self.clock_ns))
+        log.definitions.bind_calls(max(ts_ns, self.clock_ns))
         if open_clock(log.state, ts_ns) > 0:
             log.builder.build()
             settle_rows(log.state)
@@ -166,8 +185,17 @@ class MarginEngine:
             margin_portfolios(log.definitions.margin)
         count = evaluate_accounts(log.state, log.changes)
         if count:
-            changes = log.changes[:count]
-            report.changes = np.concatenate([report.changes, changes]) if len(report.changes) else changes.copy()
+            self._take_changes(count, report)
+
+    def _take_changes(self, count: int, report: Report) -> None:
+        """Report the first changes; what was said of calls that are over is no longer kept."""
+        log = self._open_log
+        changes = log.changes[:count]
+        report.changes = np.concatenate([report.changes, changes]) if len(report.changes) else changes.copy()
+        if log.said:
+            over = changes[(changes["kind"] == ChangeKind.CALL) & (changes["after"] > max(OPEN_CALLS))]
+            for slot, sequence in over[["account", "sequence"]].tolist():
+                log.said.pop(self.account_info(slot).call_id(sequence), None)
 
     def _reject(self, records: NDArray[np.void], results: NDArray[np.uint8], report: Report) -> None:
         for i in np.flatnonzero((results != 0) & (results < SUPERSEDED)):
@@ -188,7 +216,7 @@ class MarginEngine:
         if moved != Code.OK:
             code = Code(moved)
         elif entry.kind == Kind.ACTION:
-            code, ts_ns = self._action(entry.body)
+            code, ts_ns = self._action(entry.body, report)
         else:
             counted = self._is_own(entry)
             try:
@@ -211,21 +239,33 @@ class MarginEngine:
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return False
 
-    def _action(self, body: msgspec.Raw) -> tuple[Code, int]:
-        """An action is remembered by its id; margin calls with a life act on it."""
+    def _action(self, body: msgspec.Raw, report: Report) -> tuple[Code, int]:
+        """What a named user says about an open margin call."""
         try:
             action: Action = parse_action(body)
             ts_ns = time_ns(action.ts)
         except (msgspec.MsgspecError, ValueError):
             return Code.BAD_FIELD, 0
         key: Any = np.uint64(id_key("actions", action.account, action.user, action.id))
-        if self.find_account(action.account) is None:
+        slot = self.find_account(action.account)
+        if slot is None:
             return Code.UNKNOWN_ACCOUNT, ts_ns
         if is_ahead(self._state, ts_ns):
             return Code.AHEAD_OF_TIME, ts_ns
         if is_remembered(self._state, key):
             return Code.DUPLICATE, ts_ns
+        at = find_call(self._state, self.account_info(slot), slot, action.call)
+        if at == NONE:
+            return Code.UNKNOWN_CALL, ts_ns
         remember(self._state, key, ts_ns)
+        log, said = self._open_log, Said(action.user, action.kind, action.text, ts_ns)
+        event, after = _SAID[action.kind], int(self._state.calls[at]["state"])
+        if event is CallEvent.CANCELLED:
+            after = int(CallState.CANCELLED)
+        say_call(self._state, log.changes, at, int(event), after)
+        report.said[len(report.changes)] = said
+        log.said.setdefault(action.call, []).append(said)
+        self._take_changes(1, report)
         return Code.OK, ts_ns
 
     # --- views ----------------------------------------------------------------------------------------------------
@@ -308,6 +348,18 @@ class MarginEngine:
         touched[slots] = 0
         return slots
 
+    def open_calls(self) -> list[OpenCall]:
+        """The margin calls that are open now, by account slot, the oldest first."""
+        return open_calls(self._state, self.account_info, self._open_log.said)
+
+    def take_agreements(self) -> list[AgreementInfo]:
+        """The agreements worked out, or changed, since the last call (all of them after a snapshot was loaded)."""
+        log = self._open_log
+        rows = log.state.agreements[: len(log.definitions.portfolios.agreement_ids)]
+        touched = np.flatnonzero(rows["touched"])
+        rows["touched"][touched] = 0
+        return [agreement(log.state, log.definitions, at) for at in touched.tolist()]
+
     def population(self) -> Population:
         """The shard's accounts in sum."""
         return population(self._state, self._open_log.definitions)
@@ -361,7 +413,7 @@ class MarginEngine:
         """The whole state as bytes that from_bytes continues from."""
         log = self._open_log
         return snapshot.pack(
-            snapshot.Meta(self.shard, self.offset, log.genesis, list(self._writers.items())),
+            snapshot.Meta(self.shard, self.offset, log.genesis, list(self._writers.items()), log.said),
             log.definitions.applied,
             log.state,
             log.definitions.margin.risk,
@@ -380,6 +432,8 @@ class MarginEngine:
         log.definitions.unbound = True
         log.definitions.hash_rules(engine.clock_ns)
         log.state.accounts.touched[: len(log.definitions.account_ids)] = 1
+        log.said.update(meta.said)
+        log.state.agreements["touched"][: len(log.definitions.portfolios.agreement_ids)] = 1
         engine.offset, engine._writers = meta.offset, dict(meta.writers)
         return engine
 

@@ -10,7 +10,9 @@ import xxhash
 
 from engine.binding import Names, Portfolios
 from engine.codes import Code
+from engine.deadlines import bind_calls, holidays_of
 from engine.documents import (
+    BASE,
     Account,
     Agreement,
     AnyDocument,
@@ -34,7 +36,7 @@ from engine.scenarios.sets import from_document
 from engine.state import NONE, VALUE_DIRTY, MarginState, State, find, insert, margin_state, set_flags
 from engine.terms import EXACT, Refused, instrument_terms, refuse_unless, week
 
-BASE: Final = "USD"
+_MOST_MONEY: Final = 10**7  # of a pool's minimum transfer and rounding, major units
 _FIXED: Final[dict[type, tuple[str, ...]]] = {
     Account: ("customer", "pool", "currency"),
     Asset: ("type", "currency", "decimals", "instrument"),
@@ -82,6 +84,7 @@ class Definitions:
     unbound: bool = False
     next_switch_ns: int = INT64_MAX
     bound_ns: int = 0
+    calls_until_ns: int = 0  # until when the terms of margin calls hold
     margin: MarginState = field(init=False)
     portfolios: Portfolios = field(init=False)
 
@@ -214,6 +217,7 @@ class Definitions:
         self.state.now[0]["assets"] = slot + 1
         self.asset_ids.append(document.id)
         self.unbound = True
+        self.calls_until_ns = 0
 
     def _unit_value(self, document: Asset) -> tuple[int, int]:
         """What one minor unit is worth in the currency's minor units x 1e12: a fraction of the mark, or of one."""
@@ -242,6 +246,11 @@ class Definitions:
         rows = week(document)
         if is_new:
             self.calendar_ids.append(document.id)
+        try:
+            holidays_of(document)
+        except ValueError as error:
+            raise Refused(Code.REFUSED_DEFINITION, f"holidays: {error}") from error
+        self.calls_until_ns = 0
         table = self.state.sessions[self.calendar_ids.index(document.id)]
         table[:] = 0
         for i, (start, stop) in enumerate(rows):
@@ -255,6 +264,13 @@ class Definitions:
             asset = self.asset_slot(document.parameters.currency)
             if self.state.assets[asset]["currency_slot"] == NONE and self._are_currencies_full():
                 raise Refused(Code.FULL_CURRENCIES)
+            addons = document.parameters.addons
+            if addons is not None and addons.depeg is not None:
+                coin = self.documents["asset", addons.depeg.asset]
+                refuse_unless(
+                    isinstance(coin, Asset) and (coin.type, coin.currency) == ("stablecoin", BASE),
+                    f"addons.depeg.asset is {coin.id}; allowed is a stablecoin of {BASE}",
+                )
             self.portfolios.define_rule(document, self._decimals(document.parameters.currency))
             self._currency(asset)
         else:
@@ -266,6 +282,16 @@ class Definitions:
         self.unbound = True
 
     def _pool(self, document: Pool, old: Pool | None) -> None:
+        currency = self.documents["asset", document.currency]
+        assert isinstance(currency, Asset)
+        for name, amount in (("minimum_transfer", document.minimum_transfer), ("rounding", document.rounding)):
+            refuse_unless(0 <= amount <= _MOST_MONEY, f"{name} is {amount}; allowed is 0 to {_MOST_MONEY}")
+            scaled(amount, 10**currency.decimals)
+        refuse_unless(0 <= document.calls.raise_share <= 1, f"calls.raise_share is {document.calls.raise_share}, not 0 to 1")
+        scaled(document.calls.raise_share, NS)
+        escalate, restrict = document.calls.escalate_days, document.calls.restrict_days
+        refuse_unless(escalate <= restrict, f"calls.escalate_days is {escalate}, after restrict_days {restrict}")
+        self.calls_until_ns = 0
         if old is None:
             if len(self.pool_ids) >= self.limits.pools:
                 raise Refused(Code.FULL_POOLS)
@@ -283,7 +309,7 @@ class Definitions:
 
     def bind_rules(self, clock_ns: int) -> None:
         """Bind each instrument to the newest version of its rule that is effective at this time."""
-        if not self.unbound and clock_ns < self.next_switch_ns:
+        if not self.unbound and clock_ns < self.next_switch_ns and not self.portfolios.is_peg_crossed():
             return
         for slot, name in enumerate(self.instrument_ids):
             document = self.documents["instrument", name]
@@ -299,6 +325,20 @@ class Definitions:
         self.next_switch_ns = min(later, default=INT64_MAX)
         self.unbound = False
         self.hash_rules(clock_ns)
+
+    def bind_calls(self, clock_ns: int) -> None:
+        """Bind the terms of margin calls that are issued at this time: they change at cut-offs, and with documents."""
+        if clock_ns < self.calls_until_ns:
+            return
+        assets = [asset for name in self.asset_ids if isinstance(asset := self.documents["asset", name], Asset)]
+        until = [INT64_MAX]
+        for slot, name in enumerate(self.pool_ids):
+            pool = self.documents["pool", name]
+            assert isinstance(pool, Pool)
+            calendar = None if pool.calendar is None else self.documents["calendar", pool.calendar]
+            assert calendar is None or isinstance(calendar, Calendar)
+            until.append(bind_calls(self.state, slot, pool, calendar, assets, clock_ns))
+        self.calls_until_ns = min(until)
 
     def hash_rules(self, clock_ns: int) -> None:
         """Let rule_set name the rule versions in force at this time."""

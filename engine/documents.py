@@ -18,6 +18,7 @@ Id = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^(?![\x20-\x7e]*
 Name = Annotated[str, Meta(max_length=256)]
 Text = Annotated[str, Meta(max_length=1024)]
 Time = int | str
+BASE: Final = "USD"  # the currency that all others are valued in
 
 InstrumentType = Literal[
     "treasury", "repo", "treasury_future", "rate_future", "crypto_future", "perpetual", "option", "future_option",
@@ -82,11 +83,29 @@ class Asset(Document, frozen=True, kw_only=True, tag="asset"):
     instrument: Id | None = None
 
 
+class CallTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When margin calls of a pool are issued, closed and escalated; seconds and business days.
+
+    issue_after: how long equity must be short before a call. cover_after: how long it must be back at the initial
+    requirement before the market closes a call. raise_share: a call due at the same time is raised when what is missing
+    beyond it is at least this share of it. escalate_days, restrict_days: cut-offs after the due one at which an unmet call
+    is escalated, and the account restricted to risk-reducing orders (5 business days of age: CME 930.D, rates.md 6 [P]).
+    """
+
+    issue_after: Annotated[float, Meta(ge=0, le=864_000)] = 0
+    cover_after: Annotated[float, Meta(ge=0, le=864_000)] = 0
+    raise_share: Decimal = Decimal("0.1")
+    escalate_days: Annotated[int, Meta(ge=1, le=30)] = 1
+    restrict_days: Annotated[int, Meta(ge=1, le=30)] = 4
+
+
 class Pool(Document, frozen=True, kw_only=True, tag="pool"):
     """Where collateral is held under one regime; pools never lend to one another.
 
     collateral: the rule (model collateral) that says what is taken and at which haircut; without it each asset's own.
-    shocks: the portfolio rule in whose scenarios the assets that the collateral rule calls shocked move with the positions.
+    shocks: the portfolio rules in whose scenarios the assets that the collateral rule calls shocked move with the positions.
+    All of an account's stand in one of them, so that no loss is charged twice: the first in which it has positions.
+    minimum_transfer, rounding: of margin calls to accounts in the pool's currency; calendar: by whose cut-offs they are due.
     account_class: what the CFTC calls its customers' accounts; the weekly report of its pilot omits pools without one.
     """
 
@@ -96,14 +115,39 @@ class Pool(Document, frozen=True, kw_only=True, tag="pool"):
     minimum_transfer: Decimal = Decimal(0)
     rounding: Decimal = Decimal(0)
     collateral: Id | None = None
-    shocks: Id | None = None
+    shocks: Id | Annotated[tuple[Id, ...], Meta(min_length=1, max_length=8)] = ()
+    calls: CallTerms = CallTerms()
     account_class: AccountClass | None = None
+
+    @property
+    def moves_in(self) -> tuple[str, ...]:
+        """The rules of `shocks`, in their order."""
+        return (self.shocks,) if isinstance(self.shocks, str) else self.shocks
+
+
+Day = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+
+
+class Cutoff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """By when called money must be in: the first `at` (UTC) of a business day that is notice_hours or more after the call.
+
+    Both as given here: 6 p.m. in New York in winter, one business day later (17 CFR 1.22, rates.md 6 [P]).
+    """
+
+    at: Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")] = "23:00"
+    notice_hours: Annotated[int, Meta(ge=0, le=240)] = 24
 
 
 class Calendar(Document, frozen=True, kw_only=True, tag="calendar"):
-    """Weekly sessions in UTC as pairs such as ["Sun 23:00", "Fri 22:00"]; time outside them does not make a price stale."""
+    """Weekly sessions in UTC as pairs such as ["Sun 23:00", "Fri 22:00"]; time outside them does not make a price stale.
+
+    holidays: days such as "2026-11-26" that are no business days. cutoffs: by currency; "*" for all others.
+    """
 
     sessions: Annotated[list[tuple[str, str]], Meta(min_length=1, max_length=32)]
+    business_days: Annotated[tuple[Day, ...], Meta(min_length=1, max_length=7)] = ("Mon", "Tue", "Wed", "Thu", "Fri")
+    holidays: Annotated[tuple[str, ...], Meta(max_length=1024)] = ()
+    cutoffs: dict[Id, Cutoff] = {}
 
 
 class Deliverable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -223,6 +267,14 @@ class Funding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ahead_hours: Annotated[int, Meta(ge=1, le=168)]
 
 
+class Depeg(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """While a stablecoin of USD is at or below 1 - threshold, a share of what an account holds of it, less its haircut."""
+
+    asset: Id
+    threshold: Decimal
+    share: Decimal
+
+
 class AddOns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Charges on top of what a portfolio model asks for, each its own line."""
 
@@ -230,6 +282,7 @@ class AddOns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     regime: Regime | None = None
     gap: Gap | None = None
     funding: Funding | None = None
+    depeg: Depeg | None = None
 
 
 class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -359,7 +412,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     user: Id
     kind: Literal["ack", "note", "cancel"]
     account: Id
-    call: Id
+    call: Annotated[str, Meta(min_length=1, max_length=160, pattern="^[ -~]*$")]
     text: Text = ""
 
 
@@ -404,7 +457,7 @@ def names_used(document: AnyDocument) -> list[tuple[str, str]]:
             ("asset", document.currency),
             ("calendar", document.calendar),
             ("rule", document.collateral),
-            ("rule", document.shocks),
+            *(("rule", name) for name in document.moves_in),
         ]
     elif isinstance(document, Instrument):
         underlying = None if document.underlying == document.id else document.underlying
@@ -435,6 +488,7 @@ def _named_by(p: Parameters) -> list[tuple[str, str | None]]:
         ("asset", p.currency),
         ("instrument", None if addons.regime is None else addons.regime.underlying),
         ("calendar", None if addons.gap is None else addons.gap.calendar),
+        ("asset", None if addons.depeg is None else addons.depeg.asset),
         *(("rule", house) for house in p.houses or ()),
         *(("instrument", leg.underlying) for spread in p.spreads or () for leg in spread.legs),
     ]

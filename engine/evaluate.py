@@ -4,17 +4,20 @@ from typing import Any
 
 import numpy as np
 
-from engine.arithmetic import E6, E9, E12, LIMIT, fits, kernel, mul_div_floor, part
+from engine.arithmetic import E12, LIMIT, fits, kernel, mul_div_floor, part
 from engine.book import MAX_SUM
+from engine.calls import call_level, follow_calls, wake_calls, write_change
+from engine.equity import account_equity
 from engine.margin import rebuild_rates
 from engine.prefetch import prefetch
 from engine.report import ChangeKind, Quality, Status
 from engine.requirement import account_requirement, is_margined, require_anew
 from engine.revalue import revalue_assets, revalue_instruments
-from engine.state import BLOCK, LINE, MARGIN_DUE, NONE, POSITIONS_DIRTY, VALUE_DIRTY, State
+from engine.state import BLOCK, CALLS_PER_ACCOUNT, LINE, MARGIN_DUE, NONE, POSITIONS_DIRTY, VALUE_DIRTY, State
 
 _OK, _WATCH, _CALL, _DEBIT = int(Status.OK), int(Status.WATCH), int(Status.CALL), int(Status.DEBIT)
 _FRESH, _STALE, _UNPRICED = int(Quality.FRESH), int(Quality.STALE), int(Quality.UNPRICED)
+CHANGES_PER_ACCOUNT = 3 + 2 * CALLS_PER_ACCOUNT  # status, quality and a call; of each open call money and age
 _STATUS, _QUALITY = int(ChangeKind.STATUS), int(ChangeKind.QUALITY)
 
 
@@ -40,44 +43,6 @@ def account_quality(state: State, account: int) -> int:
 
 
 @part
-def margin_amount(state: State, pool: int, asset: int, held: int) -> int:
-    """Of what is held of an asset, what the pool counts after haircut and cap: minor units of the asset, rounded down."""
-    if held <= 0:
-        return held
-    amount, cap, rate = (
-        mul_div_floor(held, E9 - state.haircuts[pool, asset], E9),
-        state.caps[pool, asset],
-        state.assets[asset].rate,
-    )
-    if cap != 0 and rate > 0 and (not fits(amount, rate, E12) or mul_div_floor(amount, rate, E12) > cap):
-        return min(amount, mul_div_floor(cap, E12, rate)) if fits(cap, E12, rate) else amount
-    return amount
-
-
-@part
-def account_equity(state: State, account: int) -> int:
-    """Net liquidating value and haircut collateral in minor units of the account's currency, each asset rounded down.
-
-    LIMIT where it, or what it consists of, is not below that.
-    """
-    accounts, into = state.accounts, state.accounts.figures[account].asset
-    total, pool = 0, accounts.pool[account]
-    for j in range(state.now[0].assets):
-        row = state.assets[j]
-        amount = margin_amount(state, pool, j, accounts.holding[j, account])
-        if row.currency_slot != -1:
-            amount += (accounts.value[row.currency_slot, account] - accounts.book[row.currency_slot, account]) // E6
-        if amount != 0:
-            if j != into:
-                rate = state.assets[into].rate
-                amount = mul_div_floor(amount, row.rate, rate) if fits(amount, row.rate, rate) else LIMIT
-            if abs(amount) >= LIMIT or abs(total + amount) >= LIMIT:
-                return LIMIT
-            total += amount
-    return total
-
-
-@part
 def classify(equity: int, initial: int, maintenance: int) -> int:
     """Status by equity alone: 17 CFR 1.44(a) undermargined below maintenance, withdrawals only above initial."""
     if equity < 0:
@@ -88,24 +53,13 @@ def classify(equity: int, initial: int, maintenance: int) -> int:
 
 
 @part
-def _change(state: State, changes: Any, at: int, account: int, kind: int, before: int, after: int) -> int:
-    row, figures = changes[at], state.accounts.figures[account]
-    figures.change += 1
-    row.account, row.kind, row.before, row.after = account, kind, before, after
-    row.change, row.amount, row.equity = figures.change, figures.call, figures.equity
-    row.initial, row.maintenance = figures.initial, figures.maintenance
-    row.ts_ns = state.now[0].clock_ns
-    return at + 1
-
-
-@part
 def _figures(state: State, account: int, margins: bool) -> bool:
     """Requirement (if it is due) and equity with what follows from them; False, and nothing changed, where not exact."""
     row = state.accounts.figures[account]
     initial, maintenance = row.initial, row.maintenance
     if margins:
         initial, maintenance = account_requirement(state, account, 0), account_requirement(state, account, 1)
-    equity, rate = account_equity(state, account), state.assets[row.asset].rate
+    equity, rate = account_equity(state, account, maintenance), state.assets[row.asset].rate
     if max(initial, maintenance, abs(equity)) >= LIMIT or not fits(equity - initial, rate, E12):
         return False
     excess_usd = mul_div_floor(equity - initial, rate, E12)
@@ -118,7 +72,7 @@ def _figures(state: State, account: int, margins: bool) -> bool:
 
 @part
 def _evaluate(state: State, account: int, margins: bool, changes: Any, at: int) -> int:
-    """Figures, status and quality of one account; while UNPRICED the first two stay. Returns the next change's place."""
+    """Figures, calls, status and quality of one account; while UNPRICED the figures stay. Returns the next place."""
     accounts, row = state.accounts, state.accounts.figures[account]
     before, held = int(row.status), int(row.quality)
     quality = account_quality(state, account)
@@ -130,15 +84,16 @@ def _evaluate(state: State, account: int, margins: bool, changes: Any, at: int) 
         accounts.flags[account] &= POSITIONS_DIRTY | MARGIN_DUE
     else:
         accounts.flags[account] &= 0 if margins else MARGIN_DUE
-        status = classify(row.equity, row.initial, row.maintenance)
-        if status != before:
-            row.status = status
-            at = _change(state, changes, at, account, _STATUS, before, status)
+    at = follow_calls(state, account, quality, changes, at)
+    status = max(classify(row.equity, row.initial, row.maintenance), call_level(state, account))
+    if status != before:
+        row.status = status
+        at = write_change(state, changes, at, account, _STATUS, before, status)
     if accounts.flags[account] != 0:
         accounts.changed[account // LINE] = 1
     if quality != held:
         row.quality = quality
-        at = _change(state, changes, at, account, _QUALITY, held, quality)
+        at = write_change(state, changes, at, account, _QUALITY, held, quality)
     accounts.touched[account] = 1
     return at
 
@@ -185,7 +140,7 @@ def evaluate_accounts(state: State, changes: Any) -> int:
     """Margin the accounts that are due, then evaluate those that changed; returns the number of changes.
 
     An account is margined at once when its positions changed, else at the first clock past its own phase. changes: CHANGE
-    rows, two per account at most.
+    rows, CHANGES_PER_ACCOUNT per account at most.
     """
     accounts = state.accounts
     blocks, words = accounts.changed.view(np.uint64), accounts.flags.view(np.uint64)
@@ -214,6 +169,7 @@ def open_clock(state: State, ts_ns: int) -> int:
     now = state.now[0]
     now.passed_ns = max(0, ts_ns - now.clock_ns)
     now.clock_ns = max(now.clock_ns, ts_ns)
+    wake_calls(state)
     revalue_instruments(state)
     revalue_assets(state)
     return rebuild_rates(state)

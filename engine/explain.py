@@ -27,7 +27,7 @@ from engine.requirement import position_requirement
 from engine.rules import BPS, MODELS, PORTFOLIO_MODELS
 from engine.scenarios.sets import ScenarioSet
 from engine.state import CHUNK, GRID, HISTORICAL, MARGIN_DUE, NONE, POINTS, PORTFOLIO, POSITIONS_DIRTY, SCAN, State
-from engine.vectors import UNITS
+from engine.vectors import UNITS, moving_in
 
 PARTS: Final = BPS * UNITS  # of a minor unit, in which contributions are
 WORST: Final = 5
@@ -246,12 +246,32 @@ def _built(state: State, instrument: int) -> int:
 
 def portfolios_of(state: State, account: int, mine: Sequence[tuple[int, int]]) -> list[int]:
     """The portfolios that an account has positions in, or collateral that moves with them."""
-    rows, pool = state.instruments, int(state.accounts.pool[account])
-    found = {int(rows[i]["portfolio"]) for i, _ in mine if rows[i]["model"] == PORTFOLIO}
-    for asset in np.flatnonzero(state.accounts.holding[:, account]).tolist():
-        if state.shocks[pool, asset] != NONE:
-            found.add(int(state.shocks[pool, asset]))
-    return sorted(found)
+    found = _with_positions(state, mine)
+    moving = _moves_in(state, account, mine)
+    return sorted(found | {moving} if moving != NONE else found)
+
+
+def _with_positions(state: State, mine: Sequence[tuple[int, int]]) -> set[int]:
+    rows = state.instruments
+    return {int(rows[i]["portfolio"]) for i, _ in mine if rows[i]["model"] == PORTFOLIO}
+
+
+@kernel
+def _moving_in(state: State, pool: int, portfolios: int) -> int:
+    return moving_in(state, pool, portfolios)
+
+
+def _moves_in(state: State, account: int, mine: Sequence[tuple[int, int]]) -> int:
+    """The portfolio in whose scenarios an account's collateral moves, NONE where none of it does."""
+    if not _moving(state, account):
+        return NONE
+    return int(_moving_in(state, int(state.accounts.pool[account]), sum(1 << p for p in _with_positions(state, mine))))
+
+
+def _moving(state: State, account: int) -> list[tuple[int, int]]:
+    """(asset, how much) of an account's collateral that moves in scenarios."""
+    holding, terms = state.accounts.holding[:, account], state.terms[int(state.accounts.pool[account])]
+    return [(j, int(holding[j])) for j in np.flatnonzero((holding != 0) & (terms["shock"] != 0)).tolist()]
 
 
 # One portfolio: its lines, and where its risk comes from.
@@ -276,9 +296,9 @@ def portfolio(engine: MarginEngine, account: int, slot: int, mine: Sequence[tupl
     made = d.portfolios.sets[rule.parameters.scenarios or ""]
     named = (version(rule), made.name, made.hash, rule.parameters.currency or "")
     inside = [(i, lots) for i, lots in mine if state.instruments[i]["portfolio"] == slot]
-    moving = _moving(state, account, slot) if row["model"] in (HISTORICAL, GRID) else []
+    moving = _moving(state, account) if _moves_in(state, account, mine) == slot else []
     needed = [i for i, _ in inside] + [int(state.assets[asset]["instrument"]) for asset, _ in moving]
-    missing = [why_unpriceable(engine, i) for i in needed if state.instruments[i]["unpriceable"]]
+    missing = [why_unpriceable(engine, i) for i in needed if int(state.instruments[i]["missing"]) >> int(row["set"]) & 1]
     maintenance = int(explain_portfolio(engine.definitions.margin, account, slot))
     if missing or maintenance >= LIMIT:
         return Portfolio(*named, problem="; ".join(missing) or "it cannot be held exactly: a position is out of range")
@@ -330,12 +350,6 @@ def _position(engine: MarginEngine, scenarios: int, instrument: int, lots: int) 
     return Held(name, "position", group, each * lots)
 
 
-def _moving(state: State, account: int, slot: int) -> list[tuple[int, int]]:
-    """(asset, how much) of an account's collateral that moves in a portfolio's scenarios."""
-    holding, shocks = state.accounts.holding[:, account], state.shocks[state.accounts.pool[account]]
-    return [(asset, int(holding[asset])) for asset in np.flatnonzero(holding).tolist() if shocks[asset] == slot]
-
-
 def _shocked(engine: MarginEngine, account: int, slot: int, asset: int, amount: int) -> Held:
     """Collateral as engine.vectors.add_shocked adds it."""
     state, row = engine.definitions.state, engine.definitions.state.portfolios[slot]
@@ -344,9 +358,9 @@ def _shocked(engine: MarginEngine, account: int, slot: int, asset: int, amount: 
     risk = engine.definitions.margin.risk
     scale = int(risk.scale[row["set"], instrument])
     won = [quantity * value * scale // lot for value in risk.values[row["set"], instrument].tolist()]
-    if state.shock_kinds[pool, asset] == Shock.BEYOND:
+    if state.terms[pool, asset]["shock"] == Shock.BEYOND:
         worth = converted(engine, amount, asset, int(row["asset"]), up=False) if amount > 0 else 0
-        charged = (worth or 0) * int(state.haircuts[pool, asset]) // E9 * UNITS
+        charged = (worth or 0) * int(state.terms[pool, asset]["haircut"]) // E9 * UNITS
         won = [min(one + charged, 0) for one in won]
     return Held(engine.definitions.asset_ids[asset], "collateral", NONE, np.array(won, np.int64))
 

@@ -11,11 +11,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from engine.agreements import explain_house
 from engine.arithmetic import E6, E9, LIMIT, kernel
-from engine.binding import RowSet, conditions_of, model_of, position_of, treatment_of
+from engine.binding import RowSet, conditions_of, model_of, position_of
 from engine.core import MarginEngine
 from engine.documents import Account, Agreement, Asset, Parameters, Pool
-from engine.evaluate import margin_amount
+from engine.equity import margin_amount
 from engine.explain import (
     Requirement,
     Vector,
@@ -31,10 +32,12 @@ from engine.explain import (
 from engine.models import cross_margin
 from engine.models.collateral import Shock
 from engine.models.views import Leg, Legal, View, cross, silo, unified
+from engine.pools import treatment_of
 from engine.rules import BPS
 from engine.scenarios.sets import ScenarioSet
-from engine.state import HISTORICAL, NONE, PORTFOLIO, Risk, State
+from engine.state import HISTORICAL, NONE, PORTFOLIO, State
 from engine.vectors import UNITS
+from engine.views import agreement
 
 TAIL_BPS: Final = 100
 APART: Final = (
@@ -44,9 +47,10 @@ APART: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """A holding: amount = haircut + over (past the cap) + margin, minor units of the asset.
+    """A holding: amount = haircut + over (past its limits) + margin, minor units of the asset.
 
-    worth: margin in the account's currency, None where one has no rate. reason: why it is not eligible ("": it is).
+    worth: margin in the account's currency, None where one has no rate. entry: that of the schedule in whose cap and share
+    of the stored maintenance it counts ("": it has none). reason: why it is not eligible ("": it is).
     """
 
     asset: str
@@ -57,6 +61,7 @@ class Counted:
     margin: int
     worth: int | None
     shock: str
+    entry: str
     reason: str
 
 
@@ -80,8 +85,8 @@ class Equity:
 
 
 @kernel
-def _margin_amount(state: State, pool: int, asset: int, amount: int) -> int:
-    return margin_amount(state, pool, asset, amount)
+def _margin_amount(state: State, account: int, asset: int, maintenance: int) -> int:
+    return margin_amount(state, account, asset, maintenance)
 
 
 def equity(engine: MarginEngine, account: int) -> Equity:
@@ -114,15 +119,17 @@ def _counted(engine: MarginEngine, account: int, asset: int, amount: int, into: 
     pool, document = d.documents["pool", d.pool_ids[pool_slot]], d.documents["asset", d.asset_ids[asset]]
     assert isinstance(pool, Pool)
     assert isinstance(document, Asset)
-    rate = int(state.haircuts[pool_slot, asset]) if amount > 0 else 0
-    margin, reason = int(_margin_amount(state, pool_slot, asset, amount)), ""
+    terms, required = state.terms[pool_slot, asset], int(state.accounts.figures[account]["maintenance"])
+    rate = int(terms["haircut"]) if amount > 0 else 0
+    margin, reason, entry = int(_margin_amount(state, account, asset, required)), "", ""
     if pool.collateral is not None:
         treated = treatment_of(pool, document, d.documents, d.rule_now, day_of(engine))
         reason = f"rule {pool.collateral} is not in force" if treated is None else treated[1].reason
+        entry = "" if treated is None or terms["entry"] == NONE else treated[1].key
     after = amount * (E9 - rate) // E9
-    shock = Shock(int(state.shock_kinds[pool_slot, asset])).name.lower()
+    shock = Shock(int(terms["shock"])).name.lower()
     worth = converted(engine, margin, asset, into, up=False)
-    return Counted(document.id, amount, rate, amount - after, after - margin, margin, worth, shock, reason)
+    return Counted(document.id, amount, rate, amount - after, after - margin, margin, worth, shock, entry, reason)
 
 
 # Cross-margin
@@ -167,17 +174,16 @@ def cross_of(engine: MarginEngine, account: int) -> Cross | None:
         return None
     row, document = state.agreements[at], d.documents["agreement", d.portfolios.agreement_ids[at]]
     assert isinstance(document, Agreement)
-    rule, reasons = d.rule_now(document.rule), tuple(d.portfolios.not_in_force.get(document.id, ()))
+    rule, known = d.rule_now(document.rule), agreement(state, d, at)
     legs = (int(row["futures"]), int(row["treasury"]))
     positions = () if rule is None else _eligibility(engine, legs, rule.parameters)
-    houses = tuple(_house(engine, row, int(p)) for p in (row["cme"], row["ficc"]) if p != NONE) if row["active"] else ()
+    houses = tuple(_house(engine, at, int(p)) for p in (row["cme"], row["ficc"]) if p != NONE) if row["active"] else ()
     found = [(engine.account_ids[leg], p) for leg in legs for p in requirement(engine, leg).portfolios]
     taken = [(name, p.currency, p.lines["CROSS"]) for name, p in found if p.lines.get("CROSS", 0)]
-    saving = int(row["applied"]) if row["active"] and row["done"] else 0
-    basis = cross_margin.Basis(int(row["basis"])).name if row["done"] else "not worked out yet"
+    basis = known.basis or ("not worked out yet" if row["active"] else "not in force")
     return Cross(
-        document.id, document.rule, reasons, engine.account_ids[legs[0]], engine.account_ids[legs[1]], houses, saving,
-        basis if row["active"] else "not in force", tuple(taken), positions,
+        document.id, document.rule, known.reasons, known.futures.account, known.treasury.account, houses, known.saving_ppb,
+        basis, tuple(taken), positions,
     )  # fmt: skip
 
 
@@ -195,36 +201,15 @@ def _eligibility(engine: MarginEngine, legs: tuple[int, int], p: Parameters) -> 
     return tuple(found)
 
 
-def _house(engine: MarginEngine, agreement: Any, portfolio: int) -> HouseFigures:
-    """One house's three figures: the formula of engine.agreements, in plain integers."""
-    d, state = engine.definitions, engine.definitions.state
-    row, bit = state.portfolios[portfolio], 1 << int(agreement["rule"])
-    treasury, futures = (
-        _eligible(state, agreement, leg, house, bit) for leg, house in (("treasury", "ficc"), ("futures", "cme"))
-    )
-    name, currency = d.portfolios.rule_ids[portfolio], d.asset_ids[int(row["asset"])]
-    rows = state.instruments
-    if any(rows[i]["unpriceable"] or not int(rows[i]["sets"]) >> int(row["set"]) & 1 for i, _ in treasury + futures):
+def _house(engine: MarginEngine, agreement: int, portfolio: int) -> HouseFigures:
+    """One house's three figures."""
+    d = engine.definitions
+    name, currency = d.portfolios.rule_ids[portfolio], d.asset_ids[int(d.state.portfolios[portfolio]["asset"])]
+    house = explain_house(d.margin, agreement, portfolio)
+    if not house.answered:
         return HouseFigures(name, currency, None, 0)
-    asked = [_asked(state, engine.definitions.margin.risk, row, mine) for mine in (treasury, futures, treasury + futures)]
-    house = cross_margin.House(True, asked[0], asked[1], asked[2])
-    return HouseFigures(name, currency, (asked[0], asked[1], asked[2]), int(cross_margin.house_saving(house)))
-
-
-def _eligible(state: State, agreement: Any, leg: str, house: str, bit: int) -> list[tuple[int, int]]:
-    rows = state.instruments
-    mine = [(i, lots) for i, lots in held(state, int(agreement[leg])) if rows[i]["model"] == PORTFOLIO]
-    return [(i, lots) for i, lots in mine if rows[i]["portfolio"] == agreement[house] and int(rows[i]["eligible"]) & bit]
-
-
-def _asked(state: State, risk: Risk, row: Any, mine: Sequence[tuple[int, int]]) -> int:
-    """Minor units: a historical rule's risk part of these positions, at least its floor."""
-    vector = np.zeros(int(row["scenarios"]), np.int64)
-    for instrument, lots in mine:
-        values = risk.values[row["set"], instrument, : len(vector)].astype(np.int64)
-        vector += values * risk.scale[row["set"], instrument] * lots
-    gross = sum(-(-abs(lots) * int(state.instruments[i]["gross"]) // E6) for i, lots in mine)
-    return max(historical_loss(vector, row), -(-gross * int(row["floor"]) // E9))
+    figures = (int(house.treasury), int(house.futures), int(house.combined))
+    return HouseFigures(name, currency, figures, int(cross_margin.house_saving(house)))
 
 
 def historical_loss(vector: Vector, row: Any) -> int:

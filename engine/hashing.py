@@ -37,7 +37,13 @@ def _account_hash(state: State, account: int) -> Any:
         p = mix(mix(mix(p, book.lots[slot]), row.cost), row.realized)
         parts = wrapping_add(parts, mix(mix(p, row.as_of_ns), row.last_trade_ns))
         slot = book.next[slot]
-    return mix(h, parts)
+    i = accounts.first_call[account]
+    while i != NONE:
+        call = state.calls[i]
+        p = mix(mix(mix(mix(_SEED, call.sequence), int(call.state)), call.amount), call.received)
+        parts = wrapping_add(parts, mix(mix(mix(p, call.issued_ns), call.due_ns), call.since_ns))
+        i = call.next
+    return mix(mix(mix(h, parts), accounts.calls_made[account]), accounts.money[account])
 
 
 @kernel
@@ -55,11 +61,11 @@ def _row_hash(state: State, risk: Risk, instrument: int, h: Any) -> Any:
     row = state.instruments[instrument]
     if row.sets == 0:
         return h
-    h = mix(mix(mix(h, row.sets), row.built_forward), row.unpriceable)
-    if row.unpriceable:
+    h = mix(mix(mix(h, row.sets), row.built_forward), row.missing)
+    if row.missing == row.sets:
         return h
     for s in range(len(risk.width)):
-        if row.sets >> s & 1:
+        if (row.sets & ~row.missing) >> s & 1:
             h = mix(mix(h, risk.scale[s, instrument]), risk.bound[s, instrument])
             values = risk.values[s][instrument]
             for k in range(risk.width[s]):

@@ -120,7 +120,7 @@ def _mark_shocked(state: State, instrument: int) -> None:
     for j in range(state.now[0].assets):
         if state.assets[j].instrument == instrument:
             for account in range(state.now[0].accounts):
-                if accounts.holding[j, account] != 0 and state.shocks[accounts.pool[account], j] != NONE:
+                if accounts.holding[j, account] != 0 and state.terms[accounts.pool[account], j].shock != 0:
                     set_flags(accounts, account, MARGIN_DUE)
 
 

@@ -219,7 +219,7 @@ def portfolio_requirement(state: MarginState, account: int, portfolio: int, coun
     if not known or total >= LIMIT:
         return LIMIT
     lines[_CROSS] = min(0, _after(state, account, portfolio, total) - total)
-    return add_charges(state, row, end, total + lines[_CROSS])
+    return add_charges(state, row, account, end, total + lines[_CROSS])
 
 
 @part
@@ -249,6 +249,7 @@ def _margin(state: MarginState, account: int) -> None:
         together[c, account, 0] = together[c, account, 1] = 0
     if at != NONE:
         row = state.agreements[at]
+        row.touched = 1
         if account == row.futures:
             row.alone_futures = 0
         else:

@@ -1,7 +1,7 @@
 """What a step reports: counts, rejects, changes of status and quality; and the views that monitors read."""
 
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Final
 
 import numpy as np
@@ -30,25 +30,71 @@ class Quality(IntEnum):
     UNPRICED = 2
 
 
+class CallState(IntEnum):
+    """Where a margin call is in its life; the numbers are part of the snapshot format, and ascend with age while it is open.
+
+    PENDING is not yet issued (CallTerms.issue_after); NONE is what was before it.
+    """
+
+    NONE = 0
+    PENDING = 1
+    ISSUED = 2
+    PART_MET = 3
+    OVERDUE = 4
+    ESCALATED = 5
+    RESTRICTED = 6
+    MET = 7  # the money came
+    COVERED = 8  # the account is back at its initial requirement without it
+    CANCELLED = 9  # by a named user
+
+
+class CallEvent(IntEnum):
+    """What happened to a margin call."""
+
+    NONE = 0  # the change is not of a call
+    ISSUED = 1
+    RAISED = 2
+    RECEIVED = 3  # money that came or went, the call not met by it
+    MET = 4
+    COVERED = 5
+    OVERDUE = 6
+    ESCALATED = 7
+    RESTRICTED = 8
+    ACKNOWLEDGED = 9
+    NOTED = 10
+    CANCELLED = 11
+
+
+OPEN_CALLS: Final = (CallState.ISSUED, CallState.PART_MET, CallState.OVERDUE, CallState.ESCALATED, CallState.RESTRICTED)
+
+
 class ChangeKind(IntEnum):
     """What changed about an account."""
 
     STATUS = 1
     QUALITY = 2
+    CALL = 3
 
 
 CHANGE: Final = np.dtype(
     [
         ("account", "<i4"),  # slot
         ("kind", "u1"),
-        ("before", "u1"),
+        ("before", "u1"),  # Status, Quality or CallState, as kind says
         ("after", "u1"),
         ("change", "<i8"),  # the account's change number
-        ("amount", "<i8"),  # the call; this and the next three in minor units of the account's currency
+        ("amount", "<i8"),  # what is missing to initial; this and all money in minor units of the account's currency
         ("equity", "<i8"),
         ("initial", "<i8"),
         ("maintenance", "<i8"),
         ("ts_ns", "<i8"),
+        # of a call, else 0
+        ("event", "u1"),
+        ("sequence", "<i8"),  # of the account's calls, from 1
+        ("called", "<i8"),
+        ("received", "<i8"),
+        ("issued_ns", "<i8"),
+        ("due_ns", "<i8"),
     ]
 )
 FIGURES: Final = np.dtype(
@@ -78,6 +124,30 @@ class Reject:
     ts_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a named user did to a call: ack, note or cancel, with a text."""
+
+    user: str
+    kind: str
+    text: str
+    ts_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCall:
+    """A margin call that is open: amounts in minor units of the account's currency, times in ns, said oldest first."""
+
+    account: int  # slot
+    sequence: int
+    state: CallState
+    called: int
+    received: int
+    issued_ns: int
+    due_ns: int
+    said: tuple[Said, ...]
+
+
 def _counts() -> NDArray[np.int64]:
     return np.zeros(KINDS, np.int64)
 
@@ -86,7 +156,8 @@ def _counts() -> NDArray[np.int64]:
 class Report:
     """What one frame did. Counts are by Kind; what every shard sees is counted by shard 0 only.
 
-    oldest_ns: the batch's oldest Kafka timestamp, 0 when the frame does not end a batch.
+    oldest_ns: the batch's oldest Kafka timestamp, 0 when the frame does not end a batch. said: by the row of `changes` that
+    a user's action made.
     """
 
     offset: int
@@ -97,6 +168,7 @@ class Report:
     redelivered: NDArray[np.int64] = field(default_factory=_counts)
     rejects: list[Reject] = field(default_factory=list)
     changes: NDArray[np.void] = field(default_factory=lambda: np.empty(0, CHANGE))
+    said: dict[int, Said] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +180,47 @@ class AccountInfo:
     pool: str
     currency: str
     decimals: int
+
+    def call_id(self, sequence: int) -> str:
+        """The id of the account's call of that number."""
+        return f"{self.id}:{self.pool}:{sequence}"
+
+
+class AgreementState(StrEnum):
+    """How a cross-margin agreement stands."""
+
+    IN_FORCE = "in force"
+    FALLBACK = "fallback"  # in force, but one house or both did not answer
+    NOT_IN_FORCE = "not in force"
+
+
+@dataclass(frozen=True, slots=True)
+class AgreedLeg:
+    """An account's part of an agreement: what its portfolio requires alone and after the saving, before the multiplier.
+
+    Minor units of the currency, which has so many decimals; None where that is not known.
+    """
+
+    account: str
+    currency: str
+    decimals: int
+    alone: int | None
+    after: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementInfo:
+    """An agreement as last worked out: reasons why it is not in force, the saving in 1e-9 and its Basis ("": not yet)."""
+
+    id: str
+    customer: str
+    rule: str
+    state: AgreementState
+    reasons: tuple[str, ...]
+    saving_ppb: int
+    basis: str
+    futures: AgreedLeg
+    treasury: AgreedLeg
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +241,8 @@ class Population:
     utilization_counts: NDArray[np.int64]
     utilization_sum: float
     price_age_seconds_max: float
-    open_calls: int
+    calls: dict[str, int]  # open ones by state
+    called_usd: dict[str, int]  # by pool: what open calls still ask for
     agreements_in_force: int
     agreements: int
     cross_alone_usd: int

@@ -171,7 +171,8 @@ def _mark_quality(state: State, row: Any) -> int:
 @part
 def instrument_quality(state: State, row: Any) -> int:
     """The worst of its inputs, and of the risk rows that its portfolio rule needs."""
-    return _UNPRICED if row.model == PORTFOLIO and row.unpriceable and not row.closed else inputs_quality(state, row)
+    unpriceable = row.model == PORTFOLIO and row.missing == row.sets and not row.closed
+    return _UNPRICED if unpriceable else inputs_quality(state, row)
 
 
 @part

@@ -24,7 +24,7 @@ MOST_KEPT: Final = 2048  # rows
 
 
 class Builder:
-    """Builds the rows that wait at a clock; `reasons` says, by instrument id, why one could not be built."""
+    """Builds the rows that wait at a clock; `reasons` says, by instrument id, why some could not be built."""
 
     def __init__(self, definitions: Definitions) -> None:
         self._definitions = definitions
@@ -32,17 +32,14 @@ class Builder:
         self.reasons: dict[str, str] = {}
 
     def build(self) -> None:
-        """Build the rows of every instrument that waits; one that cannot be priced is so marked, with the reason."""
+        """Build the rows of every instrument that waits, each set's apart; what cannot be is marked, with the reason."""
         ids, instruments = self._definitions.instrument_ids, self._state.instruments
         for slot in np.flatnonzero(instruments["waits"][: len(ids)]).tolist():
-            row = instruments[slot]
-            try:
-                self._rows(slot, row)
-                self.reasons.pop(ids[slot], None)
-                row["unpriceable"] = 0
-            except (ValueError, ArithmeticError) as error:
-                self.reasons[ids[slot]] = str(error)
-                row["unpriceable"] = 1
+            row, whys = instruments[slot], list[str]()
+            row["missing"] = self._rows(slot, row, whys)
+            self.reasons.pop(ids[slot], None)
+            if whys:
+                self.reasons[ids[slot]] = "; ".join(dict.fromkeys(whys))
 
     def subject(self, slot: int, deliverables: bool = True) -> Subject:
         """An instrument as valuation sees it: at its mark, its underlying at its own. Unpriceable: not marked."""
@@ -68,27 +65,57 @@ class Builder:
         row = self._state.instruments[slot]
         return int(row["mark"]) * int(row["tick"]) / (1000 * PRICE_ONE)
 
-    def _rows(self, slot: int, row: Any) -> None:
-        definitions, risk, subject = self._definitions, self._definitions.margin.risk, self.subject(slot)
-        document = subject.document
-        if document.inverse and document.underlying is None:
-            raise Unpriceable(f"{document.id}: an inverse contract needs an underlying, in whose currency it is valued")
-        quote, lot = definitions.asset_ids[int(row["quote"])], float(document.lot)
-        for at, row_set in enumerate(definitions.portfolios.row_sets):
-            if not int(row["sets"]) >> at & 1:
-                continue
-            made = definitions.portfolios.sets[row_set.scenarios]
-            ranges, minor = _ranges(definitions.rule_now(row_set.ranges_of)), self._minor(quote, row_set.currency) * lot
-            row_of = _shared_row(int(risk.set_hash[at]), made, subject, ranges, minor)
-            risk.values[at, slot, : len(row_of.values)] = row_of.values
-            risk.scale[at, slot], risk.bound[at, slot] = row_of.scale, row_of.bound
-        rule = definitions.rule_now(subject.document.rule)
-        if row["model"] == PORTFOLIO and rule is not None:
-            self._beside(row, subject, rule, self._minor(quote, rule.parameters.currency or ""))
+    def _rows(self, slot: int, row: Any, whys: list[str]) -> int:
+        """Build an instrument's rows; bits of the sets in which it has none, with reasons added to whys.
 
-    def _beside(self, row: Any, subject: Subject, rule: Rule, minor: float) -> None:
-        """What portfolio models need beside rows, per lot; minor: the rule's minor units in one unit of quote money."""
-        document, p = subject.document, rule.parameters
+        One that cannot be priced under its own rule has none at all.
+        """
+        sets, missing = int(row["sets"]), 0
+        try:
+            subject = self.subject(slot)
+            if subject.document.inverse and subject.document.underlying is None:
+                name = subject.document.id
+                raise Unpriceable(f"{name}: an inverse contract needs an underlying, in whose currency it is valued")
+        except (ValueError, ArithmeticError) as error:
+            whys.append(str(error))
+            return sets
+        for at in range(len(self._definitions.portfolios.row_sets)):
+            if sets >> at & 1:
+                try:
+                    self._row(at, slot, subject)
+                except (ValueError, ArithmeticError) as error:
+                    whys.append(str(error))
+                    missing |= 1 << at
+        rule = self._definitions.rule_now(subject.document.rule)
+        if row["model"] != PORTFOLIO or rule is None:
+            return missing
+        if missing >> int(self._state.portfolios[int(row["portfolio"])]["set"]) & 1:
+            return sets
+        try:
+            self._beside(slot, subject, rule)
+        except (ValueError, ArithmeticError) as error:
+            whys.append(str(error))
+            return sets
+        return missing
+
+    def _row(self, at: int, slot: int, subject: Subject) -> None:
+        """Build an instrument's row in the set in a slot."""
+        definitions, risk = self._definitions, self._definitions.margin.risk
+        row_set = definitions.portfolios.row_sets[at]
+        made, ranges = definitions.portfolios.sets[row_set.scenarios], _ranges(definitions.rule_now(row_set.ranges_of))
+        minor = self._minor(self._quote(slot), row_set.currency) * float(subject.document.lot)
+        row_of = _shared_row(int(risk.set_hash[at]), made, subject, ranges, minor)
+        risk.values[at, slot, : len(row_of.values)] = row_of.values
+        risk.scale[at, slot], risk.bound[at, slot] = row_of.scale, row_of.bound
+
+    def _quote(self, slot: int) -> str:
+        """The currency of an instrument's profits."""
+        return self._definitions.asset_ids[int(self._state.instruments[slot]["quote"])]
+
+    def _beside(self, slot: int, subject: Subject, rule: Rule) -> None:
+        """What portfolio models need beside rows, per lot, in the rule's money."""
+        document, p, row = subject.document, rule.parameters, self._state.instruments[slot]
+        minor = self._minor(self._quote(slot), p.currency or "")
         each = delta(subject) * float(document.lot)
         spot = subject.price if subject.underlying_price is None else subject.underlying_price
         row["risk_delta"], row["spot"] = _bounded(each * COIN), _bounded(abs(spot) * minor)

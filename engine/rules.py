@@ -7,7 +7,7 @@ from math import isqrt
 from typing import Any
 
 from engine.arithmetic import LIMIT
-from engine.documents import AddOns, Rule
+from engine.documents import BASE, AddOns, Rule
 from engine.events import NS, QUANTITY_ONE, key64
 from engine.models import collateral
 from engine.models.scan import MICRO
@@ -122,8 +122,10 @@ def _check_lists(rule: Rule) -> None:
         _check_addons(rule, p.addons)
     if rule.model == "collateral":
         try:
-            for terms in collateral.check(schedule_of(rule)).assets.values():
+            for name, terms in collateral.check(schedule_of(rule)).assets.items():
                 scaled(terms.cap or Decimal(0), CENTS)
+                if terms.cap is not None and p.currency != BASE:
+                    raise ValueError(f"assets.{name}.cap is in {p.currency}; allowed is one in {BASE}")
         except ValueError as error:
             raise ValueError(f"rule {rule.id}: {error}") from error
 
@@ -134,6 +136,8 @@ def _check_addons(rule: Rule, addons: AddOns) -> None:
         shares["liquidity.participation"] = addons.liquidity.participation
     if addons.regime is not None:
         shares |= {"regime.charge": addons.regime.charge, "regime.buffer": addons.regime.buffer}
+    if addons.depeg is not None:
+        shares |= {"depeg.threshold": addons.depeg.threshold, "depeg.share": addons.depeg.share}
     for name, value in shares.items():
         if not (0 <= value <= 1 and value * MICRO % 1 == 0):
             raise ValueError(f"rule {rule.id}: addons.{name} is {value}; allowed is 0 to 1 with up to 6 decimals")

@@ -16,11 +16,12 @@ from engine.apply import put_id
 from engine.arithmetic import kernel
 from engine.book import index_position
 from engine.frames import Genesis
+from engine.report import Said
 from engine.requirement import require
 from engine.state import CHUNK, NONE, Risk, State
 
 MAGIC: Final = b"CMSN"
-FORMAT: Final = 3
+FORMAT: Final = 4
 _HEAD: Final = struct.Struct("<4sIQQ")  # magic, format, checksum, header length
 
 
@@ -33,12 +34,13 @@ class OtherFormat(BadSnapshot):
 
 
 class Meta(msgspec.Struct, frozen=True):
-    """What stands beside the arrays; writers: (writer, its last frame number), oldest first."""
+    """What stands beside the arrays; writers: (writer, its last frame number), oldest first; said: by an open call's id."""
 
     shard: int
     offset: int
     genesis: Genesis
     writers: list[tuple[int, int]]
+    said: dict[str, list[Said]]
 
 
 class _Header(msgspec.Struct):
@@ -48,10 +50,10 @@ class _Header(msgspec.Struct):
 
 
 def _parts(
-    state: State, risk: Risk, accounts: int, chunks: int, rows: tuple[int, int, int, int]
+    state: State, risk: Risk, accounts: int, chunks: int, rows: tuple[int, int, int, int, int]
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     """Views of the used part of every array, by name, for so many accounts, chunks and table rows."""
-    instruments, assets, factors, volatilities = rows
+    instruments, assets, factors, volatilities, calls = rows
     yield "now", state.now
     for name, array in state.accounts._asdict().items():
         if name in ("changed", "required"):  # derived
@@ -70,25 +72,27 @@ def _parts(
     yield "assets", state.assets[:assets]
     yield "portfolios", state.portfolios
     yield "agreements", state.agreements[: int(state.now[0]["agreements"])]
-    yield "haircuts", state.haircuts
-    yield "caps", state.caps
+    yield "terms", state.terms
     yield "shocks", state.shocks
-    yield "shock_kinds", state.shock_kinds
     for name in ("scale", "bound"):
         yield f"risk.{name}", getattr(risk, name)[:, :instruments]
     yield "risk.width", risk.width
     yield "risk.set_hash", risk.set_hash
     for s in np.flatnonzero(risk.width).tolist():
         yield f"risk.values.{s}", risk.values[s, :instruments, : risk.width[s]]
+    yield "call_terms", state.call_terms
+    yield "calls", state.calls[:calls]
     yield "volatilities", state.volatilities[:volatilities]
     yield "watermark_offset", state.watermark_offset
     yield "watermark_index", state.watermark_index
     yield "covered", state.covered
 
 
-def _used(now: Any) -> tuple[int, int, tuple[int, int, int, int]]:
-    rows = int(now["instruments"]), int(now["assets"]), int(now["factors"]), int(now["volatilities"])
-    return int(now["accounts"]), int(now["chunks"]), rows
+def _used(now: Any) -> tuple[int, int, tuple[int, int, int, int, int]]:
+    instruments, assets, factors, volatilities, calls = (
+        int(now[name]) for name in ("instruments", "assets", "factors", "volatilities", "calls")
+    )
+    return int(now["accounts"]), int(now["chunks"]), (instruments, assets, factors, volatilities, calls)
 
 
 def pack(meta: Meta, bodies: list[bytes], state: State, risk: Risk) -> bytes:

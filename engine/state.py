@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.arithmetic import part, rows
+from engine.arithmetic import INT64_MAX, part, rows
 from engine.events import KINDS
 from engine.limits import Limits
 from engine.models.scan import Spreads
@@ -22,6 +22,7 @@ CHUNK: Final = 256  # positions of one instrument that lie together, so that a p
 MAX_TIERS: Final = 16
 MAX_SESSIONS: Final = 32
 NONE: Final = -1
+CALLS_PER_ACCOUNT: Final = 2  # room for open margin calls
 
 POSITIONS_DIRTY: Final = 1
 VALUE_DIRTY: Final = 2
@@ -36,9 +37,10 @@ HISTORICAL: Final = 1
 SCAN: Final = 2
 GRID: Final = 3
 POINTS: Final = 4
-LINES: Final = 13  # of a requirement, as engine/charges.py names them
+LINES: Final = 14  # of a requirement, as engine/charges.py names them
 MAX_SPREADS: Final = 32
 MAX_LEGS: Final = 8
+MAX_SHOCKS: Final = 8
 
 INSTRUMENT: Final = np.dtype(
     [
@@ -63,7 +65,8 @@ INSTRUMENT: Final = np.dtype(
         # risk rows, and what portfolio models need beside them, per lot in the money of the rule
         ("portfolio", "<i4"), ("group", "<i4"),  # its row in `portfolios`; its underlying, else itself
         ("sets", "<i8"),  # bit s: it has a row in scenario set s
-        ("waits", "u1"), ("unpriceable", "u1"), ("option", "u1"),
+        ("missing", "<i8"),  # bit s: that row is not there: of all sets, where its own rule's cannot be built
+        ("waits", "u1"), ("option", "u1"),
         ("eligible", "<i8"),  # bit r: eligible under cross-margin rule r
         ("built_forward", "<i8"), ("built_rate", "<i8"),  # the underlying's mark and the currency's rate of the rows
         ("quote", "<i4"),  # the asset that profits are counted in
@@ -75,7 +78,8 @@ INSTRUMENT: Final = np.dtype(
 ASSET: Final = np.dtype(
     [
         ("key", "<u8"), ("currency", "<i4"), ("currency_slot", "<i4"), ("instrument", "<i4"), ("is_currency", "u1"),
-        ("quality", "u1"), ("unit", "<i8"), ("haircut", "<i8"), ("numerator", "<i8"), ("denominator", "<i8"),
+        ("quality", "u1"), ("watched", "u1"),  # a rule's add-ons look at how much of it is held
+        ("unit", "<i8"), ("haircut", "<i8"), ("numerator", "<i8"), ("denominator", "<i8"),
         ("rate", "<i8"),  # US cents x 1e12 of one minor unit
     ],
     align=True,
@@ -95,6 +99,8 @@ PORTFOLIO_ROW: Final = np.dtype(
         ("participation", "<i8"), ("horizon_days", "<i8"), ("fundings", "<i8"), ("low", "<i8"), ("high", "<i8"),
         ("charge", "<i8"), ("buffer", "<i8"), ("short_volatility", "<i8"), ("long_volatility", "<i8"), ("gap", "<i8"),
         ("least_ns", "<i8"), ("closure_ns", "<i8"),
+        ("depeg_asset", "<i8"), ("depeg_par", "<i8"),  # a stablecoin, and the rate of its minor unit at 1
+        ("depeg_threshold", "<i8"), ("depeg_share", "<i8"), ("off_peg", "<i8"),
         ("looked_rule", "<u8"), ("looked_hour", "<i8"),  # the version and the hour that these were worked out for
     ],
     align=True,
@@ -105,10 +111,22 @@ AGREEMENT: Final = np.dtype(
         ("cme", "<i4"), ("ficc", "<i4"),  # rows of `portfolios`
         ("cap", "<i8"), ("precision", "<i8"), ("ttl_ns", "<i8"),
         ("saving", "<i8"), ("agreed_ns", "<i8"),  # the last agreed saving in 1e-9, below 0: none; and when
-        ("active", "u1"), ("done", "u1"), ("basis", "u1"), ("rule", "<i8"),  # its bit in `eligible`
+        ("active", "u1"), ("done", "u1"), ("basis", "u1"),
+        ("held", "u1"),  # the saving may not rise: an input was stale when it was worked out
+        ("touched", "u1"),  # it was looked at since what is published of it was taken
+        ("rule", "<i8"),  # its bit in `eligible`
         ("applied", "<i8"),  # the saving now
         ("after_futures", "<i8"), ("after_treasury", "<i8"),  # what each leg's portfolio requires with it, minor units
         ("alone_futures", "<i8"), ("alone_treasury", "<i8"),  # and without; maintenance before the multiplier
+    ],
+    align=True,
+)  # fmt: skip
+TERMS: Final = np.dtype(  # how a pool takes an asset
+    [
+        ("haircut", "<i8"),  # 1e-9; E9: it is not taken
+        ("cap", "<i8"), ("share", "<i8"),  # US cents, LIMIT: none; of maintenance, 1e-9, NONE: none
+        ("entry", "<i4"),  # the first of the assets that count in these limits together, NONE: it has none
+        ("shock", "<i4"),  # Shock: whether and how it moves in the scenarios of positions
     ],
     align=True,
 )  # fmt: skip
@@ -123,6 +141,24 @@ ACCOUNT: Final = np.dtype(
     ],
     align=True,
 )  # fmt: skip
+CALL: Final = np.dtype(
+    [
+        ("account", "<i4"), ("next", "<i4"),  # the account's next younger call; of a free row the next free one
+        ("state", "u1"), ("sequence", "<i8"), ("amount", "<i8"), ("received", "<i8"),  # minor units
+        ("issued_ns", "<i8"), ("due_ns", "<i8"), ("escalate_ns", "<i8"), ("restrict_ns", "<i8"),
+        ("since_ns", "<i8"),  # pending: since when short; open: since when back at initial, 0: not
+        ("wake_ns", "<i8"),  # when time alone may change it
+    ],
+    align=True,
+)  # fmt: skip
+CALL_TERMS: Final = np.dtype(
+    [
+        ("minimum", "<i8"), ("rounding", "<i8"),  # minor units, from 1
+        ("issue_after_ns", "<i8"), ("cover_after_ns", "<i8"), ("raise_share", "<i8"),  # 1e-9
+        ("due_ns", "<i8"), ("escalate_ns", "<i8"), ("restrict_ns", "<i8"),  # of a call issued now
+    ],
+    align=True,
+)  # fmt: skip
 ENTRY: Final = np.dtype([("key", "<u8"), ("slot", "<i8")])
 TIER: Final = np.dtype([("above", "<i8"), ("initial", "<i8"), ("maintenance", "<i8")])
 GLOBALS: Final = np.dtype(
@@ -132,6 +168,7 @@ GLOBALS: Final = np.dtype(
         ("accounts", "<i8"), ("max_accounts", "<i8"), ("positions", "<i8"), ("max_positions", "<i8"), ("chunks", "<i8"),
         ("instruments", "<i8"), ("assets", "<i8"), ("currencies", "<i8"), ("factors", "<i8"),
         ("volatilities", "<i8"), ("max_volatilities", "<i8"),
+        ("calls", "<i8"), ("free_call", "<i8"), ("next_deadline_ns", "<i8"),  # rows used, first free one among them or NONE
         ("generation", "<i8"), ("ids", "<i8"), ("max_ids", "<i8"), ("ids_from_ns", "<i8"), ("previous_ids_from_ns", "<i8"),
     ]
 )  # fmt: skip
@@ -142,7 +179,7 @@ class Accounts(NamedTuple):
 
     required: initial and maintenance of the positions margined alone, minor units; of an account that is not MARGIN_DUE at
     the margin rates in force. It lies beside book, as a trade needs both. together: of those under portfolio rules, as last
-    margined.
+    margined. money: that came in (went out, below 0) since the last evaluation, minor units, while there are calls.
     """
 
     key: NDArray[np.uint64]
@@ -150,6 +187,9 @@ class Accounts(NamedTuple):
     agreement: NDArray[np.int32]  # its row in `agreements`, NONE for most
     phase_ns: NDArray[np.int64]
     first_position: NDArray[np.int32]
+    first_call: NDArray[np.int32]  # the oldest that is open, NONE for most
+    calls_made: NDArray[np.int64]
+    money: NDArray[np.int64]
     flags: NDArray[np.uint8]
     changed: NDArray[np.uint8]  # by account // LINE: whether any of these may have flags
     touched: NDArray[np.uint8]
@@ -188,10 +228,10 @@ class State(NamedTuple):
     tiers: NDArray[Any]  # (rows of TIER, MAX_TIERS)
     portfolios: NDArray[Any]  # PORTFOLIO_ROW
     agreements: NDArray[Any]  # AGREEMENT
-    haircuts: NDArray[np.int64]  # (pool, asset), 1e-9; E9: not taken
-    caps: NDArray[np.int64]  # (pool, asset), US cents of margin value; 0: none
-    shocks: NDArray[np.int32]  # (pool, asset): the portfolio that an asset's moves belong to, else NONE
-    shock_kinds: NDArray[np.int32]  # (pool, asset): Shock of engine/models/collateral.py
+    terms: NDArray[Any]  # (pool, asset) of TERMS
+    shocks: NDArray[np.int32]  # (pool, place): the portfolios in which its assets may move, in their order; NONE ends them
+    calls: NDArray[Any]  # CALL
+    call_terms: NDArray[Any]  # (pool, asset that is the account's currency) CALL_TERMS
     sessions: NDArray[np.int64]  # (calendar, MAX_SESSIONS, start and stop in the week); unused rows are 0, 0
     ids: NDArray[np.uint64]  # (bucket, generation, BUCKET keys)
     account_keys: NDArray[Any]  # ENTRY hash maps
@@ -226,6 +266,7 @@ class Risk(NamedTuple):
     scratch: NDArray[np.int64]  # 2 x scenarios
     deltas: NDArray[np.int64]  # (long and short, instrument)
     lines: NDArray[np.int64]  # of the requirement last computed
+    moving: NDArray[np.int64]  # of the account last gathered: the portfolio in which its collateral moves, NONE: in none
 
 
 class MarginAccounts(NamedTuple):
@@ -263,9 +304,8 @@ class MarginState(NamedTuple):
     assets: NDArray[Any]
     portfolios: NDArray[Any]
     agreements: NDArray[Any]
-    haircuts: NDArray[np.int64]
+    terms: NDArray[Any]
     shocks: NDArray[np.int32]
-    shock_kinds: NDArray[np.int32]
     risk: Risk
 
 
@@ -297,12 +337,18 @@ def allocate(limits: Limits, start_ns: int) -> State:
     now["rebuild_bps"] = limits.rebuild_bps
     now["max_accounts"], now["max_positions"], now["max_ids"] = a, limits.positions, limits.ids
     now["max_volatilities"] = limits.volatilities
+    now["free_call"], now["next_deadline_ns"] = NONE, INT64_MAX
+    terms = rows(np.zeros((limits.pools, limits.assets), TERMS))
+    terms["entry"] = NONE
     accounts = Accounts(
         key=np.zeros(a, np.uint64),
         pool=np.zeros(a, np.int32),
         agreement=np.full(a, NONE, np.int32),
         phase_ns=np.zeros(a, np.int64),
         first_position=np.zeros(a, np.int32),
+        first_call=np.full(a, NONE, np.int32),
+        calls_made=np.zeros(a, np.int64),
+        money=np.zeros(a, np.int64),
         flags=_lines((8 * LINE * blocks,), np.uint8),
         changed=np.zeros(8 * blocks, np.uint8),
         touched=np.zeros(a, np.uint8),
@@ -335,10 +381,10 @@ def allocate(limits: Limits, start_ns: int) -> State:
         tiers=rows(np.zeros((limits.instruments, MAX_TIERS), TIER)),
         portfolios=rows(np.zeros(limits.portfolios, PORTFOLIO_ROW)),
         agreements=rows(np.zeros(a // 2 + 1, AGREEMENT)),
-        haircuts=np.zeros((limits.pools, limits.assets), np.int64),
-        caps=np.zeros((limits.pools, limits.assets), np.int64),
-        shocks=np.full((limits.pools, limits.assets), NONE, np.int32),
-        shock_kinds=np.zeros((limits.pools, limits.assets), np.int32),
+        terms=terms,
+        shocks=np.full((limits.pools, MAX_SHOCKS), NONE, np.int32),
+        calls=rows(np.zeros(CALLS_PER_ACCOUNT * a, CALL)),
+        call_terms=rows(np.zeros((limits.pools, limits.assets), CALL_TERMS)),
         sessions=np.zeros((limits.calendars, MAX_SESSIONS, 2), np.int64),
         ids=_lines((hash_size(limits.ids) // BUCKET, 2, BUCKET), np.uint64),
         account_keys=rows(_lines((hash_size(a),), ENTRY)),
@@ -389,6 +435,7 @@ def _risk(limits: Limits) -> Risk:
         scratch=np.zeros(2 * width, np.int64),
         deltas=np.zeros((2, max(3, instruments)), np.int64),
         lines=np.zeros(LINES, np.int64),
+        moving=np.full(1, NONE, np.int64),
     )
 
 

@@ -12,7 +12,7 @@ from engine.arithmetic import E6, E9, LIMIT, SURELY_FITS, add_up, fits, kernel, 
 from engine.models import historical
 from engine.models.collateral import Shock
 from engine.models.rows import FINEST, Rows, portfolio_vector
-from engine.state import CHUNK, NONE, PORTFOLIO, MarginState
+from engine.state import CHUNK, MAX_SHOCKS, NONE, PORTFOLIO, MarginState, State
 
 UNITS: Final = 10**FINEST  # in one minor unit
 _BEYOND = int(Shock.BEYOND)
@@ -22,7 +22,7 @@ _BEYOND = int(Shock.BEYOND)
 def gather(state: MarginState, account: int) -> tuple[int, int]:
     """Put the account's positions under portfolio rules into risk.row and risk.lots: (how many, bit p for portfolio p).
 
-    A portfolio is there too where only collateral moves with it.
+    That in which its collateral moves, if any does, is left in risk.moving, and is there too where it has no position.
     """
     risk, count, portfolios = state.risk, 0, 0
     slot = state.accounts.first_position[account]
@@ -37,10 +37,28 @@ def gather(state: MarginState, account: int) -> tuple[int, int]:
                 portfolios |= 1 << row.portfolio
         slot = state.book.next[slot]
     pool = state.accounts.pool[account]
+    risk.moving[0] = NONE
     for j in range(state.now[0].assets):
-        if state.shocks[pool, j] != NONE and state.accounts.holding[j, account] != 0:
-            portfolios |= 1 << state.shocks[pool, j]
+        if state.terms[pool, j].shock != 0 and state.accounts.holding[j, account] != 0:
+            risk.moving[0] = moving_in(state, pool, portfolios)
+            portfolios |= 1 << risk.moving[0]
+            break
     return count, portfolios
+
+
+@part
+def moving_in(state: State | MarginState, pool: int, portfolios: int) -> int:
+    """Where collateral of a pool moves: the first portfolio that it names among those with positions, else the first of all.
+
+    portfolios: bit p for portfolio p.
+    """
+    for k in range(MAX_SHOCKS):
+        portfolio = state.shocks[pool, k]
+        if portfolio == NONE:
+            break
+        if portfolios >> portfolio & 1:
+            return int(portfolio)
+    return int(state.shocks[pool, 0])
 
 
 @part
@@ -63,7 +81,7 @@ def are_built(state: MarginState, scenarios: int, start: int, end: int) -> bool:
     """Whether all selected positions from start to end have a row in a set."""
     for i in range(start, end):
         row = state.instruments[state.risk.mine_row[i]]
-        if row.unpriceable or row.sets >> scenarios & 1 == 0:
+        if (row.sets & ~row.missing) >> scenarios & 1 == 0:
             return False
     return True
 
@@ -76,20 +94,22 @@ def add_shocked(state: MarginState, account: int, portfolio: int, vector: NDArra
     """
     accounts, scenarios = state.accounts, state.portfolios[portfolio].set
     pool, total = accounts.pool[account], 0
+    if state.risk.moving[0] != portfolio:
+        return True
     for j in range(state.now[0].assets):
         held = accounts.holding[j, account]
-        if held == 0 or state.shocks[pool, j] != portfolio:
+        if held == 0 or state.terms[pool, j].shock == 0:
             continue
         asset = state.assets[j]
         row = state.instruments[asset.instrument]
         scale, bound = state.risk.scale[scenarios, asset.instrument], state.risk.bound[scenarios, asset.instrument]
-        if row.unpriceable or abs(float(held) * float(asset.unit)) >= SURELY_FITS:
+        if row.missing >> scenarios & 1 or abs(float(held) * float(asset.unit)) >= SURELY_FITS:
             return False
         quantity, charged = held * asset.unit, charged_units(state, pool, j, portfolio, held)
         total = add_up(total, mul_div_up(abs(quantity), bound, row.lot))
         if total >= LIMIT:
             return False
-        values, beyond = state.risk.values[scenarios][asset.instrument], state.shock_kinds[pool, j] == _BEYOND
+        values, beyond = state.risk.values[scenarios][asset.instrument], state.terms[pool, j].shock == _BEYOND
         for s in range(len(vector)):
             won = mul_div_floor(quantity, values[s] * scale, row.lot)
             vector[s] += min(won + charged, 0) if beyond else won
@@ -103,7 +123,7 @@ def charged_units(state: MarginState, pool: int, asset: int, portfolio: int, hel
     if held <= 0 or into <= 0 or not fits(held, rate, into):
         return 0
     value = mul_div_floor(held, rate, into)
-    return mul_div_floor(value, state.haircuts[pool, asset], E9) * UNITS if value < LIMIT // UNITS else 0
+    return mul_div_floor(value, state.terms[pool, asset].haircut, E9) * UNITS if value < LIMIT // UNITS else 0
 
 
 # Two kernels of their own, though small: compiled into each of their callers they would take minutes.

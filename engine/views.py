@@ -1,14 +1,33 @@
 """Read-only views of the state: sums for metrics, and everything stored by ids for comparison."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.arithmetic import E12, LIMIT, fits, kernel, mul_div_floor
 from engine.definitions import Definitions
-from engine.report import UTILIZATION_BOUNDS, Population, Quality, Status
-from engine.state import CHUNK, State
+from engine.documents import Agreement, Asset
+from engine.models.cross_margin import Basis
+from engine.report import (
+    OPEN_CALLS,
+    UTILIZATION_BOUNDS,
+    AccountInfo,
+    AgreedLeg,
+    AgreementInfo,
+    AgreementState,
+    CallState,
+    OpenCall,
+    Population,
+    Quality,
+    Said,
+    Status,
+)  # fmt: skip
+from engine.state import CHUNK, NONE, State
+
+_FIRST_OPEN: Final = int(min(OPEN_CALLS))
+_LAST_OPEN: Final = int(max(OPEN_CALLS))
 
 
 @kernel
@@ -22,6 +41,17 @@ def _sum_pools(state: State, pools: NDArray[np.int64], sums: NDArray[np.int64]) 
         sums[at, 1] += mul_div_floor(row.initial, rate, E12)
         sums[at, 2] += mul_div_floor(row.maintenance, rate, E12)
         sums[at, 3] += mul_div_floor(max(0, short), rate, E12)
+
+
+@kernel
+def _sum_calls(state: State, sums: NDArray[np.int64], by_state: NDArray[np.int64]) -> None:
+    """sums[pool, 4] += what open calls still ask for, in US cents; by_state[state] += calls."""
+    for i in range(state.now[0].calls):
+        call = state.calls[i]
+        if call.account != NONE and _FIRST_OPEN <= call.state <= _LAST_OPEN:
+            rate = state.assets[state.accounts.figures[call.account].asset].rate
+            sums[state.accounts.pool[call.account], 4] += mul_div_floor(call.amount - call.received, rate, E12)
+            by_state[call.state] += 1
 
 
 @kernel
@@ -42,14 +72,46 @@ def _sum_agreements(state: State, sums: NDArray[np.int64]) -> None:
                     sums[2] += mul_div_floor(max(0, alone - after), rate, E12)
 
 
+def _calls_of(state: State, slot: int) -> list[int]:
+    """The rows of an account's open calls, the oldest first."""
+    found, i = [], int(state.accounts.first_call[slot])
+    while i != NONE:
+        if _FIRST_OPEN <= state.calls[i]["state"] <= _LAST_OPEN:
+            found.append(i)
+        i = int(state.calls[i]["next"])
+    return found
+
+
+def find_call(state: State, who: AccountInfo, slot: int, call_id: str) -> int:
+    """The row of the account's open call of that id, or NONE."""
+    rows = _calls_of(state, slot)
+    return next((i for i in rows if who.call_id(int(state.calls[i]["sequence"])) == call_id), NONE)
+
+
+def open_calls(state: State, who: Callable[[int], AccountInfo], said: dict[str, list[Said]]) -> list[OpenCall]:
+    """All open calls by account slot, the oldest first; said: by call id."""
+    calls = []
+    for slot in np.flatnonzero(state.accounts.first_call[: int(state.now[0]["accounts"])] != NONE).tolist():
+        for i in _calls_of(state, slot):
+            row = state.calls[i]
+            sequence, called, received = int(row["sequence"]), int(row["amount"]), int(row["received"])
+            words = tuple(said.get(who(slot).call_id(sequence), ()))
+            times = int(row["issued_ns"]), int(row["due_ns"])
+            calls.append(OpenCall(slot, sequence, CallState(int(row["state"])), called, received, *times, words))
+    return calls
+
+
 def population(state: State, definitions: Definitions) -> Population:
     """The accounts of a shard in sum."""
     count = len(definitions.account_ids)
     figures = state.accounts.figures[:count]
     status, quality = figures["status"].copy(), figures["quality"].copy()
     pool_ids, pools = definitions.pool_ids, np.array(definitions.account_pools, np.int64)
-    sums = np.zeros((len(pool_ids), 4), np.int64)
+    sums = np.zeros((len(pool_ids), 5), np.int64)
     _sum_pools(state, pools, sums)
+    by_state = np.zeros(max(CallState) + 1, np.int64)
+    _sum_calls(state, sums, by_state)
+    calls = {one.name: int(by_state[one]) for one in OPEN_CALLS}
     crossed = np.zeros(3, np.int64)
     _sum_agreements(state, crossed)
     equity, maintenance = figures["equity"].astype(float), figures["maintenance"].astype(float)
@@ -75,12 +137,40 @@ def population(state: State, definitions: Definitions) -> Population:
         utilization_counts=np.bincount(np.searchsorted(bounds, ratio), minlength=len(bounds) + 1).astype(np.int64),
         utilization_sum=float(ratio[np.isfinite(ratio)].sum()),
         price_age_seconds_max=max(0.0, age / 1e9),
-        open_calls=int((status >= Status.CALL).sum()),
+        calls=calls,
+        called_usd=per_pool(4),
         agreements_in_force=int(crossed[0]),
         agreements=int(state.now[0]["agreements"]),
         cross_alone_usd=int(crossed[1]),
         cross_saved_usd=int(crossed[2]),
     )
+
+
+def agreement(state: State, definitions: Definitions, at: int) -> AgreementInfo:
+    """How the agreement in a row stands."""
+    row, agreement_id = state.agreements[at], definitions.portfolios.agreement_ids[at]
+    document, reasons = definitions.documents["agreement", agreement_id], definitions.portfolios.not_in_force
+    assert isinstance(document, Agreement)
+    known = bool(row["active"] and row["done"])
+    basis = Basis(int(row["basis"])).name if known else ""
+    standing = AgreementState.IN_FORCE if row["active"] else AgreementState.NOT_IN_FORCE
+    if known and basis != Basis.AGREED.name:
+        standing = AgreementState.FALLBACK
+
+    def leg(name: str, account: str, house: str) -> AgreedLeg:
+        slot = state.accounts.figures[row[name]]["asset"] if row[house] == NONE else state.portfolios[row[house]]["asset"]
+        asset = definitions.documents["asset", definitions.asset_ids[int(slot)]]
+        assert isinstance(asset, Asset)
+        alone = int(row[f"alone_{name}"])
+        if not known or alone >= LIMIT:
+            return AgreedLeg(account, asset.id, asset.decimals, None, None)
+        return AgreedLeg(account, asset.id, asset.decimals, alone, min(alone, int(row[f"after_{name}"])))
+
+    return AgreementInfo(
+        agreement_id, document.customer, document.rule, standing, tuple(reasons.get(agreement_id, ())),
+        int(row["applied"]) if known else 0, basis, leg("futures", document.futures_account, "cme"),
+        leg("treasury", document.treasury_account, "ficc"),
+    )  # fmt: skip
 
 
 def stored(state: State, definitions: Definitions) -> dict[str, dict[Any, Any]]:

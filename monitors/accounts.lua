@@ -1,20 +1,24 @@
--- Writes accounts of some shards: alerts of changes, then figures, each only if newer than what is held.
+-- Writes accounts of some shards: alerts of changes, then figures, each only if newer than what is held; and agreements.
 -- Numbers travel as strings where a double could not hold them. Returns how many alerts of each section were new; nothing
 -- when the data is not what the writer found when it connected (wiped, or another log's): then nothing was written.
 --
--- KEYS  meta, by_excess, by_utilization, alerts
+-- KEYS  meta, by_excess, by_utilization, alerts, calls:open
 -- ARGV  1 prefix of account hashes  2 of status sets  3 of quality sets  4 log id  5 epoch  6 window of alerts
---       7 msgpack {{names of the figure fields, then of the moment fields}, {names of the alert fields}}, {sections}
+--       7 prefix of call hashes  8 seconds that a call is kept which is over
+--       9 msgpack {{names of the figure fields, then of the moment fields}, {names of the alert fields}, {names of those of
+--         agreements}}, {sections}, {agreements: {key, offset, {values in the order of the names}}}
 --         section     {{shard's offset field, ts_ns field} or {} to leave meta as it is, {ts_ns, offset, rule_set}, entries}
 --         entries     {id, alert or false, figures or false, definition or false}
---         alert       {change, {values in the order of the names}}
+--         alert       {change, {values in the order of the names}, call or false}
+--         call        {id, due in seconds while it is open, else false, {field, value, ...}, note as JSON or false}
 --         figures     {excess in USD, utilization score, {values in the order of the names}}; 1 and 2 are status and quality
 --         definition  {change, {field, value, ...}}: who the account is; all its alerts up to change have been written
 local call = redis.call
-local meta, by_excess, by_utilization, alerts = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local meta, by_excess, by_utilization, alerts, open_calls = unpack(KEYS)
 local account_prefix, status_prefix, quality_prefix, window = ARGV[1], ARGV[2], ARGV[3], ARGV[6]
-local all_names, sections = unpack(cmsgpack.unpack(ARGV[7]))
-local names, alert_names = unpack(all_names)
+local call_prefix, keep = ARGV[7], ARGV[8]
+local all_names, sections, agreements = unpack(cmsgpack.unpack(ARGV[9]))
+local names, alert_names, agreement_names = unpack(all_names)
 
 local held_meta = call('HMGET', meta, 'log_id', 'epoch')
 if held_meta[1] ~= ARGV[4] or held_meta[2] ~= ARGV[5] then return {} end
@@ -23,6 +27,23 @@ local function move(prefix, before, after, id)
   if before == after then return end
   if before then call('SREM', prefix .. before, id) end
   call('SADD', prefix .. after, id)
+end
+
+local function write_call(id, due, fields, note)
+  local key = call_prefix .. id
+  call('HSET', key, unpack(fields))
+  if note then
+    local notes = cjson.decode(call('HGET', key, 'notes') or '[]')
+    notes[#notes + 1] = cjson.decode(note)
+    call('HSET', key, 'notes', cjson.encode(notes))
+  end
+  if due then
+    call('ZADD', open_calls, due, id)
+    call('PERSIST', key)
+  else
+    call('ZREM', open_calls, id)
+    call('EXPIRE', key, keep)
+  end
 end
 
 local function write(shard, moment, entries)
@@ -41,6 +62,7 @@ local function write(shard, moment, entries)
       call('XADD', alerts, 'MAXLEN', '~', window, '*', unpack(fields))
       fields = {'change', alert[1]}
       held_change = tonumber(alert[1])
+      if alert[3] then write_call(unpack(alert[3])) end
       added = added + 1
     end
     if definition then
@@ -72,4 +94,15 @@ end
 
 local added = {}
 for place, section in ipairs(sections) do added[place] = write(unpack(section)) end
+for _, one in ipairs(agreements) do
+  local key, offset, values = one[1], one[2], one[3]
+  if tonumber(offset) >= tonumber(call('HGET', key, 'offset') or '-1') then
+    local fields = {}
+    for place, name in ipairs(agreement_names) do
+      fields[2 * place - 1] = name
+      fields[2 * place] = values[place]
+    end
+    call('HSET', key, unpack(fields))
+  end
+end
 return added

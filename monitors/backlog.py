@@ -3,20 +3,25 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.events import NS
 from engine.numbers import decimal_text
-from engine.report import Quality, Report, Status
+from engine.report import OPEN_CALLS, AgreedLeg, AgreementInfo, OpenCall, Quality, Report, Said, Status
 from monitors.alerts import Alert, decode_alert
 from monitors.keys import DEFINITION_FIELDS
 from monitors.surface import EngineView
 
 _STATUS: Final = tuple(status.name for status in Status)
 _QUALITY: Final = tuple(quality.name for quality in Quality)
+_OPEN: Final = frozenset(state.name for state in OPEN_CALLS)
+_SAID: Final = {"acknowledged": "ack", "noted": "note", "cancelled": "cancel"}
 Entry = tuple[Any, Any, Any, Any]
+AgreementEntry = tuple[str, str, tuple[str, ...]]
 Queued = tuple[int, int, bytes]  # the number of an alert, counted from 1 as they are queued, the account's slot, its JSON
 
 
@@ -26,7 +31,62 @@ def alert_entry(alert: Alert) -> Entry:
         alert.id, alert.kind, alert.account, alert.before, alert.after, alert.amount, alert.currency,
         str(alert.ts_ns), str(alert.shard), str(alert.offset),
     )  # fmt: skip
-    return alert.account, (str(alert.change), values), False, False
+    return alert.account, (str(alert.change), values, _call_entry(alert)), False, False
+
+
+def _call_entry(alert: Alert) -> Any:
+    """What an alert says of a call, as the script takes it; fields as CALL_FIELDS names them."""
+    call = alert.call
+    if call is None:
+        return False
+    fields = {
+        "id": call.id, "account": alert.account, "customer": call.customer, "pool": call.pool, "currency": alert.currency,
+        "state": alert.after, "amount": alert.amount, "received": call.received, "issued_ns": str(call.issued_ns),
+        "due_ns": str(call.due_ns), "ts_ns": str(alert.ts_ns), "change": str(alert.change), "shard": str(alert.shard),
+        "offset": str(alert.offset),
+    }  # fmt: skip
+    note: str | Literal[False] = False
+    if call.user:
+        said = Said(call.user, _SAID[call.event], call.text, call.said_ns)
+        note = msgspec.json.encode(_note(said)).decode()
+        fields |= _acknowledgement([said])
+    due = call.due_ns // NS if alert.after in _OPEN else False
+    return call.id, due, _flat(fields), note
+
+
+def _note(said: Said) -> dict[str, str]:
+    return {"user": said.user, "kind": said.kind, "text": said.text, "ts_ns": str(said.ts_ns)}
+
+
+def _acknowledgement(said: Sequence[Said]) -> dict[str, str]:
+    """Who acknowledged a call last, and when; nothing where nobody did."""
+    acks = [one for one in said if one.kind == "ack"]
+    return {"acknowledged_by": acks[-1].user, "acknowledged_ns": str(acks[-1].ts_ns)} if acks else {}
+
+
+def _flat(fields: dict[str, str]) -> tuple[str, ...]:
+    return tuple(text for pair in fields.items() for text in pair)
+
+
+def open_call_entry(shard: int, engine: EngineView, call: OpenCall) -> tuple[str, int, tuple[str, ...]]:
+    """An open call as the script for a whole shard takes it."""
+    info = engine.account_info(call.account)
+    change = int(engine.figures(np.array([call.account], np.int32))["change"][0])
+    amount, received = decimal_text(call.called, info.decimals), decimal_text(call.received, info.decimals)
+    fields = {
+        "id": info.call_id(call.sequence), "account": info.id, "customer": info.customer, "pool": info.pool,
+        "currency": info.currency, "state": call.state.name, "amount": amount, "received": received,
+        "issued_ns": str(call.issued_ns), "due_ns": str(call.due_ns), "ts_ns": str(engine.clock_ns), "change": str(change),
+        "shard": str(shard), "offset": str(engine.offset),
+        "notes": msgspec.json.encode([_note(said) for said in call.said]).decode(),
+    }  # fmt: skip
+    return fields["id"], call.due_ns // NS, _flat(fields | _acknowledgement(call.said))
+
+
+def _leg(leg: AgreedLeg) -> tuple[str, str, str, str]:
+    """Account, currency, and what is required alone and after the saving."""
+    alone, after = ("" if amount is None else decimal_text(amount, leg.decimals) for amount in (leg.alone, leg.after))
+    return leg.account, leg.currency, alone, after
 
 
 def unique_alerts(messages: Iterable[bytes]) -> list[Alert]:
@@ -56,6 +116,7 @@ class ShardBacklog:
         self.tries = 0
         self.retry_at = 0.0
         self.written_offset = -1  # log offset up to which meta was written
+        self.calls_written = False  # all open calls, since the shard became live
         self._max_alerts = max_alerts
         self._queued = self._written = self._dropped = 0  # numbers of alerts
         self._newest_offset = -1  # log offset of the last alert queued
@@ -65,6 +126,8 @@ class ShardBacklog:
         self._defined = np.zeros(0, np.bool_)  # by slot: who the account is has been written
         self._queue = np.zeros(0, np.int64)
         self._rule_set = engine.rule_set
+        self._agreements: dict[str, tuple[AgreementInfo, int, int]] = {}  # by id, with engine time and offset of then
+        self._changed: dict[str, None] = {}  # ids of agreements that wait, in their order
 
     def resynchronize(self) -> None:
         """Mark everything to be written again: the alerts window, then all accounts."""
@@ -72,8 +135,10 @@ class ShardBacklog:
         self.reread, self.written_offset = self._newest_offset, -1
         self._defined[:] = False
         self._pending[: len(self._accounts)] = True
+        self._changed = dict.fromkeys(self._agreements)
 
     def _read_again(self) -> None:
+        self.calls_written = False
         self.live, self.window, self.tries, self.retry_at = False, None, 0, 0.0
 
     def add_alerts(self, alerts: Sequence[tuple[bytes, bytes]], report: Report) -> None:
@@ -109,7 +174,7 @@ class ShardBacklog:
                 observe(oldest_ns)
 
     def collect(self) -> None:
-        """Take over the engine's marks of touched accounts and its rules in force, and make room for new accounts."""
+        """Take over the engine's marks of touched accounts, its agreements and rules in force; make room for new ones."""
         known, count = len(self._accounts), self.engine.account_count
         if count > len(self._pending):
             room = np.zeros(max(count, 2 * known) - len(self._pending), np.bool_)
@@ -121,15 +186,24 @@ class ShardBacklog:
         self._pending[known:count] = True
         self._pending[self.engine.take_touched()] = True
         self._rule_set = self.engine.rule_set
+        for agreement in self.engine.take_agreements():
+            held = self._agreements.get(agreement.id)
+            if held is None or held[0] != agreement:
+                self._agreements[agreement.id] = agreement, self.engine.clock_ns, self.engine.offset
+                self._changed[agreement.id] = None
 
     def pending_accounts(self) -> int:
         """How many accounts' figures wait, as of the last collect."""
         return int(np.count_nonzero(self._pending))
 
+    def has_figures(self) -> bool:
+        """Whether figures or agreements wait, as of the last collect."""
+        return bool(self._changed) or bool(self._pending.any())
+
     def is_written(self) -> bool:
         """Whether all that was collected is in Redis, as of the engine's offset."""
-        waits = not self.live or self.alerts or self.written_offset != self.engine.offset
-        return not waits and not self._pending.any()
+        waits = not self.live or self.alerts or not self.calls_written or self.written_offset != self.engine.offset
+        return not waits and not self.has_figures()
 
     def take_slots(self, count: int) -> NDArray[np.int32]:
         """The next accounts to write, at most count; round by round, so that none starves."""
@@ -140,6 +214,19 @@ class ShardBacklog:
             slots = slots[self._pending[slots]]
             if len(slots) or not len(self._queue):
                 return slots.astype(np.int32)
+
+    def take_agreements(self, count: int) -> list[AgreementEntry]:
+        """The next agreements to write, at most count: id, log offset, fields in the order of AGREEMENT_FIELDS."""
+        taken = list(self._changed)[:count]
+        for agreement_id in taken:
+            del self._changed[agreement_id]
+        return [self._agreement(*self._agreements[agreement_id]) for agreement_id in taken]
+
+    def _agreement(self, one: AgreementInfo, ts_ns: int, offset: int) -> AgreementEntry:
+        legs = [_leg(leg) for leg in (one.futures, one.treasury)]
+        reasons, saving = msgspec.json.encode(one.reasons).decode(), decimal_text(one.saving_ppb, 9)
+        known = one.state.value, reasons, one.rule, one.customer, saving, one.basis, *legs[0], *legs[1]
+        return one.id, str(offset), (*known, str(ts_ns), str(self.shard), str(offset))
 
     def change_entries(self, taken: list[Queued]) -> list[Entry]:
         """Entries of these alerts, each account's figures beside the last alert of it."""

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from engine.codes import Code
 from engine.events import KINDS
-from engine.report import ChangeKind, Population, Report, Status
+from engine.report import CallEvent, Population, Report
 from monitors.metrics import LABEL_VALUES, TABLE
 from monitors.redis_sink import Backlog
 from monitors.surface import EngineView
@@ -27,8 +27,6 @@ Samples = Mapping[Any, float]  # by tuple of label values
 _KINDS: Final = LABEL_VALUES["kind"]
 _STATES: Final = tuple((state,) for state in LABEL_VALUES["state"])
 _REDIS: Final = ("redis",)
-_STATUS: Final = int(ChangeKind.STATUS)
-_CALL: Final = int(Status.CALL)
 
 
 class Sink(Protocol):
@@ -95,7 +93,8 @@ class Counters:
     def __init__(self) -> None:
         self.applied, self.superseded, self.redelivered = (np.zeros(KINDS, np.int64) for _ in range(3))
         self.rejects: Counter[Code] = Counter()
-        self.calls_opened = self.calls_closed = self.batches = 0
+        self.calls: Counter[int] = Counter()  # changes of margin calls by CallEvent
+        self.batches = 0
         self.step_seconds = Histogram(TABLE["crossmargin_step_seconds"].bounds)
         self.event_to_flag_seconds = Histogram(TABLE["crossmargin_event_to_flag_seconds"].bounds)
         self.recovery_seconds = 0.0
@@ -110,11 +109,7 @@ class Counters:
         self.batches += report.oldest_ns > 0
         self.step_seconds.observe(seconds)
         if len(report.changes):
-            kinds, before, after = (report.changes[name].tolist() for name in ("kind", "before", "after"))
-            for kind, old, new in zip(kinds, before, after, strict=True):
-                if kind == _STATUS:
-                    self.calls_opened += old < _CALL <= new
-                    self.calls_closed += new < _CALL <= old
+            self.calls.update(report.changes["event"].tolist())
 
     def collect(self) -> Iterator[Metric]:
         """Families of all counters and histograms."""
@@ -122,7 +117,8 @@ class Counters:
             by_kind = zip(_KINDS, counts.tolist(), strict=True)
             yield family(f"crossmargin_{name}_total", {(kind,): count for kind, count in by_kind})
         yield rejects_family(self.rejects)
-        yield family("crossmargin_margin_calls_total", {("opened",): self.calls_opened, ("closed",): self.calls_closed})
+        events = {(event.name.lower(),): self.calls[event] for event in CallEvent if event}
+        yield family("crossmargin_margin_calls_total", events)
         yield family("crossmargin_batches_total", {(): self.batches})
         for name, histogram in (("step", self.step_seconds), ("event_to_flag", self.event_to_flag_seconds)):
             yield histogram_family(f"crossmargin_{name}_seconds", histogram.counts, histogram.sum)
@@ -213,5 +209,6 @@ def populations(shards: Sequence[Population]) -> Iterator[Metric]:
     yield family("crossmargin_cross_margin_saving_usd", {(): sum(shard.cross_saved_usd for shard in shards) / 100})
     counts = np.sum([shard.utilization_counts for shard in shards], axis=0).tolist()
     yield histogram_family("crossmargin_utilization_ratio", counts, sum(shard.utilization_sum for shard in shards))
-    yield family("crossmargin_margin_calls_open", {(): sum(shard.open_calls for shard in shards)})
+    yield family("crossmargin_margin_calls_open", {(state,): count for state, count in total("calls").items()})
+    yield family("crossmargin_margin_calls_usd", usd("called_usd"))
     yield family("crossmargin_price_age_seconds_max", {(): max(shard.price_age_seconds_max for shard in shards)})

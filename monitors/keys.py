@@ -7,8 +7,16 @@
 | by_utilization        | sorted set | account ids by maintenance / equity; +inf where equity <= 0           |
 | status:{STATUS}       | set        | ids of the accounts now in that status                                |
 | quality:{QUALITY}     | set        | ids of the accounts now of that quality                               |
+| call:{id}             | hash       | CALL_FIELDS: a margin call; one that is over stays CALL_KEEP_SECONDS   |
+| calls:open            | sorted set | ids of open calls by due time in seconds                              |
 | alerts                | stream     | ALERT_FIELDS: a window of margin.alerts, about ALERTS_WINDOW entries  |
+| agreement:{id}        | hash       | AGREEMENT_FIELDS: how a cross-margin agreement stands, as of ts_ns    |
 | meta                  | hash       | META_FIELDS, and per shard n shard:{n}:offset and shard:{n}:ts_ns     |
+
+Of an agreement: state is `in force`, `not in force`, or `fallback` where a house does not answer; reasons is a JSON array of
+why it is not in force; basis is AGREED, LAST_AGREED, NONE, or empty before the first clock in force; saving is a fraction.
+Of each leg alone and after are what its portfolio requires without and with the saving, before a house's multiplier; empty
+where that is not known.
 """
 
 from dataclasses import dataclass
@@ -24,7 +32,17 @@ DEFINITION_FIELDS: Final = ("currency", "pool", "customer", "shard")
 FIGURE_FIELDS: Final = ("status", "quality", "equity", "initial", "maintenance", "excess", "utilization", "call")
 MOMENT_FIELDS: Final = ("ts_ns", "offset", "rule_set")
 ACCOUNT_FIELDS: Final = (*FIGURE_FIELDS, *DEFINITION_FIELDS, *MOMENT_FIELDS, "change")
+AGREEMENT_FIELDS: Final = (
+    "state", "reasons", "rule", "customer", "saving", "basis",
+    "futures_account", "futures_currency", "futures_alone", "futures_after",
+    "treasury_account", "treasury_currency", "treasury_alone", "treasury_after", "ts_ns", "shard", "offset",
+)  # fmt: skip
 META_FIELDS: Final = ("version", "log_id", "shards", "started", "epoch")
+CALL_FIELDS: Final = (
+    "id", "account", "customer", "pool", "currency", "state", "amount", "received", "issued_ns", "due_ns", "ts_ns", "change",
+    "shard", "offset", "acknowledged_by", "acknowledged_ns", "notes",
+)  # fmt: skip  # notes: JSON list of {user, kind, text, ts_ns}, ts_ns as text
+CALL_KEEP_SECONDS: Final = 7 * 86_400
 ALERT_FIELDS: Final = ("id", "kind", "account", "from", "to", "amount", "currency", "ts_ns", "shard", "offset")
 
 
@@ -65,9 +83,23 @@ class Keys:
         return f"{self.prefix}alerts"
 
     @property
+    def call_prefix(self) -> str:
+        """What a margin call's key is before its id."""
+        return f"{self.prefix}call:"
+
+    @property
+    def open_calls(self) -> str:
+        """The sorted set of open margin calls by due time."""
+        return f"{self.prefix}calls:open"
+
+    @property
     def meta(self) -> str:
         """The hash that says whose data this is and how new."""
         return f"{self.prefix}meta"
+
+    def agreement(self, agreement_id: str) -> str:
+        """The hash of how an agreement stands."""
+        return f"{self.prefix}agreement:{agreement_id}"
 
     def account(self, account_id: str) -> str:
         """The hash of an account's figures."""

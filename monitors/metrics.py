@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from engine.codes import Code
 from engine.events import KIND_OF, Kind
-from engine.report import UTILIZATION_BOUNDS, Quality, Status
+from engine.report import OPEN_CALLS, UTILIZATION_BOUNDS, CallEvent, Quality, Status
 
 Type = Literal["gauge", "counter", "histogram", "gaugehistogram"]
 
@@ -24,7 +24,8 @@ LABEL_VALUES: Final[dict[str, tuple[str, ...]]] = {
     "kind": tuple(kind.name.lower() for kind in Kind),
     "reason": tuple(code.reason for code in Code if code),
     "level": ("initial", "maintenance"),
-    "change": ("opened", "closed"),
+    "change": tuple(event.name.lower() for event in CallEvent if event),
+    "call": tuple(state.name for state in OPEN_CALLS),
     "sink": ("redis",),
     "topic": tuple(KIND_OF),
     "state": ("in_force", "not_in_force"),
@@ -65,8 +66,9 @@ METRICS: Final[tuple[Metric, ...]] = (
         "Accounts with a requirement by maintenance margin over equity.",
         bounds=UTILIZATION_BOUNDS,
     ),
-    Metric("crossmargin_margin_calls_open", "gauge", "Accounts in CALL or worse."),
-    Metric("crossmargin_margin_calls_total", "counter", "Accounts that came to CALL or worse, or left it.", ("change",)),
+    Metric("crossmargin_margin_calls_open", "gauge", "Open margin calls by where they are in their life.", ("call",)),
+    Metric("crossmargin_margin_calls_usd", "gauge", "What open margin calls still ask for.", ("pool",)),
+    Metric("crossmargin_margin_calls_total", "counter", "What happened to margin calls.", ("change",)),
     Metric("crossmargin_events_total", "counter", "Events applied; what all shards see is counted once.", ("kind",)),
     Metric("crossmargin_superseded_total", "counter", "Prices and volatilities older than the held one.", ("kind",)),
     Metric("crossmargin_rejects_total", "counter", "Events not applied.", ("reason",)),

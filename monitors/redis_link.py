@@ -12,13 +12,25 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from monitors.keys import ALERT_FIELDS, ALERTS_WINDOW, FIGURE_FIELDS, LAYOUT, MOMENT_FIELDS, Keys, shard_field
+from monitors.backlog import AgreementEntry
+from monitors.keys import (
+    AGREEMENT_FIELDS,
+    ALERT_FIELDS,
+    ALERTS_WINDOW,
+    CALL_KEEP_SECONDS,
+    FIGURE_FIELDS,
+    LAYOUT,
+    MOMENT_FIELDS,
+    Keys,
+    shard_field,
+)  # fmt: skip
 
 SCRIPT: Final = Path(__file__).with_name("accounts.lua").read_text()
+CALLS_SCRIPT: Final = Path(__file__).with_name("calls.lua").read_text()
 TIMEOUT_SECONDS: Final = 5
 _log = logging.getLogger("crossmargin.redis")
 _pack: Final = msgspec.msgpack.Encoder().encode
-_NAMES: Final = ((*FIGURE_FIELDS, *MOMENT_FIELDS), ALERT_FIELDS)
+_NAMES: Final = ((*FIGURE_FIELDS, *MOMENT_FIELDS), ALERT_FIELDS, AGREEMENT_FIELDS)
 Moment = tuple[int, int, str]  # engine time in ns, log offset, rules in force
 Section = tuple[int, Moment, Sequence[Any]]  # shard (-1: alerts only, of any), as of when, entries as the script takes them
 
@@ -50,7 +62,7 @@ class RedisLink:
         self._keys, self._log_id, self._shards, self._now = keys, log_id, shards, now
         self._connection: AbstractConnection | None = None
         self._head: tuple[Any, ...] = ()
-        self._tail: tuple[Any, ...] = ()
+        self._calls: tuple[Any, ...] = ()
 
     @property
     def connected(self) -> bool:
@@ -73,12 +85,15 @@ class RedisLink:
             epoch = await self._claim()
             await self._check_eviction()
             script = await self._ask("SCRIPT", "LOAD", SCRIPT)
+            calls = await self._ask("SCRIPT", "LOAD", CALLS_SCRIPT)
         except BaseException:
             await self.disconnect()
             raise
         keys = self._keys
-        self._head = ("EVALSHA", script, 4, keys.meta, keys.by_excess, keys.by_utilization, keys.alerts)
+        self._head = ("EVALSHA", script, 5, keys.meta, keys.by_excess, keys.by_utilization, keys.alerts, keys.open_calls)
         self._head += (keys.account_prefix, keys.status_prefix, keys.quality_prefix, self._log_id, epoch, ALERTS_WINDOW)
+        self._head += (keys.call_prefix, CALL_KEEP_SECONDS)
+        self._calls = ("EVALSHA", calls, 2, keys.meta, keys.open_calls, keys.call_prefix, self._log_id, epoch)
 
     async def disconnect(self) -> None:
         """Close at once; what was sent and not answered may or may not have been written."""
@@ -86,17 +101,26 @@ class RedisLink:
         if connection is not None:
             await connection.disconnect(nowait=True)
 
-    async def send(self, sections: Sequence[Section]) -> None:
-        """Send the entries of some shards in one call of the script."""
-        packed = _pack((_NAMES, [_packed(section) for section in sections]))
+    async def send(self, sections: Sequence[Section], agreements: Sequence[AgreementEntry] = ()) -> None:
+        """Send the entries of some shards, and agreements beside them, in one call of the script."""
+        named = [(self._keys.agreement(name), offset, fields) for name, offset, fields in agreements]
+        packed = _pack((_NAMES, [_packed(section) for section in sections], named))
         await self._send(*self._head, packed)
+
+    async def write_calls(self, shard: int, calls: Sequence[Any]) -> None:
+        """Write all open calls of a shard, as open_call_entry gives them; nothing else may be unanswered."""
+        if not await self._ask(*self._calls, shard, CALL_KEEP_SECONDS, _pack(calls)):
+            raise self._wiped()
 
     async def receive(self) -> list[int]:
         """How many alerts of each section of the oldest unanswered send were new; Wiped when nothing was written."""
         added: list[int] = await self._receive()
         if not added:
-            raise Wiped(f"Redis at {self.address}: {self._keys.meta} is gone or changed")
+            raise self._wiped()
         return added
+
+    def _wiped(self) -> Wiped:
+        return Wiped(f"Redis at {self.address}: {self._keys.meta} is gone or changed")
 
     async def _claim(self) -> str:
         """Fill in what meta lacks and return its epoch: a random mark that lives as long as the data beside it."""

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from engine.report import Report
 from monitors.alerts import Alert
-from monitors.backlog import Queued, ShardBacklog, alert_entry, unique_alerts
+from monitors.backlog import Queued, ShardBacklog, alert_entry, open_call_entry, unique_alerts
 from monitors.keys import ALERTS_WINDOW, PREFIX, Keys
 from monitors.redis_link import Moment, RedisLink, Wiped
 from monitors.surface import EngineView
@@ -181,7 +181,9 @@ class RedisSink:
         while True:
             self._wake.clear()
             self._read_windows()
-            if await self._write_windows() or await self._write_changes() or await self._write_figures():
+            if await self._write_windows() or await self._write_changes() or await self._write_calls():
+                continue
+            if await self._write_figures():
                 continue
             if all(backlog.is_written() for backlog in self._backlogs.values()):
                 self._idle.set()
@@ -261,6 +263,16 @@ class RedisSink:
                 for backlog, taken, _ in sent:
                     backlog.restore(taken)
 
+    async def _write_calls(self) -> bool:
+        """Write all open calls of one shard that became live and whose alerts are all written."""
+        for backlog in self._backlogs.values():
+            if backlog.live and not backlog.calls_written and not backlog.alerts:
+                backlog.calls_written = True
+                shard, engine = backlog.shard, backlog.engine
+                await self._link.write_calls(shard, [open_call_entry(shard, engine, call) for call in engine.open_calls()])
+                return True
+        return False
+
     async def _acknowledge(self, in_flight: deque[list[_Sent]]) -> None:
         added = await self._link.receive()
         for (backlog, taken, moment), new in zip(in_flight.popleft(), added, strict=True):
@@ -281,14 +293,14 @@ class RedisSink:
         while self._due and self._budget > 0:
             backlog = self._due.popleft()
             if backlog.published_offset == backlog.engine.offset:
-                slots, moment = backlog.take_slots(BATCH), backlog.moment
-                self._budget -= max(1, len(slots))
-                await self._link.send([(backlog.shard, moment, backlog.figure_entries(slots, settled=True))])
+                slots, moment, agreements = backlog.take_slots(BATCH), backlog.moment, backlog.take_agreements(BATCH)
+                self._budget -= max(1, len(slots) + len(agreements))
+                await self._link.send([(backlog.shard, moment, backlog.figure_entries(slots, settled=True))], agreements)
                 await self._link.receive()
                 backlog.written_offset = max(backlog.written_offset, moment[1])
                 self._flush_seconds += asyncio.get_running_loop().time() - time_now
                 self._next_flush = max(self._next_flush, self._flush_at + FIGURES_SPARE * self._flush_seconds)
-                if backlog.pending_accounts():
+                if backlog.has_figures():
                     self._due.append(backlog)
                 return True
         if not all(backlog.is_written() for backlog in self._backlogs.values()):

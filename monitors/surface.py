@@ -5,11 +5,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.report import AccountInfo, Population
+from engine.report import AccountInfo, AgreementInfo, OpenCall, Population
 
 
 class EngineView(Protocol):
-    """One shard's engine, read only, except that take_touched clears its marks."""
+    """One shard's engine, read only, except that what takes marks clears them."""
 
     @property
     def offset(self) -> int:
@@ -33,8 +33,14 @@ class EngineView(Protocol):
     def figures(self, slots: NDArray[np.int32], /) -> NDArray[np.void]:
         """FIGURES rows of these slots."""
 
+    def open_calls(self) -> list[OpenCall]:
+        """The open margin calls."""
+
     def take_touched(self) -> NDArray[np.int32]:
         """Slots whose figures changed since the last call."""
+
+    def take_agreements(self) -> list[AgreementInfo]:
+        """Agreements that were worked out or changed since the last call."""
 
     def population(self) -> Population:
         """All accounts in sum."""

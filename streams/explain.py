@@ -169,11 +169,13 @@ class _Page:
 
     def _equity(self) -> tuple[dict[str, Any], list[Table]]:
         found, own = explain_views.equity(self.engine, self.account), self.info.currency
-        columns: Row = ("asset", "held", "haircut", "haircut_share", "over_cap", "margin", "worth", "shocked", "reason")
+        columns: Row = (
+            "asset", "held", "haircut", "haircut_share", "limited_by", "over_limit", "margin", "worth", "shocked", "reason",
+        )  # fmt: skip
         counted: list[Row] = [
             (
                 one.asset, self.money(one.amount, one.asset), self.money(one.haircut, one.asset),
-                format(Decimal(one.haircut_ppb).scaleb(-9).normalize(), "f"), self.money(one.over, one.asset),
+                format(Decimal(one.haircut_ppb).scaleb(-9).normalize(), "f"), one.entry, self.money(one.over, one.asset),
                 self.money(one.margin, one.asset), self._own(one.worth), one.shock, one.reason,
             )
             for one in found.collateral
@@ -181,11 +183,11 @@ class _Page:
         cash = [(one.currency, self.money(one.amount, one.currency), self._own(one.worth)) for one in found.positions]
         rows: list[Row] = [
             *counted,
-            *((f"positions in {name}", "", "", "", "", text, worth, "", "") for name, text, worth in cash),
+            *((f"positions in {name}", *[""] * 5, text, worth, "", "") for name, text, worth in cash),
         ]
         rows += [
-            ("equity", *[""] * 5, self._own(found.now), "", ""),
-            ("as stored", *[""] * 5, self._own(found.stored), "", ""),
+            ("equity", *[""] * 6, self._own(found.now), "", ""),
+            ("as stored", *[""] * 6, self._own(found.stored), "", ""),
         ]
         data = {
             "currency": own, "stored": self._own(found.stored), "now": None if found.now is None else self._own(found.now),

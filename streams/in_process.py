@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, Final
 
 from engine.core import MarginEngine
@@ -10,7 +11,7 @@ from engine.events import TOPIC_OF
 from engine.frames import Genesis, decode_frame
 from engine.limits import Limits
 from engine.numbers import decimal_text
-from engine.report import ChangeKind, Quality, Report, Status, combine
+from engine.report import CallState, ChangeKind, Quality, Report, Status, combine
 from streams.directory import Directory
 from streams.sequence import Batch, Message, SequencerCore
 from streams.sources import Item
@@ -32,6 +33,12 @@ COLUMNS: Final = (
     "maintenance",
     "currency",
 )
+
+_STATES: Final[dict[int, type[IntEnum]]] = {
+    ChangeKind.STATUS: Status,
+    ChangeKind.QUALITY: Quality,
+    ChangeKind.CALL: CallState,
+}
 
 
 @dataclass
@@ -64,7 +71,7 @@ class Shards:
         self.rejects.update(reject.code.reason for reject in report.rejects)
         for change in report.changes:
             who = engine.account_info(int(change["account"]))
-            states: type[Status] | type[Quality] = Status if change["kind"] == ChangeKind.STATUS else Quality
+            states = _STATES[change["kind"]]
             before, after = states(change["before"]).name, states(change["after"]).name
             money = (
                 decimal_text(int(change[name]), who.decimals) for name in ("amount", "equity", "initial", "maintenance")

@@ -27,14 +27,14 @@ from prometheus_client.registry import Collector
 from engine.core import LogError, MarginEngine
 from engine.frames import BadFrame, Genesis, decode_frame
 from engine.report import Report
-from monitors.alerts import encode_alerts, encode_rejects
+from monitors.alerts import call_messages, encode_alerts, encode_rejects
 from monitors.collector import Counters, WorkerCollector
 from monitors.redis_link import ForeignLog
 from monitors.redis_sink import RedisSink
 from streams import kafka
 from streams.health import HealthServer
 from streams.settings import Settings, UserError, masked_url
-from streams.topics import ALERTS, LOG, REJECTS
+from streams.topics import ALERTS, CALLS, LOG, REJECTS
 from streams.warm_up import warm_up
 from streams.worker_app import fetch_without_waiting, make_app
 from streams.worker_shards import Shard, Shards
@@ -317,9 +317,12 @@ class Worker:
             self.fail(error)
 
     def _publish(self, shard: int, engine: MarginEngine, report: Report) -> None:
-        alerts = encode_alerts(shard, engine, report) if len(report.changes) else []
-        for key, value in alerts:
-            self.outputs.send(ALERTS, shard, value, key)
+        alerts: list[tuple[bytes, bytes]] = []
+        if len(report.changes):
+            alerts = encode_alerts(shard, engine, report)
+            for topic, messages in ((ALERTS, alerts), (CALLS, call_messages(engine, report, alerts))):
+                for key, value in messages:
+                    self.outputs.send(topic, shard, value, key)
         if report.rejects:
             for key, value in encode_rejects(report.rejects):
                 self.outputs.send(REJECTS, 0, value, key)

@@ -115,7 +115,8 @@ class NaiveEngine:
         body = bytes(entry.body)
         if origin.kind is Kind.ACTION:
             if self._is_new(state, origin, False, 0, report):
-                verdict, ts_ns = act(state, body)
+                verdict, ts_ns, changes = act(state, body)
+                report.changes += changes
                 self._judge(verdict, origin, False, ts_ns, report)
         elif self._is_new(state, origin, is_for_all(body), 0, report):
             self._judge(define(state, body), origin, is_for_all(body), 0, report)

@@ -30,6 +30,8 @@ def pair(state: State) -> None:
             legs = legs_of(state, pact)
             ready = [account for account in legs if not waits(state, account)]
             dirty, due = any(a.positions_dirty for a in ready), any(a.due for a in ready)
+            if pact.held and not any(_is_stale(state, account) for account in legs):
+                dirty = due = True
             if dirty or due:
                 pact.done = False
             for account in legs:
@@ -87,7 +89,8 @@ def agree(state: State, pact: Pact) -> None:
         saving = _agreed(min(good), terms)
     elif len(good) == 1 and pact.saving >= 0 and 0 <= now - pact.agreed_ns <= terms.ttl_ns:
         saving = _agreed(min(pact.saving, *good), terms)
-    if any(_is_stale(state, account) for account in legs):
+    pact.held = any(_is_stale(state, account) for account in legs)
+    if pact.held:
         saving = min(saving, max(pact.saving, 0))
     elif len(good) == 2:
         pact.saving, pact.agreed_ns = saving, now

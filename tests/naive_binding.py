@@ -38,7 +38,8 @@ def _bind_asset(state: State, pool: Pool, asset: Asset) -> None:
     place = pool.id, asset.document.id
     before, terms = state.terms.get(place, PoolTerms()), _terms(state, pool, asset)
     state.terms[place] = terms
-    if before != terms and (before.shocked_in, terms.shocked_in) != (None, None):
+    moves = bool(before.shocked_in or terms.shocked_in) or asset.document.id in state.watched
+    if before != terms and moves:
         for account in state.accounts.values():
             if account.document.pool == pool.id and account.holdings.get(asset.document.id):
                 account.positions_dirty = account.due = True
@@ -60,14 +61,22 @@ def _terms(state: State, pool: Pool, asset: Asset) -> PoolTerms:
     holding = Holding(names, 0, currency, None if maturity is None else date.fromisoformat(maturity))
     found = treatment(schedule, holding, today(state), pool.currency)
     haircut = E9 - (E9 - found.haircut_ppb) * (E9 - found.fx_ppb) // E9
-    limit = None if found.reason else schedule.assets[found.key].cap
-    shocks = state.portfolio_rule(pool.shocks)
-    can = shocks is not None and shocks.model in ("historical", "grid") and document.instrument is not None
-    if limit == 0 or (found.shock == Shock.WHOLE and not can):
+    if found.reason:
+        return PoolTerms(E9)
+    entry = schedule.assets[found.key]
+    limits = (
+        None if entry.cap is None and entry.share is None else found.key,
+        None if entry.cap is None else exact(entry.cap, 100), None if entry.share is None else exact(entry.share, E9),
+    )  # fmt: skip
+    named = (pool.shocks,) if isinstance(pool.shocks, str) else pool.shocks
+    rules = [rule for name in named if (rule := state.portfolio_rule(name)) is not None]
+    shocked_in = tuple(rule.id for rule in rules if rule.model in ("historical", "grid"))
+    can = bool(shocked_in) and document.instrument is not None
+    if 0 in limits or (found.shock == Shock.WHOLE and not can):
         return PoolTerms(E9)
     if found.shock == Shock.NONE or not can:
-        return PoolTerms(haircut, None if limit is None else exact(limit, 100))
-    return PoolTerms(haircut, None if limit is None else exact(limit, 100), shocks.id, found.shock)
+        return PoolTerms(haircut, *limits)
+    return PoolTerms(haircut, *limits, shocked_in, found.shock)
 
 
 def _houses(state: State, rule_id: str) -> tuple[Rule, tuple[str, str]] | None:
@@ -78,7 +87,7 @@ def _houses(state: State, rule_id: str) -> tuple[Rule, tuple[str, str]] | None:
     cme, ficc = rule.parameters.houses or ("", "")
     found = [state.in_force(house) for house in (cme, ficc)]
     is_ready = cme != ficc and all(house is not None and house.model == "historical" for house in found)
-    is_ready = is_ready and not any(terms.shocked_in in (cme, ficc) for terms in state.terms.values())
+    is_ready = is_ready and not any({cme, ficc} & set(terms.shocked_in) for terms in state.terms.values())
     return (rule, (cme, ficc)) if is_ready else None
 
 
@@ -91,7 +100,7 @@ def _bind_sets(state: State) -> None:
     for _, houses in crossed.values():
         for house in houses:
             needed[house] |= own[houses[0]] | own[houses[1]]
-    shocked = {(a, t.shocked_in) for (_, a), t in state.terms.items() if t.shocked_in is not None}
+    shocked = {(asset, rule_id) for (_, asset), terms in state.terms.items() for rule_id in terms.shocked_in}
     changed = _changed(state)
     for name, instrument in state.instruments.items():
         sets = set(needed.get(instrument.portfolio or "", ()))

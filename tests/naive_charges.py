@@ -3,21 +3,25 @@
 from fractions import Fraction
 from math import ceil, isqrt
 
-from engine.documents import AddOns, Calendar, Parameters, Rule
+from engine.documents import AddOns, Calendar, Depeg, Parameters, Rule
 from tests.naive_definitions import MONDAY_NS, WEEK_NS, sessions_of
-from tests.naive_state import E9, Instrument, Looked, OutOfRange, State, exact
+from tests.naive_state import E9, Account, Instrument, Looked, OutOfRange, State, exact
 
 HOUR_NS = 3600 * E9
 LIMIT = 2**62
 
 
 def look(state: State) -> None:
-    """Works out the add-ons of every portfolio rule for a new version, and at the first clock of each hour."""
+    """Works out each portfolio rule's add-ons for a new version, each hour, and when a peg breaks or holds again."""
+    state.watched = set()
     for rule_id in state.portfolio_ids:
         rule, hour = state.portfolio_rule(rule_id), state.clock_ns // HOUR_NS
         version = None if rule is None else (rule.id, rule.effective_ns)
         before = state.looked.get(rule_id, Looked(None, -1))
-        if (before.version, before.hour) == (version, hour):
+        addons = None if rule is None else rule.parameters.addons
+        if addons is not None and addons.depeg is not None and addons.depeg.share:
+            state.watched.add(addons.depeg.asset)
+        if (before.version, before.hour, before.off_peg) == (version, hour, _off_peg(state, addons)):
             continue
         now = Looked(version, hour, *_numbers(state, rule))
         state.looked[rule_id] = now
@@ -28,12 +32,25 @@ def look(state: State) -> None:
             continue
         for account in state.accounts.values():
             moving = [a for a, held in account.holdings.items() if held]
-            if any(state.pool_terms(account, asset).shocked_in == rule_id for asset in moving):
+            if any(rule_id in state.pool_terms(account, asset).shocked_in for asset in moving):
                 account.positions_dirty = account.due = True
 
 
-def _numbers(state: State, rule: Rule | None) -> tuple[int, int, int, int]:
-    """Short and long-run volatility, how long the closure is, how many fundings."""
+def _off_peg(state: State, addons: AddOns | None) -> bool:
+    """Whether a dollar of the rule's stablecoin is worth as little as its threshold says."""
+    if addons is None or addons.depeg is None or not addons.depeg.share:
+        return False
+    instrument, price = state.assets[addons.depeg.asset].document.instrument, Fraction(1)
+    if instrument is not None:
+        one = state.instruments[instrument]
+        if one.mark is None:
+            return False
+        price = Fraction(one.mark * one.tick, 1000 * E9) * one.multiplier
+    return price <= 1 - Fraction(addons.depeg.threshold)
+
+
+def _numbers(state: State, rule: Rule | None) -> tuple[int, int, int, int, bool]:
+    """Short and long-run volatility, how long the closure is, how many fundings, whether the stablecoin is off its peg."""
     addons = AddOns() if rule is None else rule.parameters.addons or AddOns()
     short = long = closure = count = 0
     if addons.regime is not None:
@@ -47,7 +64,7 @@ def _numbers(state: State, rule: Rule | None) -> tuple[int, int, int, int]:
         one = addons.funding
         times = range(state.clock_ns // HOUR_NS + 1, (state.clock_ns + one.ahead_hours * HOUR_NS) // HOUR_NS + 1)
         count = sum((hour - one.first_hour) % one.interval_hours == 0 for hour in times)
-    return short, long, closure, count
+    return short, long, closure, count, _off_peg(state, addons)
 
 
 def _closure(calendar: Calendar, now: int, ahead: int) -> int:
@@ -63,7 +80,7 @@ def _closure(calendar: Calendar, now: int, ahead: int) -> int:
     return min(start for start, _ in spans if start >= close) - close
 
 
-def charged(state: State, rule: Rule, held: list[tuple[Instrument, int]], base: int) -> int:
+def charged(state: State, account: Account, rule: Rule, held: list[tuple[Instrument, int]], base: int) -> int:
     """What a requirement becomes with its rule's add-ons, before the multiplier; OutOfRange where it cannot be held."""
     p, looked = rule.parameters, state.looked[rule.id]
     addons = p.addons or AddOns()
@@ -72,9 +89,25 @@ def charged(state: State, rule: Rule, held: list[tuple[Instrument, int]], base: 
         total += _regime(p, looked, base)
     if addons.gap is not None and looked.closure >= addons.gap.least_hours * HOUR_NS:
         total += ceil(base * (Fraction(addons.gap.multiplier) - 1))
+    if addons.depeg is not None and looked.off_peg:
+        total += _coins(state, account, addons.depeg, state.assets[p.currency or ""].rate)
     if total >= LIMIT:
         raise OutOfRange
     return total
+
+
+def _coins(state: State, account: Account, rule: Depeg, into: int) -> int:
+    """A share of the stablecoin held, as if it were at its peg, less its haircut; nothing of what scenarios move."""
+    held, terms = account.holdings.get(rule.asset, 0), state.pool_terms(account, rule.asset)
+    if held <= 0 or terms.shocked_in:
+        return 0
+    if into <= 0:
+        raise OutOfRange
+    cents = Fraction(held * 100, 10 ** state.assets[rule.asset].document.decimals)
+    value = ceil(cents * 10**12 / into)
+    if value >= LIMIT:
+        raise OutOfRange
+    return max(0, ceil(value * Fraction(rule.share)) - value * terms.haircut // E9)
 
 
 def _of_positions(addons: AddOns, held: list[tuple[Instrument, int]], looked: Looked) -> int:

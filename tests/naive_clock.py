@@ -6,6 +6,7 @@ from math import ceil
 
 from engine.documents import Calendar, Rule
 from engine.report import ChangeKind, Quality, Status
+from tests import naive_calls
 from tests.naive_agreements import agree, pair, waits
 from tests.naive_binding import bind
 from tests.naive_definitions import MONDAY_NS, WEEK_NS, sessions_of
@@ -14,8 +15,10 @@ from tests.naive_rows import DAY_NS, MOST_ROWS, build_rows, quote_of
 from tests.naive_state import E9, E12, Account, Asset, Built, Instrument, OutOfRange, State, half_even
 
 MS = 10**6
-Change = tuple[str, ChangeKind, int, int, int, int, int, int, int, int]
-# account, kind, before, after, change number, call, equity, initial, maintenance, ts_ns
+NO_CALL = (0,) * 6
+Change = tuple[object, ...]
+# account, kind, before, after, change number, call, equity, initial, maintenance, ts_ns; of a call: event, sequence, amount,
+# received, issued, due, else zeros
 
 
 def clock(state: State, ts_ns: int) -> list[Change]:
@@ -270,7 +273,6 @@ def _margin_together(state: State, before: int) -> None:
 
 def _evaluate(state: State, account: Account, before: int, now: int, changes: list[Change]) -> None:
     quality = _quality_of(state, account)
-    status = account.status
     is_due = _is_margined(state, account, before)
     if quality is not Quality.UNPRICED:
         try:
@@ -282,14 +284,15 @@ def _evaluate(state: State, account: Account, before: int, now: int, changes: li
         else:
             account.initial, account.maintenance, account.equity = initial, maintenance, equity
             account.call, account.excess_usd = call, excess_usd
-            status = _classify(equity, initial, maintenance)
             if is_due:
                 account.positions_dirty = account.due = False
+    changes += [naive_calls.change(account, said, now) for said in naive_calls.follow(state, account, quality)]
+    status = max(_classify(account.equity, account.initial, account.maintenance), naive_calls.level(account))
     for kind, old, new in ((ChangeKind.STATUS, account.status, status), (ChangeKind.QUALITY, account.quality, quality)):
         if old != new:
             account.change += 1
             money = account.call, account.equity, account.initial, account.maintenance
-            changes.append((account.document.id, kind, int(old), int(new), account.change, *money, now))
+            changes.append((account.document.id, kind, int(old), int(new), account.change, *money, now, *NO_CALL))
     account.status, account.quality = status, quality
 
 
@@ -326,7 +329,7 @@ def _margin(state: State, account: Account) -> tuple[int, int]:
     totals = [0, 0]
     for currency, needed in sums.items():
         for level in (0, 1):
-            totals[level] = _exact(totals[level] - _convert(state, account, currency, -needed[level]))
+            totals[level] = _exact(totals[level] - convert(state, account, currency, -needed[level]))
     return totals[0], totals[1]
 
 
@@ -345,7 +348,7 @@ def _required(built: Built, lots: int) -> tuple[int, int]:
     return totals[0], totals[1]
 
 
-def _convert(state: State, account: Account, currency: str, minor: int) -> int:
+def convert(state: State, account: Account, currency: str, minor: int) -> int:
     """Minor units of `currency` in those of the account's, rounded down."""
     own = account.document.currency
     if currency == own or minor == 0:
@@ -357,9 +360,9 @@ def _money(state: State, account: Account, initial: int, maintenance: int) -> tu
     """Equity, call and excess in US cents."""
     equity = 0
     for asset_id in state.assets:
-        minor = counted(state, account, asset_id)
+        minor = counted(state, account, asset_id, maintenance)
         minor += (state.value(account, asset_id) - state.book(account, asset_id)) // 10**6
-        equity = _exact(equity + _convert(state, account, asset_id, minor))
+        equity = _exact(equity + convert(state, account, asset_id, minor))
     call = initial - equity if equity < maintenance else 0
     excess_usd = _exact(equity - initial) * state.assets[account.document.currency].rate // E12
     return equity, call, _exact(excess_usd)

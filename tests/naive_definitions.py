@@ -1,5 +1,7 @@
 """The slow twin's reading of reference documents: what may be defined, what may change, and what is refused."""
 
+from datetime import date
+
 import msgspec
 
 from engine.codes import Code
@@ -53,12 +55,11 @@ def _take(state: State, document: AnyDocument) -> None:
     if isinstance(document, Customer):
         state.customers[document.id] = document
     elif isinstance(document, Pool):
-        _unchanged(state.pools.get(document.id), document, "currency")
-        _limit(document.id not in state.pools, len(state.pools), state.genesis.limits.pools, Code.FULL_POOLS)
-        state.pools[document.id] = document
+        _pool(state, document)
     elif isinstance(document, Calendar):
         _limit(document.id not in state.calendars, len(state.calendars), state.genesis.limits.calendars, Code.FULL_CALENDARS)
         sessions_of(document)
+        sorted(map(date.fromisoformat, document.holidays))
         state.calendars[document.id] = document
     elif isinstance(document, Rule):
         _rule(state, document)
@@ -72,6 +73,18 @@ def _take(state: State, document: AnyDocument) -> None:
         take_agreement(state, document)
     else:
         _account(state, document)
+
+
+def _pool(state: State, document: Pool) -> None:
+    _unchanged(state.pools.get(document.id), document, "currency")
+    decimals, calls = state.assets[document.currency].document.decimals, document.calls
+    amounts = (exact(amount, 10**decimals) for amount in (document.minimum_transfer, document.rounding))
+    if not all(0 <= amount <= 10 ** (7 + decimals) for amount in amounts):
+        raise Refused(Code.REFUSED_DEFINITION)
+    if not 0 <= exact(calls.raise_share, E9) <= E9 or calls.escalate_days > calls.restrict_days:
+        raise Refused(Code.REFUSED_DEFINITION)
+    _limit(document.id not in state.pools, len(state.pools), state.genesis.limits.pools, Code.FULL_POOLS)
+    state.pools[document.id] = document
 
 
 def _unchanged(old: AnyDocument | None, new: AnyDocument, *fields: str) -> None:

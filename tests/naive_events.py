@@ -8,7 +8,9 @@ from engine.codes import Code
 from engine.documents import parse_action
 from engine.events import Flag, Kind, id_key, key64
 from engine.numbers import time_ns
-from tests.naive_clock import alone
+from tests import naive_calls
+from tests.naive_clock import Change, alone
+from tests.naive_portfolio import counted
 from tests.naive_state import Account, Instrument, OutOfRange, Position, State, half_even
 
 SUM_LIMIT = 2**62
@@ -38,18 +40,25 @@ def apply(state: State, event: Event) -> Verdict:
     }[event.kind](state, event)  # fmt: skip
 
 
-def act(state: State, body: bytes) -> tuple[Verdict, int]:
-    """Judges an action on a margin call; its verdict and time (0 when it cannot be read)."""
+def act(state: State, body: bytes) -> tuple[Verdict, int, list[Change]]:
+    """Judges an action on a margin call; its verdict, time (0 when it cannot be read) and what it changes."""
     try:
         action = parse_action(body)
         ts_ns = time_ns(action.ts)
     except (msgspec.MsgspecError, ValueError):
-        return Code.BAD_FIELD, 0
-    if action.account not in state.accounts:
-        return Code.UNKNOWN_ACCOUNT, ts_ns
+        return Code.BAD_FIELD, 0, []
+    account = state.accounts.get(action.account)
+    if account is None:
+        return Code.UNKNOWN_ACCOUNT, ts_ns, []
     if _ahead(state, ts_ns):
-        return Code.AHEAD_OF_TIME, ts_ns
-    return _remember(state, id_key("actions", action.account, action.user, action.id)), ts_ns
+        return Code.AHEAD_OF_TIME, ts_ns, []
+    key = id_key("actions", action.account, action.user, action.id)
+    if _is_remembered(state, key):
+        return Code.DUPLICATE, ts_ns, []
+    call = naive_calls.find(account, action.call)
+    if call is None:
+        return Code.UNKNOWN_CALL, ts_ns, []
+    return _remember(state, key), ts_ns, [naive_calls.say(account, call, action, state.clock_ns)]
 
 
 def _ahead(state: State, ts_ns: int) -> bool:
@@ -230,10 +239,30 @@ def _collateral(state: State, event: Event) -> Verdict:
         return Code.NEGATIVE_HOLDING
     if abs(result) >= SUM_LIMIT:
         return Code.POSITION_RANGE
+    before = _counted(state, account, asset_id)
     account.holdings[asset_id] = result
-    if state.pool_terms(account, asset_id).shocked_in is not None:
+    after = _counted(state, account, asset_id)
+    if account.calls and before is not None and after is not None:
+        _take_money(state, account, asset_id, after - before)
+    if state.pool_terms(account, asset_id).shocked_in or asset_id in state.watched:
         account.positions_dirty = account.due = True
     return _remember(state, event.id)
+
+
+def _counted(state: State, account: Account, asset_id: str) -> int | None:
+    """What counts of an asset as margin, by the requirement as of the last clock; None where that cannot be said exactly."""
+    try:
+        return counted(state, account, asset_id, account.maintenance)
+    except OutOfRange:
+        return None
+
+
+def _take_money(state: State, account: Account, asset_id: str, amount: int) -> None:
+    """Counts money for margin calls, in the account's currency; what has no rate counts nothing."""
+    own, rate = (state.assets[name].rate for name in (account.document.currency, asset_id))
+    if asset_id != account.document.currency:
+        amount = amount * rate // own if own > 0 and rate > 0 and abs(amount * rate // own) < 2**63 else 0
+    account.money = min(max(account.money + amount, 1 - SUM_LIMIT), SUM_LIMIT - 1)
 
 
 def _statement(state: State, event: Event) -> Verdict:

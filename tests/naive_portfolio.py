@@ -25,9 +25,19 @@ def held_of(state: State, account: Account, rule_id: str) -> Held:
 
 def rules_of(state: State, account: Account) -> list[str]:
     """The portfolio rules under which the account has positions, or collateral that moves."""
-    used = {state.instruments[i].portfolio for i, position in account.positions.items() if position.lots}
-    used |= {state.pool_terms(account, asset).shocked_in for asset, held in account.holdings.items() if held}
+    used = {*_with_positions(state, account), moves_in(state, account)}
     return [rule_id for rule_id in state.portfolio_ids if rule_id in used]
+
+
+def _with_positions(state: State, account: Account) -> set[str | None]:
+    return {state.instruments[i].portfolio for i, position in account.positions.items() if position.lots}
+
+
+def moves_in(state: State, account: Account) -> str | None:
+    """The rule in whose scenarios all of the account's shocked collateral moves: the first named one with positions."""
+    held = [state.pool_terms(account, asset).shocked_in for asset, amount in account.holdings.items() if amount]
+    named = next(filter(None, held), ())
+    return next((rule_id for rule_id in named if rule_id in _with_positions(state, account)), named[0] if named else None)
 
 
 def requirement(state: State, account: Account, rule_id: str) -> tuple[int, int]:
@@ -40,7 +50,7 @@ def requirement(state: State, account: Account, rule_id: str) -> tuple[int, int]
     after = None if account.pact is None or not account.pact.is_active else account.pact.after.get(account.document.id)
     if after is not None and _is_of_pact(account, rule_id):
         total = min(total, after)
-    total = charged(state, rule, held, total)
+    total = charged(state, account, rule, held, total)
     maintenance = within(ceil(total * Fraction(rule.parameters.multiplier or 1)))
     return within(ceil(maintenance * Fraction(rule.parameters.initial_ratio or 1))), maintenance
 
@@ -92,12 +102,12 @@ def _add_shocked(state: State, account: Account, rule: Rule, pnl: Vector) -> Vec
     result, bound = list(pnl), 0
     for asset_id, asset in state.assets.items():
         held, terms = account.holdings.get(asset_id, 0), state.pool_terms(account, asset_id)
-        if held == 0 or terms.shocked_in != rule.id:
+        if held == 0 or not terms.shocked_in or moves_in(state, account) != rule.id:
             continue
         instrument = state.instruments[asset.document.instrument or ""]
-        if instrument.rows is None:
+        row = (instrument.rows or {}).get(row_set(rule))
+        if row is None:
             raise OutOfRange
-        row = instrument.rows[row_set(rule)]
         quantity = held * 10 ** (8 - asset.document.decimals)
         if abs(quantity) >= 9.2e18:
             raise OutOfRange
@@ -252,16 +262,27 @@ def shocked_holders(state: State, instrument: Instrument) -> Iterable[Account]:
     """Who holds an asset that moves with the instrument in the scenarios."""
     assets = [i for i, asset in state.assets.items() if asset.document.instrument == instrument.document.id]
     for account in state.accounts.values():
-        if any(account.holdings.get(a) and state.pool_terms(account, a).shocked_in is not None for a in assets):
+        if any(account.holdings.get(a) and state.pool_terms(account, a).shocked_in for a in assets):
             yield account
 
 
-def counted(state: State, account: Account, asset_id: str) -> int:
-    """Of what is held of an asset, what counts as margin after haircut and cap, minor units of the asset."""
+def counted(state: State, account: Account, asset_id: str, maintenance: int) -> int:
+    """Of what is held of an asset, what counts as margin after haircut, cap and share, minor units of the asset.
+
+    What the schedule counts under one key shares its limits, what was defined first before the rest.
+    """
     held, terms, rate = account.holdings.get(asset_id, 0), state.pool_terms(account, asset_id), state.assets[asset_id].rate
-    if held <= 0:
-        return held
-    amount = held * (E9 - terms.haircut) // E9
-    if terms.cap is not None and rate > 0 and amount * rate // E12 > terms.cap:
-        return min(amount, terms.cap * E12 // rate)
-    return amount
+    if held <= 0 or terms.key is None:
+        return held if held <= 0 else held * (E9 - terms.haircut) // E9
+    room = [] if terms.cap is None else [terms.cap]
+    if terms.share is not None:
+        room.append(within(maintenance * state.assets[account.document.currency].rate // E12) * terms.share // E9)
+    left = min(room)
+    for other in state.assets:
+        more = state.pool_terms(account, other)
+        amount = max(0, account.holdings.get(other, 0)) * (E9 - more.haircut) // E9
+        if other == asset_id:
+            return min(amount, left * E12 // rate) if rate > 0 and amount * rate // E12 > left else amount
+        if more.key == terms.key:
+            left -= min(left, max(0, amount * state.assets[other].rate // E12))
+    raise AssertionError(asset_id)

@@ -1,5 +1,6 @@
 """The slow twin's risk rows: which are built at a CLOCK, and what one lot wins or loses in each scenario, as integers."""
 
+from contextlib import suppress
 from decimal import Decimal
 from fractions import Fraction
 from math import ceil
@@ -37,25 +38,29 @@ def subject_of(state: State, instrument: Instrument, with_basket: bool = True) -
 
 
 def build_rows(state: State, instrument: Instrument) -> None:
-    """Builds an instrument's rows and what stands beside them; None where it cannot be priced."""
-    instrument.rows = None
-    try:
-        subject = subject_of(state, instrument)
+    """Builds an instrument's rows, of each set apart, and what stands beside them; None without that of its own rule."""
+    instrument.rows, rows = None, dict[RowSet, list[int]]()
+    with suppress(ValueError, ArithmeticError):
+        subject, quote = subject_of(state, instrument), quote_of(state, instrument)
         if instrument.document.inverse and instrument.document.underlying is None:
             raise Unpriceable(instrument.document.id)
-        quote, rows = quote_of(state, instrument), dict[RowSet, list[int]]()
         for one in instrument.sets:
-            rule = state.in_force(one.ranges_of)
-            won = profits(state.sets[one.scenarios], subject, None if rule is None else _ranges(rule))
-            factor = _minor(state, quote, one.currency) * float(instrument.document.lot)
-            rows[one] = _rounded([float(profit) * factor for profit in won])
+            with suppress(ValueError, ArithmeticError):
+                rows[one] = _row(state, instrument, subject, quote, one)
         if instrument.portfolio is not None:
             assert instrument.rule is not None
-            own = rows[row_set(instrument.rule)]
-            instrument.beside = _beside(state, instrument, subject, instrument.rule, quote, max(map(abs, own)))
-    except (ValueError, ArithmeticError):
-        return
-    instrument.rows = rows
+            if row_set(instrument.rule) not in rows:
+                return
+            worst = max(map(abs, rows[row_set(instrument.rule)]))
+            instrument.beside = _beside(state, instrument, subject, instrument.rule, quote, worst)
+        instrument.rows = rows
+
+
+def _row(state: State, instrument: Instrument, subject: Subject, quote: str, one: RowSet) -> list[int]:
+    rule = state.in_force(one.ranges_of)
+    won = profits(state.sets[one.scenarios], subject, None if rule is None else _ranges(rule))
+    factor = _minor(state, quote, one.currency) * float(instrument.document.lot)
+    return _rounded([float(profit) * factor for profit in won])
 
 
 def _ranges(rule: Rule) -> dict[str, ScanRange]:

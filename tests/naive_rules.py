@@ -59,6 +59,8 @@ def _are_sound_addons(addons: AddOns) -> bool:
             return False
         if not all(_divides(value, 10**8) for value in (one.short_days, one.long_days)):
             return False
+    if addons.depeg is not None:
+        shares += [addons.depeg.threshold, addons.depeg.share]
     if addons.gap is not None and not 1 <= addons.gap.multiplier <= 10:
         return False
     return all(0 <= share <= 1 and _divides(share, 10**6) for share in shares)
@@ -79,7 +81,8 @@ def _is_sound_model(rule: Rule, p: Parameters) -> bool:
         return starts[0] == 0 and starts == sorted(set(starts)) and all(0 <= m <= i <= 10 * E9 for i, m in rates)
     if rule.model == "collateral":
         schedule = collateral.Schedule(assets=p.assets, currency=p.currency, through=p.through, pilot=p.pilot)
-        return all(_divides(terms.cap or Decimal(0), 100) for terms in collateral.check(schedule).assets.values())
+        caps = [terms.cap for terms in collateral.check(schedule).assets.values() if terms.cap is not None]
+        return all(_divides(cap, 100) and p.currency == "USD" for cap in caps)
     if rule.model == "historical":
         return p.tail < 1
     if rule.model == "scan":
@@ -108,6 +111,9 @@ def take_rule(state: State, rule: Rule) -> None:
     if rule.model == "cross_margin":
         _enter(state.cross_ids, rule.id, limits.portfolios, Code.FULL_RULES)
     elif rule.model in PORTFOLIO_MODELS:
+        if p.addons is not None and p.addons.depeg is not None:
+            coin = state.assets[p.addons.depeg.asset].document
+            _refuse_unless(coin.type == "stablecoin" and coin.currency == "USD")
         made = state.sets[p.scenarios or ""]
         _refuse_unless(model_of(made) == rule.model and fits(state, rule, made))
         if rule.id not in state.portfolio_ids and len(state.portfolio_ids) >= limits.portfolios:

@@ -1,6 +1,6 @@
 """The slow twin's state: plain dataclasses, dicts and unbounded ints; sums are taken anew whenever they are asked for."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from fractions import Fraction
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from engine.documents import Instrument as InstrumentDocument
 from engine.frames import Genesis
 from engine.models.collateral import Shock
 from engine.numbers import time_ns
-from engine.report import Quality, Status
+from engine.report import CallState, Quality, Status
 from engine.scenarios.sets import ScenarioSet
 
 E9 = 10**9
@@ -82,7 +82,8 @@ class Beside(NamedTuple):
 
 
 class Looked(NamedTuple):
-    """A rule's add-ons when last looked at: by which version and hour, volatilities, the closure, how many fundings."""
+    """A rule's add-ons when last looked at: by which version and hour, volatilities, the closure, how many fundings,
+    whether the stablecoin is off its peg."""
 
     version: tuple[str, int] | None
     hour: int
@@ -90,14 +91,18 @@ class Looked(NamedTuple):
     long: int = 0
     closure: int = 0
     fundings: int = 0
+    off_peg: bool = False
 
 
 class PoolTerms(NamedTuple):
-    """How a pool takes an asset: haircut in 1e-9, cap in US cents (None: none), the rule in whose scenarios it moves."""
+    """How a pool takes an asset: haircut in 1e-9, cap in US cents and share of maintenance in 1e-9 (None: none) of all
+    that its schedule counts under one key, the rules in whose scenarios it may move."""
 
     haircut: int = 0
+    key: str | None = None
     cap: int | None = None
-    shocked_in: str | None = None
+    share: int | None = None
+    shocked_in: tuple[str, ...] = ()
     shock: Shock = Shock.NONE
 
 
@@ -116,7 +121,7 @@ class PactTerms(NamedTuple):
 class Pact:
     """An agreement, and the last saving (1e-9) that both houses agreed on; after: what each account's leg requires with it.
 
-    done: worked out since one of its accounts was due.
+    done: worked out since one of its accounts was due; held: from a stale input.
     """
 
     document: AgreementDocument
@@ -126,6 +131,7 @@ class Pact:
     agreed_ns: int = 0
     applied: int = 0
     done: bool = False
+    held: bool = False
     after: dict[str, int] = field(default_factory=dict)
 
 
@@ -169,7 +175,7 @@ class Instrument:
     built: Built | None = None
     sets: frozenset[RowSet] = frozenset()
     eligible: frozenset[str] = frozenset()  # cross-margin rules
-    rows: dict[RowSet, list[int]] | None = None  # 1e-4 minor units per lot; None: not built, or unpriceable
+    rows: dict[RowSet, list[int]] | None = None  # 1e-4 minor units per lot, of sets in which it can be priced
     beside: Beside = field(default=Beside(0, 0, 0, 0, 0, 0, 0, 0))
 
     def __post_init__(self) -> None:
@@ -316,6 +322,24 @@ class Asset:
 
 
 @dataclass
+class Call:
+    """A margin call; times: due, escalated, restricted. since_ns: short since (pending), or back at initial since, or 0."""
+
+    state: CallState = CallState.PENDING
+    sequence: int = 0
+    amount: int = 0
+    received: int = 0
+    issued_ns: int = 0
+    times: tuple[int, int, int] = (0, 0, 0)
+    since_ns: int = 0
+    is_over: bool = False
+
+    def copy(self) -> "Call":
+        """As it is now."""
+        return replace(self)
+
+
+@dataclass
 class Account:
     """An account with its facts and its figures as of the last evaluation (minor units of its currency)."""
 
@@ -336,6 +360,9 @@ class Account:
     call: int = 0
     excess_usd: int = 0
     change: int = 0
+    calls: list[Call] = field(default_factory=list)  # the oldest first
+    calls_made: int = 0
+    money: int = 0  # in, less out, since the last clock, in its currency
 
     def __post_init__(self) -> None:
         self.phase_key = self.key
@@ -366,6 +393,7 @@ class State:
     terms: dict[tuple[str, str], PoolTerms] = field(default_factory=dict)  # by pool and asset, as last bound
     contents: dict[RowSet, object] = field(default_factory=dict)  # what rows are made of, as last bound
     looked: dict[str, Looked] = field(default_factory=dict)  # by portfolio rule
+    watched: set[str] = field(default_factory=set)  # stablecoins that rules in force look at, as last bound
     next_row: int = 0  # the instrument at which the next walk over rows begins
 
     def book(self, account: Account, currency: str) -> int:

@@ -352,7 +352,15 @@ class Documents:
         return customer, {"kind": "account", "id": name, "customer": customer, "pool": POOL_OF[name], "currency": currency}
 
     def _calendar(self, name: str) -> Document:
-        return {"kind": "calendar", "id": name, "sessions": self.rng.choice(SESSIONS)}
+        rng, document = self.rng, {"kind": "calendar", "id": name, "sessions": self.rng.choice(SESSIONS)}
+        cutoff = {"at": rng.choice(("20:05", "21:00", "23:00", "06:30")), "notice_hours": rng.choice((0, 0, 1, 24))}
+        if rng.random() < 0.8:
+            document["cutoffs"] = {rng.choice(("USD", "BTC", "*", "*")): cutoff}
+        if rng.random() < 0.3:
+            document["holidays"] = ["2026-11-20", "2026-11-26"]
+        if rng.random() < 0.3:
+            document["business_days"] = ["Mon", "Thu", "Sat", "Sun"]
+        return document
 
 
 def _units(text: str, decimals: int) -> int:

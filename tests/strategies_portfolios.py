@@ -78,7 +78,7 @@ TAKEN: dict[str, list[Document]] = {  # collateral schedules by rule id
             "assets": {
                 "currency": {"haircut": "0", "fx_haircut": "0.045"},
                 "BILL": {"bands": [[1, "0.01"], [5, "0.03"]]},
-                "crypto": {"haircut": "0.05", "cap": "40000.25", "shocked": True},
+                "crypto": {"haircut": "0.05", "cap": "40000.25", "share": "0.75", "shocked": True},
                 "stablecoin": {"haircut": "0.02", "cap": "5000"},
             },
         },
@@ -90,6 +90,7 @@ TAKEN: dict[str, list[Document]] = {  # collateral schedules by rule id
                 "USDC": {"haircut": "0.01", "shocked": True, "cap": "0"},
                 "ETH": {"eligible": False, "reason": "too small"},
                 "treasury": {"haircut": "0.02", "shocked": True},
+                "stablecoin": {"haircut": "0.03", "share": "0.123456789"},
             },
             "pilot": {
                 "commencement": "2026-11-20", "months": 3, "floor": "0.2", "first": ["bitcoin"], "own_capital": {},
@@ -101,9 +102,10 @@ TAKEN: dict[str, list[Document]] = {  # collateral schedules by rule id
 REGIME = {"underlying": "BTC-USD", "short_days": "7.5", "long_days": "30", "low": "0.5", "high": "1.1", "charge": "0.1"}
 ADDONS = [
     {"liquidity": {"participation": "0.1", "horizon_days": 2}, "regime": REGIME | {"buffer": "0.25"},
-     "funding": {"interval_hours": 8, "first_hour": 3, "ahead_hours": 24}},
+     "funding": {"interval_hours": 8, "first_hour": 3, "ahead_hours": 24},
+     "depeg": {"asset": "USDT", "threshold": "0.0005", "share": "0.3"}},
     {"gap": {"calendar": "week", "ahead_hours": 30, "least_hours": 3, "multiplier": "1.25"},
-     "regime": REGIME | {"charge": "0", "buffer": "0.3"}},
+     "regime": REGIME | {"charge": "0", "buffer": "0.3"}, "depeg": {"asset": "USDC", "threshold": "0", "share": "0.2"}},
 ]  # fmt: skip
 FIRM = {"broker_dealer": True, "futures_commission_merchant": True, "cme_member": True, "ficc_member": True}
 RULES: dict[str, tuple[str, list[Document]]] = {
@@ -140,7 +142,7 @@ CROSS: dict[str, list[Document]] = {
     "XM": [
         {"houses": ["CME", "FICC"], "products": ["treasury", "TN"], "years": 1, "pools": ["futures", "securities"],
          "cap": "0.8", "ttl": 600, "precision": "0.001"},
-        {"houses": ["CME", "FICC"], "products": ["treasury", "treasury_future", "TN"], "years": 0,
+        {"houses": ["CME", "FICC"], "products": ["treasury", "treasury_future", "rate_future", "TN"], "years": 0,
          "pools": ["futures", "securities", "coins"]},
     ],
 }  # fmt: skip
@@ -204,13 +206,28 @@ def agreement(rng: random.Random, name: str, customer: str, futures: str, treasu
     return document
 
 
+SHOCKS: dict[str, tuple[Any, ...]] = {  # no agreement is in force while a house is among them
+    "coins": ("GRID", "GRID", ["SCAN", "GRID"], ["CME", "GRID"]),
+    "securities": ("CME", "FICC", "SCAN", ["FICC", "CME"]),
+}
+
+
 def pool(rng: random.Random, name: str) -> Document:
     """A pool: that for futures takes assets at their own haircuts, others by a schedule."""
     document = {"kind": "pool", "id": name, "regime": "cftc", "currency": "USD"}
     if name != "futures":
-        document |= {"collateral": "TAKEN", "shocks": "GRID" if name == "coins" else rng.choice(("CME", "FICC", "SCAN"))}
+        document |= {"collateral": "TAKEN", "shocks": rng.choice(SHOCKS[name])}
         if rng.random() < 0.2:
             del document["shocks"]
+    if rng.random() < 0.7:
+        document["calendar"] = rng.choice(("week", "day"))
+    if rng.random() < 0.6:
+        document |= {"minimum_transfer": rng.choice(("0", "100", "5000")), "rounding": rng.choice(("0", "0.01", "1000"))}
+    if rng.random() < 0.6:
+        document["calls"] = {
+            "issue_after": rng.choice((0, 0, 0.05, 3)), "cover_after": rng.choice((0, 0, 0.1, 30)),
+            "raise_share": rng.choice(("0", "0.1", "1")), "escalate_days": 1, "restrict_days": rng.choice((1, 2)),
+        }  # fmt: skip
     return document
 
 
@@ -225,10 +242,20 @@ WRONG: list[Document] = [
     {"kind": "rule", "id": "bad", "model": "grid", "effective": 0, "parameters": _common("grid", delta_threshold="0.001")},
     {"kind": "rule", "id": "bad", "model": "scan", "effective": 0, "parameters": _common("span", ranges={}, spreads=[
         {"legs": [{"underlying": "BTC-USD", "ratio": "1", "side": 1}] * 2, "credit": "1"}])},
+    {"kind": "rule", "id": "bad", "model": "points", "effective": 0, "parameters": _common("points", addons={
+        "depeg": {"asset": "BTC", "threshold": "0.01", "share": "0.5"}})},
+    {"kind": "rule", "id": "bad", "model": "points", "effective": 0, "parameters": _common("points", addons={
+        "depeg": {"asset": "USDT", "threshold": "1.01", "share": "0.5"}})},
     {"kind": "rule", "id": "bad", "model": "cross_margin", "effective": 0, "parameters": {"houses": ["CME", "FICC"]}},
     {"kind": "rule", "id": "bad", "model": "collateral", "effective": 0, "parameters": {
         "currency": "USD", "assets": {"BTC": {"haircut": "1.5"}}}},
     {"kind": "pool", "id": "new", "regime": "x", "currency": "USD", "shocks": "GRID"},
     {"kind": "pool", "id": "newer", "regime": "x", "currency": "USD", "collateral": "GRID"},
     {"kind": "pool", "id": "futures", "regime": "x", "currency": "EUR"},
+    {"kind": "pool", "id": "futures", "regime": "x", "currency": "USD", "rounding": "0.001"},
+    {"kind": "pool", "id": "futures", "regime": "x", "currency": "USD", "minimum_transfer": "-1"},
+    {"kind": "pool", "id": "futures", "regime": "x", "currency": "USD", "calls": {"raise_share": "2"}},
+    {"kind": "pool", "id": "futures", "regime": "x", "currency": "USD", "calls": {"escalate_days": 3, "restrict_days": 2}},
+    {"kind": "calendar", "id": "week", "sessions": [["Sun 23:00", "Fri 22:00"]], "holidays": ["2026-02-30"]},
+    {"kind": "calendar", "id": "week", "sessions": [["Sun 23:00", "Fri 22:00"]], "cutoffs": {"USD": {"at": "25:00"}}},
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from engine.events import Flag, Kind, id_key, key64
-from tests.strategies_documents import ACCOUNTS, DAY, HOUR, PACTS, SECOND, Documents, Market
+from tests.strategies_documents import ACCOUNTS, DAY, HOUR, PACTS, POOL_OF, SECOND, Documents, Market
 
 START_NS = int(datetime(2026, 11, 19, 20, tzinfo=UTC).timestamp()) * SECOND  # a Thursday
 CUSTOMERS = tuple(f"c{i}" for i in range(5))
@@ -87,7 +87,7 @@ class World:
     def _any(self) -> Event:
         makers: list[tuple[Callable[[], Event], float]] = [
             (self._trade, 30), (self._some_price, 25), (self._some_collateral, 8), (self._volatility, 8),
-            (self._start_of_day, 6), (self._statement, 3), (self._action, 2), (self._reference, 5), (self._again, 3),
+            (self._start_of_day, 6), (self._statement, 3), (self._action, 5), (self._reference, 5), (self._again, 3),
             (self._settlement, 6),
         ]  # fmt: skip
         event = self.rng.choices([m for m, _ in makers], [w for _, w in makers])[0]()
@@ -190,7 +190,9 @@ class World:
         account = self.rng.choice(ACCOUNTS)
         ts_ns = self._ts() + self.rng.choice((0, 0, 0, 0, HOUR))
         action: dict[str, Any] = {
-            "id": str(self.rng.randint(0, 5)), "ts": ts_ns, "user": "ann", "kind": "ack", "account": account, "call": "1",
+            "id": str(self.rng.randint(0, 30)), "ts": ts_ns, "user": "ann",
+            "kind": self.rng.choice(("ack", "note", "cancel")),
+            "account": account, "call": f"{account}:{POOL_OF[account]}:{self.rng.choice((1, 1, 1, 2, 2, 3, 4))}",
         }  # fmt: skip
         spoil = self.rng.choice(("", "", "", "account", "ts"))
         action |= {spoil: "nobody"} if spoil else {}

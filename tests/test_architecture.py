@@ -41,7 +41,7 @@ MACHINE_PATH = re.compile("(?<![\\w.])/(work|root|home|Users|mnt)/")
 ENGINE_SURFACE = {
     "account_count", "account_ids", "account_info", "builder", "clock_ns", "definitions", "digest", "figures",
     "find_account", "from_bytes", "genesis", "id_span_ns", "is_open", "population", "rule_set", "shard_digest", "step",
-    "stored", "take_touched", "to_bytes", "usage",
+    "stored", "take_agreements", "take_touched", "to_bytes", "usage",
 }  # fmt: skip
 
 

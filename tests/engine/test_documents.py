@@ -66,7 +66,9 @@ def test_names_of_what_is_margined_together_come_first() -> None:
     assert samples["agreement", "ag"] == [("customer", "c"), ("rule", "XM"), ("account", "a"), ("account", "b")]
     assert samples["instrument", "UB"] == [("asset", "USD"), ("rule", "CME"), ("instrument", "N-36"), ("instrument", "N-27")]
     pool = {"kind": "pool", "id": "p", "regime": "x", "currency": "USD", "collateral": "TAKEN", "shocks": "GRID"}
-    assert names_used(parse_document(msgspec.json.encode(pool))) == [("asset", "USD"), ("rule", "TAKEN"), ("rule", "GRID")]
+    named = [("asset", "USD"), ("rule", "TAKEN"), ("rule", "GRID")]
+    assert names_used(parse_document(msgspec.json.encode(pool))) == named
+    assert names_used(parse_document(msgspec.json.encode(pool | {"shocks": ["GRID", "CME"]}))) == [*named, ("rule", "CME")]
 
 
 def test_names_used_come_first() -> None:
@@ -197,6 +199,8 @@ def together() -> SmallLog:
     log.document("calendar", "week", sessions=[("Sun 23:00", "Fri 22:00")])
     for name in ("BTC-USD", "ETH-BTC"):
         log.instrument(name, type="index")
+    for name in ("USDT", "USDC"):
+        log.document("asset", name, type="stablecoin", currency="USD")
     for name in portfolios.SETS:
         log.raw(msgspec.json.encode(SETS[name]))
     for name, (model, versions) in portfolios.RULES.items():

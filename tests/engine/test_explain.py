@@ -272,6 +272,7 @@ def test_collateral_lines_sum_to_equity(world: World) -> None:
     lines = {one.asset: one for one in found.collateral}
     assert (lines["BTC"].haircut, lines["BTC"].worth, lines["BTC"].shock) == (7_500_000, 9_000_000, "whole")  # cap 90,000
     assert lines["BTC"].over == 142_500_000 - 90_000_000
+    assert (lines["BTC"].entry, lines["USD"].entry) == ("crypto", "")
     assert (lines["EUR"].margin, lines["EUR"].reason) == (0, "no entry for EUR or currency")
     assert [(one.currency, one.worth) for one in found.positions] == [("USD", -250_000)]
 

@@ -15,11 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
+from engine import explain, explain_views
 from engine.core import MarginEngine
 from engine.documents import Instrument, time_ns
 from engine.events import NS, Flag, Kind
 from engine.margin import MOST_ROWS
+from engine.models.cross_margin import Reason
 from engine.models.grid import Shocks
+from engine.report import AgreedLeg, AgreementState
 from engine.scenarios.sets import ScenarioSet, grid_set, points_set, span_set
 from tests.engine.compare import Solo, figures_of
 from tests.engine.models.golden import golden
@@ -53,6 +56,8 @@ def desk(model: str, **parameters: Any) -> SmallLog:
     log.money()
     log.scenarios(made)
     log.instrument("X", type="index", tick="0.1", band=["1", "1000000"])
+    log.instrument("COIN-USD", type="index", tick="0.0001", band=["0.5", "2"])
+    log.document("asset", "COIN", type="stablecoin", currency="USD", instrument="COIN-USD", haircut="0.02")
     log.rule("R", model, **({"scenarios": made.name, "currency": "USD", "initial_ratio": "1"} | own | parameters))
     expiry = START_NS + 30 * DAY_NS
     for name, more in (
@@ -139,23 +144,56 @@ def test_what_comes_on_top_is_never_below_the_risk(
     assert found[2] == -(-found[1] * 3 // 2)
 
 
+def test_a_stablecoin_off_its_peg_is_a_line_of_its_own() -> None:
+    log = desk("points", multiplier="1.5", addons={"depeg": {"asset": "COIN", "threshold": "0.01", "share": "0.1"}})
+    log.price("COIN-USD", 1)
+    log.collateral("a", "COIN", 1000)
+    trade(log, "a", "P", 100)
+    held = maintenance(log, "a")
+
+    def charged(price: Any, coins: int = 0) -> int:
+        """What is required more, and that the line says so."""
+        log.price("COIN-USD", price)
+        log.collateral("a", "COIN", coins)
+        log.clock()  # whoever holds what the rule margins is due
+        more = maintenance(log, "a") - held
+        engine = log.pair.engine
+        (found,) = explain.requirement(engine, engine.find_account("a") or 0).portfolios
+        assert found.required.maintenance == held + more
+        assert found.lines["DEPEG"] == more * 2 // 3
+        return more
+
+    assert charged("0.9901") == 0
+    assert charged("0.99") == 12_000  # 1.5 x (100 - 20) USD
+    assert charged("0.95") == 12_000
+    assert charged("0.95", 500) == 18_000
+    assert charged("0.991") == 0
+    assert charged("0.9", -1500) == 0
+
+
 FIRM = dict.fromkeys(("broker_dealer", "futures_commission_merchant", "cme_member", "ficc_member"), True)
 
 
-def crossed(cap: str = "0.6", signed: bool = True) -> SmallLog:
-    """Futures in account f and notes in t of one customer under an agreement."""
+def crossed(cap: str = "0.6", signed: bool = True, ficc: ScenarioSet | None = None) -> SmallLog:
+    """Futures in account f and notes in t of one customer under an agreement; ficc: that house's own set of Y and Z."""
     log = SmallLog(LIMITS)
     log.money()
     log.scenarios(history((-30.0, -12, -4, 3, 11, 26, -40, 40), "Y", "bp"))
     log.document("pool", "s", regime="sec", currency="USD")
     log.instrument("Y", type="yield", band=["-5", "25"], tick="0.001")
+    log.instrument("Z", type="yield", band=["-5", "25"], tick="0.001")
+    if ficc is not None:
+        log.scenarios(ficc)
+        log.scenarios(replace(ficc, name="H"))
     for rule in ("CME", "FICC"):
-        log.rule(rule, "historical", scenarios="H", currency="USD", tail="0", initial_ratio="1")
+        made = "H" if rule == "CME" or ficc is None else ficc.name
+        log.rule(rule, "historical", scenarios=made, currency="USD", tail="0", initial_ratio="1")
     log.rule(
         "XM", "cross_margin", houses=["CME", "FICC"], products=["treasury", "F"], years=1, pools=["p", "s"], cap=cap, ttl=60
     )  # fmt: skip
     terms = {"dv01": "0.07", "bucket": "10Y", "underlying": "Y", "band": ["50", "150"], "stale_after": 100}
-    log.instrument("F", type="treasury_future", multiplier="1000", rule="CME", product="F", **terms)
+    future = terms if ficc is None else terms | {"underlying": "Z"}
+    log.instrument("F", type="treasury_future", multiplier="1000", rule="CME", product="F", **future)
     log.instrument(
         "N", type="treasury", multiplier="0.01", lot="100", rule="FICC", maturity="2036-11-15", coupon="4", **terms
     )  # fmt: skip
@@ -217,10 +255,66 @@ def test_a_saving_does_not_rise_while_an_input_is_stale() -> None:
     assert log.figures("f")["quality"] == "STALE"
     assert savings(log)[1] == before
     log.price("F", 100)
-    log.trade("f", "F", -1, 100)  # that F is fresh again is seen when it is next margined
-    log.clock()
+    log.clock()  # of the same positions and rows
     assert log.figures("f")["quality"] == "FRESH"
     assert savings(log)[1] > before
+
+
+def test_while_a_house_has_no_set_for_a_leg_the_last_agreed_saving_holds_for_the_other_house() -> None:
+    moves, labels = np.array((-30.0, -12, -4, 3, 11, 26, -40, 40)), tuple(f"day {i}" for i in range(8))
+    both = ScenarioSet("G", "1", ("Y", "Z"), ("bp", "bp"), labels, np.stack([moves, moves], 1), {})
+    log = crossed(ficc=both)
+    log.trade("f", "F", -20, 100)
+    log.trade("t", "N", 20 * 100_000, 100)
+    agreed(log, signed=False)
+    apart = {account: maintenance(log, account) for account in "ft"}
+    agreed(log)
+    reduced = {account: maintenance(log, account) for account in "ft"}
+    assert basis(log) == "AGREED"
+    assert all(reduced[account] < apart[account] for account in "ft")
+    log.scenarios(replace(both, version="2", factors=("Y",), kinds=("bp",), matrix=both.matrix[:, :1]))
+    assert maintenance(log, "f") == reduced["f"]
+    assert maintenance(log, "t") == apart["t"]  # its house does not answer, and reduces nothing
+    assert (basis(log), savings(log)[1]) == ("LAST_AGREED", savings(log)[2])
+    info = log.pair.engine.take_agreements()[0]
+    assert (info.state, info.treasury.after) == (AgreementState.FALLBACK, info.treasury.alone)
+    log.clock(61)
+    for name in "FN":
+        log.price(name, "100.5")
+    log.clock(20)
+    assert basis(log) == "NONE"
+    assert savings(log)[1] == 0
+    assert {log.figures(account)["quality"] for account in "ft"} == {"FRESH"}
+    log.scenarios(replace(both, version="3"))
+    log.clock(2)
+    assert basis(log) == "AGREED"
+
+
+def basis(log: SmallLog) -> str:
+    """What the saving of the one agreement comes from, as explain says."""
+    engine = log.pair.engine
+    found = explain_views.cross_of(engine, engine.find_account("f") or 0)
+    assert found is not None
+    return found.basis
+
+
+def test_what_is_published_of_an_agreement() -> None:
+    log = crossed(signed=False)
+    log.trade("f", "F", -20, 100)
+    log.trade("t", "N", 20 * 100_000, 100)
+    engine, alone = log.pair.engine, {account: maintenance(log, account) for account in "ft"}
+    (info,) = engine.take_agreements()
+    assert (info.id, info.customer, info.rule, info.state) == ("ag", "c", "XM", AgreementState.NOT_IN_FORCE)
+    assert info.reasons == (str(Reason.NO_AGREEMENT),)
+    assert (info.saving_ppb, info.basis, info.futures) == (0, "", AgreedLeg("f", "USD", 2, None, None))
+    agreed(log)
+    log.clock()
+    (info,) = engine.take_agreements()
+    assert (info.state, info.reasons, info.saving_ppb, info.basis) == (AgreementState.IN_FORCE, (), 6 * 10**8, "AGREED")
+    for leg in (info.futures, info.treasury):
+        assert (leg.alone, leg.after) == (alone[leg.account], log.figures(leg.account)["maintenance"])
+    assert engine.take_agreements() == []
+    assert MarginEngine.from_bytes(engine.to_bytes()).take_agreements()[0].futures == info.futures
 
 
 def savings(log: SmallLog) -> tuple[int, ...]:

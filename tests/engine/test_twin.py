@@ -9,25 +9,25 @@ from hypothesis import strategies as st
 
 from engine.codes import Code
 from engine.events import Kind
-from engine.report import ChangeKind, Quality, Status
+from engine.report import CallEvent, ChangeKind, Quality, Status
 from tests.engine.compare import Pair
 from tests.naive_portfolio import rules_of
 from tests.naive_state import PORTFOLIO_MODELS, State
 from tests.strategies import Cut, Stream, cuts, frames, stream
 
 SEEDS = range(30, 70)
-PRODUCED = {Status.OK, Status.WATCH, Status.CALL, Status.DEBIT}  # the others come with margin calls that have a life
 
 
 def run(
-    source: Stream, shards: int, cut: Cut, margined: Counter[str] | None = None
+    source: Stream, shards: int, cut: Cut, margined: Counter[str] | None = None, events: set[CallEvent] | None = None
 ) -> tuple[Counter[Code], set[int], set[int], Counter[Kind]]:
     """Compares every frame on every shard; gives the codes, statuses, qualities and applied kinds that occurred.
 
-    margined: how often which portfolio models required something, and agreements saved, is added to it.
+    margined: how often which portfolio models required something, and agreements saved, is added to it; events: what
+    happened to margin calls.
     """
     codes: Counter[Code] = Counter()
-    reached: dict[int, set[int]] = {ChangeKind.STATUS: set(), ChangeKind.QUALITY: set()}
+    reached: dict[int, set[int]] = {kind: set() for kind in ChangeKind}
     applied: Counter[Kind] = Counter()
     for shard, log in enumerate(frames(source, shards, cut)):
         pair = Pair(shard)
@@ -37,6 +37,8 @@ def run(
             applied.update({Kind(k): n for k, n in enumerate(report.applied)})
             for change in report.changes:
                 reached[change[1]].add(change[3])
+                if events is not None:
+                    events.add(CallEvent(change[10]))
             if margined is not None:
                 margined.update(_margined(pair.naive.state))
     return codes, reached[ChangeKind.STATUS], reached[ChangeKind.QUALITY], applied
@@ -51,16 +53,19 @@ def _margined(state: State) -> Iterator[str]:
 
 def test_fixed_seeds_agree_and_reach_every_code_status_and_quality() -> None:
     codes: Counter[Code] = Counter()
-    statuses, qualities, applied, margined = set(), set(), Counter(), Counter[str]()
+    statuses, qualities, applied, margined, events = set(), set(), Counter(), Counter[str](), set[CallEvent]()
     for seed in SEEDS:
-        more, status, quality, kinds = run(stream(seed), 1, Cut(frame=25, batch=100, takeovers=2, seed=seed), margined)
+        more, status, quality, kinds = run(
+            stream(seed), 1, Cut(frame=25, batch=100, takeovers=2, seed=seed), margined, events
+        )
         codes += more
         applied += kinds
         statuses |= status
         qualities |= quality
     assert {code for code in Code if code >= Code.DUPLICATE} <= set(codes)
-    assert statuses == PRODUCED
+    assert statuses == set(Status)
     assert qualities == set(Quality)
+    assert events == set(CallEvent)
     assert all(applied[kind] for kind in Kind)
     assert min(margined[name] for name in (*PORTFOLIO_MODELS, "saving")) >= 20
 

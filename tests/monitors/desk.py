@@ -68,6 +68,7 @@ class Desk:
         with open_client(self.url) as client:
             assert_figures(client, self.keys, self.engines.values())
             assert_alerts(client, self.keys, self.topic)
+            assert_calls(client, self.keys, self.engines.values())
 
 
 @asynccontextmanager
@@ -149,9 +150,35 @@ def assert_alerts(client: Redis, keys: Keys, topic: Topic) -> None:
     messages = {message["id"]: message for shard in topic.messages.values() for message in map(json.loads, shard)}
     assert sorted(fields["id"] for fields in entries) == sorted(messages)
     for fields in entries:
-        assert fields == {name: str(value) for name, value in messages[fields["id"]].items()}
+        assert fields == {name: str(messages[fields["id"]][name]) for name in ALERT_FIELDS}
     last: dict[str, int] = {}
     for fields in entries:
         change = int(fields["id"].rpartition(":")[2])
         assert change > last.get(fields["account"], 0)
         last[fields["account"]] = change
+
+
+def assert_calls(client: Redis, keys: Keys, engines: Iterable[FakeEngine]) -> None:
+    """Redis holds the engines' open calls, as they are now, and has no other open."""
+    due = {}
+    for engine in engines:
+        for call in engine.open_calls():
+            info = engine.account_info(call.account)
+            call_id = info.call_id(call.sequence)
+            row = client.hgetall(keys.call_prefix + call_id)
+            assert (row["id"], row["account"], row["customer"]) == (call_id, info.id, info.customer)
+            assert (row["state"], row["shard"]) == (call.state.name, str(engine.shard))
+            assert (row["amount"], row["received"]) == (
+                money(call.called, info.decimals),
+                money(call.received, info.decimals),
+            )
+            assert (int(row["issued_ns"]), int(row["due_ns"])) == (call.issued_ns, call.due_ns)
+            notes = json.loads(row.get("notes", "[]"))
+            assert [(one["user"], one["kind"], one["text"]) for one in notes] == [
+                (s.user, s.kind, s.text) for s in call.said
+            ]
+            acks = [said for said in call.said if said.kind == "ack"]
+            assert row.get("acknowledged_by") == (acks[-1].user if acks else None)
+            assert client.ttl(keys.call_prefix + call_id) == -1
+            due[call_id] = call.due_ns // 10**9
+    assert dict(client.zrange(keys.open_calls, 0, -1, withscores=True)) == due

@@ -1,6 +1,7 @@
 """A test double with the read surface of MarginEngine: accounts are set by hand, changes counted as the engine does."""
 
 import copy
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,13 +10,21 @@ from numpy.typing import NDArray
 from engine.report import (
     CHANGE,
     FIGURES,
+    OPEN_CALLS,
     UTILIZATION_BOUNDS,
     AccountInfo,
+    AgreedLeg,
+    AgreementInfo,
+    AgreementState,
+    CallEvent,
+    CallState,
     ChangeKind,
+    OpenCall,
     Population,
     Quality,
     Reject,
     Report,
+    Said,
     Status,
 )
 
@@ -32,6 +41,8 @@ class FakeEngine:
         self.prefix = prefix
         self.rows = np.zeros(0, FIGURES)
         self._touched = np.zeros(0, bool)
+        self.calls: dict[int, OpenCall] = {}  # by account slot: one each
+        self.agreements: dict[str, AgreementInfo] = {}
         self.define(accounts)
 
     def define(self, accounts: int) -> None:
@@ -76,6 +87,26 @@ class FakeEngine:
         """Give many accounts a status at once."""
         return self.step(dict.fromkeys(slots, after), oldest_ns=oldest_ns)
 
+    def call(self, slot: int, event: CallEvent, state: CallState, received: int = 0, said: Said | None = None) -> Report:
+        """The next frame: something happens to the account's call, the first or the next one."""
+        call = self.calls.get(slot) or OpenCall(
+            slot, 1, CallState.NONE, 50_000, 0, self.clock_ns, self.clock_ns + 10**12, ()
+        )
+        report = self.step()
+        change = self._change(slot, "status", ChangeKind.CALL, int(self.rows["status"][slot]))
+        change["before"], change["after"], change["event"] = call.state, state, event
+        change["sequence"], change["called"], change["received"] = call.sequence, call.called, received
+        change["issued_ns"], change["due_ns"] = call.issued_ns, call.due_ns
+        words = call.said + ((said,) if said else ())
+        self.calls[slot] = dataclasses.replace(call, state=state, received=received, said=words)
+        if state not in OPEN_CALLS:
+            del self.calls[slot]
+        report.changes, report.said = change, {0: said} if said else {}
+        return report
+
+    def open_calls(self) -> list[OpenCall]:
+        return [call for _, call in sorted(self.calls.items())]
+
     def _change(self, slot: int, field: str, kind: ChangeKind, after: int) -> NDArray[np.void]:
         row = self.rows[slot]
         before = int(row[field])
@@ -117,6 +148,18 @@ class FakeEngine:
         self._touched[:] = False
         return slots
 
+    def agree(self, name: str, saving_ppb: int, reasons: tuple[str, ...] = ()) -> AgreementInfo:
+        """An agreement that stands so from now on, and is marked."""
+        state = AgreementState.NOT_IN_FORCE if reasons else AgreementState.IN_FORCE
+        legs = AgreedLeg("F", "USD", 2, 150, 30), AgreedLeg("T", "JPY", 0, None, None)
+        info = AgreementInfo(name, "C0", "XM", state, reasons, saving_ppb, "AGREED", *legs)
+        self.agreements[name] = info
+        return info
+
+    def take_agreements(self) -> list[AgreementInfo]:
+        taken, self.agreements = list(self.agreements.values()), {}
+        return taken
+
     def population(self) -> Population:
         status, quality, pool = self.rows["status"], self.rows["quality"], np.arange(self.account_count) % 2
 
@@ -135,7 +178,8 @@ class FakeEngine:
             np.bincount(places, minlength=len(UTILIZATION_BOUNDS) + 1).astype(np.int64),
             float(ratio.sum()),
             12.5 + self.shard,
-            int((status >= Status.CALL).sum()),
+            calls={state.name: sum(call.state is state for call in self.calls.values()) for state in OPEN_CALLS},
+            called_usd={"cash": 0, "futures": sum(call.called - call.received for call in self.calls.values())},
             agreements_in_force=3 + self.shard,
             agreements=5,
             cross_alone_usd=1_000_050,

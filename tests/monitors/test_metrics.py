@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from engine.codes import Code
 from engine.events import Kind
-from engine.report import UTILIZATION_BOUNDS, Reject, Report, Status
+from engine.report import UTILIZATION_BOUNDS, CallEvent, CallState, Reject, Report, Status
 from monitors.collector import Counters, Histogram, WorkerCollector, family, rejects_family
 from monitors.metrics import LABEL_VALUES, METRICS, OPEN_LABELS, TABLE
 from monitors.redis_sink import Backlog
@@ -64,6 +64,8 @@ def scraped() -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
         counters.add(report, 0.003)
         counters.add(engine.flip(range(4), Status.DEBIT), 0.0001)
         counters.add(engine.flip(range(3), Status.OK), 0.0001)
+        counters.add(engine.call(5, CallEvent.ISSUED, CallState.ISSUED), 0.0001)
+    counters.add(engine.call(5, CallEvent.RECEIVED, CallState.PART_MET, 100), 0.0001)
     counters.event_to_flag_seconds.observe(0.0045)
     return samples(registry_of(engines, counters))
 
@@ -78,17 +80,21 @@ def test_values(scraped: dict[tuple[str, tuple[tuple[str, str], ...]], float]) -
         ("accounts", {"status": "CALL"}, 12),
         ("accounts", {"status": "DEBIT"}, 2),
         ("accounts_quality", {"quality": "FRESH"}, 80),
-        ("margin_calls_open", {}, 14),
-        ("margin_calls_total", {"change": "opened"}, 20),
-        ("margin_calls_total", {"change": "closed"}, 6),
+        ("margin_calls_open", {"call": "ISSUED"}, 1),
+        ("margin_calls_open", {"call": "PART_MET"}, 1),
+        ("margin_calls_open", {"call": "OVERDUE"}, 0),
+        ("margin_calls_usd", {"pool": "futures"}, 999.0),
+        ("margin_calls_total", {"change": "issued"}, 2),
+        ("margin_calls_total", {"change": "received"}, 1),
+        ("margin_calls_total", {"change": "met"}, 0),
         ("events_total", {"kind": "trade"}, 200),
         ("superseded_total", {"kind": "price"}, 6),
         ("duplicates_total", {"kind": "trade"}, 4),
         ("rejects_total", {"reason": "off_lot"}, 8),
         ("rejects_total", {"reason": "off_tick"}, 0),
         ("batches_total", {}, 2),
-        ("step_seconds_count", {}, 6),
-        ("step_seconds_bucket", {"le": "0.0001"}, 4),
+        ("step_seconds_count", {}, 9),
+        ("step_seconds_bucket", {"le": "0.0001"}, 7),
         ("event_to_flag_seconds_bucket", {"le": "0.004"}, 0),
         ("event_to_flag_seconds_bucket", {"le": "0.005"}, 1),
         ("event_to_flag_seconds_sum", {}, 0.0045),
@@ -99,7 +105,7 @@ def test_values(scraped: dict[tuple[str, tuple[tuple[str, str], ...]], float]) -
         ("agreements", {"state": "not_in_force"}, 3),
         ("cross_margin_alone_usd", {}, 20_001.0),
         ("cross_margin_saving_usd", {}, 12_000.5),
-        ("clock_age_seconds", {}, 99.7),
+        ("clock_age_seconds", {}, 99.6),
         ("price_age_seconds_max", {}, 13.5),
         ("capacity_used_ratio", {"limit": "positions"}, 0.75),
         ("id_span_seconds", {}, 3600),
@@ -185,4 +191,4 @@ def test_quantiles() -> None:
 def test_counting_a_report_without_changes() -> None:
     counters = Counters()
     counters.add(Report(0, 0), 0.5)
-    assert counters.batches == counters.calls_opened == 0
+    assert counters.batches == sum(counters.calls.values()) == 0

@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
-from engine.report import Status
+from engine.report import CallEvent, CallState, Said, Status
 from monitors import redis_sink
 from monitors.alerts import encode_alerts
+from monitors.keys import CALL_KEEP_SECONDS
 from monitors.view import open_client
 from streams.embedded import LOOPBACK, RedisServer, embedded_redis, free_port
 from tests import services
@@ -63,6 +64,40 @@ def test_wiped_while_connected(redis_url: str) -> None:
                 desk.check()
             flush(redis_url)
             desk.publish(engines[0], engines[0].step())
+            await desk.settle()
+            desk.check()
+
+    flush(redis_url)
+    asyncio.run(work())
+
+
+def test_margin_calls_and_what_is_said_of_them_survive_an_outage(redis_url: str) -> None:
+    async def work() -> None:
+        async with running(redis_url) as desk:
+            engines = fill(desk)
+            for engine in engines:
+                for slot in range(4):
+                    desk.publish(engine, engine.call(slot, CallEvent.ISSUED, CallState.ISSUED))
+                ann, bob = Said("ann", "ack", "seen", 5), Said("bob", "note", '"soon"\u00fc', 10**18 + 1)
+                desk.publish(engine, engine.call(0, CallEvent.ACKNOWLEDGED, CallState.ISSUED, said=ann))
+                desk.publish(engine, engine.call(0, CallEvent.NOTED, CallState.ISSUED, said=bob))
+                desk.publish(engine, engine.call(1, CallEvent.RECEIVED, CallState.PART_MET, 100))
+                desk.publish(engine, engine.call(2, CallEvent.MET, CallState.MET, 50_000))
+            await desk.settle()
+            desk.check()
+            with open_client(redis_url) as client:
+                over = desk.keys.call_prefix + engines[0].account_info(2).call_id(1)
+                assert client.hget(over, "state") == "MET"
+                assert 0 < client.ttl(over) <= CALL_KEEP_SECONDS
+            flush(redis_url)
+            desk.publish(engines[0], engines[0].call(1, CallEvent.COVERED, CallState.COVERED))
+            await desk.settle()
+            desk.check()
+            del engines[1].calls[3]  # it ended while nobody wrote, and its alert is lost
+            with open_client(redis_url) as client:
+                client.client_kill_filter(_type="normal", skipme=True)
+            desk.publish(engines[1], engines[1].step())
+            await until(lambda: desk.sink.resynchronizations > 4)
             await desk.settle()
             desk.check()
 

@@ -9,7 +9,7 @@ from redis import Redis
 
 from engine.report import Quality, Status
 from monitors.alerts import encode_alerts
-from monitors.keys import META_FIELDS, Keys
+from monitors.keys import AGREEMENT_FIELDS, META_FIELDS, Keys
 from monitors.redis_link import ForeignLog
 from monitors.view import open_client
 from tests.monitors.desk import LOG_ID, Topic, flush, running, until
@@ -64,6 +64,57 @@ def test_everything_is_written_at_first_and_kept_current(url: str) -> None:
         "shards": "2",
         "started": str(5_000 * 10**9),
     }
+
+
+def test_agreements_are_written_when_they_change_and_again_after_a_wipe(url: str) -> None:
+    names = [f"ag-{i}" for i in range(SEVERAL)]
+    expected = {
+        "state": "in force", "reasons": "[]", "rule": "XM", "customer": "C0", "saving": "0.250000000", "basis": "AGREED",
+        "futures_account": "F", "futures_currency": "USD", "futures_alone": "1.50", "futures_after": "0.30",
+        "treasury_account": "T", "treasury_currency": "JPY", "treasury_alone": "", "treasury_after": "", "shard": "0",
+    }  # fmt: skip
+
+    def held(client: Redis, name: str) -> tuple[int, dict[str, str]]:
+        """Its log offset, and what does not say when."""
+        row = client.hgetall(Keys().agreement(name))
+        assert set(row) == set(AGREEMENT_FIELDS)
+        assert int(row.pop("ts_ns")) > 0
+        return int(row.pop("offset")), row
+
+    async def work() -> None:
+        async with running(url) as desk:
+            engine = FakeEngine(0, 3)
+            for name in names:
+                engine.agree(name, 25 * 10**7)
+            desk.attach(engine)
+            await desk.settle()
+            with open_client(url) as client:
+                assert {held(client, name)[0] for name in names} == {1}
+                assert held(client, names[-1])[1] == expected
+            desk.publish(engine, engine.step())
+            engine.agree(names[0], 25 * 10**7)
+            engine.agree(names[1], 0, ("not signed", 'not "designated"'))
+            desk.publish(engine, engine.step())
+            await desk.settle()
+            with open_client(url) as client:
+                assert held(client, names[0]) == (1, expected)  # it stands as it stood
+                offset, row = held(client, names[1])
+                assert (offset, row["state"], row["reasons"]) == (3, "not in force", '["not signed","not \\"designated\\""]')
+            flush(url)
+            desk.publish(engine, engine.step())
+            await until(lambda: desk.sink.resynchronizations == 2)
+            await desk.settle()
+            with open_client(url) as client:
+                assert held(client, names[0]) == (1, expected)
+                assert held(client, names[1]) == (offset, row)
+                client.hset(Keys().agreement(names[2]), mapping={"offset": 10**6, "saving": "0"})
+            engine.agree(names[2], 10**7)
+            desk.publish(engine, engine.step())
+            await desk.settle()
+            with open_client(url) as client:  # of a later worker
+                assert client.hmget(Keys().agreement(names[2]), "offset", "saving") == ["1000000", "0"]
+
+    asyncio.run(work())
 
 
 def test_two_changes_of_an_account_in_one_frame_are_two_alerts(url: str) -> None:

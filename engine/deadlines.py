@@ -1,0 +1,78 @@
+"""When called money is due: cut-offs on the business days of a pool's calendar, by currency."""
+
+from collections.abc import Iterator
+from datetime import date
+from typing import NamedTuple
+
+import numpy as np
+
+from engine.documents import Asset, Calendar, CallTerms, Cutoff, Pool
+from engine.events import DAY_NS, HOUR_NS, NS
+from engine.numbers import scaled
+from engine.state import LINE, VALUE_DIRTY, State
+
+_DAYS = ("Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed")  # 1970-01-01 was a Thursday
+_EPOCH = date(1970, 1, 1)
+
+
+class Deadlines(NamedTuple):
+    """Of a call issued now: when it is due, escalated and restricted; and until when a call has these times."""
+
+    due_ns: int
+    escalate_ns: int
+    restrict_ns: int
+    until_ns: int
+
+
+def holidays_of(calendar: Calendar) -> frozenset[int]:
+    """The calendar's holidays as days since 1970; ValueError names one that is no day."""
+    return frozenset((date.fromisoformat(text) - _EPOCH).days for text in calendar.holidays)
+
+
+def deadlines(calendar: Calendar | None, currency: str, terms: CallTerms, now_ns: int) -> Deadlines:
+    """Deadlines of a call issued now in a currency; without a calendar, or a cut-off in it, those of Cutoff's own fields."""
+    cutoffs = {} if calendar is None else calendar.cutoffs
+    cutoff = cutoffs.get(currency) or cutoffs.get("*") or Cutoff()
+    notice_ns = cutoff.notice_hours * HOUR_NS
+    coming = _cutoffs(calendar, cutoff, now_ns + notice_ns)
+    ahead = [next(coming) for _ in range(max(terms.escalate_days, terms.restrict_days) + 1)]
+    return Deadlines(ahead[0], ahead[terms.escalate_days], ahead[terms.restrict_days], ahead[0] - notice_ns + 1)
+
+
+def _cutoffs(calendar: Calendar | None, cutoff: Cutoff, from_ns: int) -> Iterator[int]:
+    """The cut-offs of business days from a moment on."""
+    days = ("Mon", "Tue", "Wed", "Thu", "Fri") if calendar is None else calendar.business_days
+    holidays = frozenset[int]() if calendar is None else holidays_of(calendar)
+    hours, minutes = (int(part) for part in cutoff.at.split(":"))
+    at_ns = (60 * hours + minutes) * 60 * NS
+    day = from_ns // DAY_NS
+    while True:
+        if _DAYS[day % 7] in days and day not in holidays and day * DAY_NS + at_ns >= from_ns:
+            yield day * DAY_NS + at_ns
+        day += 1
+
+
+def bind_calls(state: State, slot: int, pool: Pool, calendar: Calendar | None, assets: list[Asset], clock_ns: int) -> int:
+    """Fill a pool's call terms for accounts in each asset; returns until when they hold.
+
+    Accounts whose terms changed are looked at at this clock: a call may be due for them without any event.
+    """
+    terms, until = pool.calls, []
+    for j, asset in enumerate(assets):
+        own = asset.id == pool.currency
+        one = deadlines(calendar, asset.id, terms, clock_ns)
+        until.append(one.until_ns)
+        row = (
+            max(1, scaled(pool.minimum_transfer, 10**asset.decimals)) if own else 1,
+            max(1, scaled(pool.rounding, 10**asset.decimals)) if own else 1,
+            round(terms.issue_after * NS), round(terms.cover_after * NS), scaled(terms.raise_share, NS),
+            *one[:3],
+        )  # fmt: skip
+        if tuple(state.call_terms[slot, j].tolist()) != row:
+            state.call_terms[slot, j] = row
+            count = int(state.now[0]["accounts"])
+            mine = (state.accounts.pool[:count] == slot) & (state.accounts.figures["asset"][:count] == j)
+            accounts = np.flatnonzero(mine)
+            state.accounts.flags[accounts] |= VALUE_DIRTY
+            state.accounts.changed[accounts // LINE] = 1
+    return min(until)
