@@ -9,9 +9,10 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from engine.arithmetic import E9, LIMIT
 from engine.models.collateral import Terms
-from engine.models.pilot import Pilot
-from engine.numbers import time_ns
+from engine.models.pilot import AccountClass, Pilot
+from engine.numbers import scaled, time_ns
 
 Id = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^(?![\x20-\x7e]*\n)[\x20-\x7e]+$")]
 Name = Annotated[str, Meta(max_length=256)]
@@ -38,9 +39,26 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Customer(Document, frozen=True, kw_only=True, tag="customer"):
-    """A customer; all accounts of one customer live in one shard."""
+    """A customer; all accounts of one customer live in one shard.
+
+    house: it is the firm itself, whose holdings are the firm's own, and in a pool of customers its residual interest.
+    day_end_limit: US dollars of initial margin in all accounts at the day's end; capital_buffer: the share of what is over
+    it that the firm holds as incremental capital buffer. ValueError where one is out of its range.
+    """
 
     name: Name = ""
+    house: bool = False
+    day_end_limit: Decimal | None = None
+    capital_buffer: Decimal = Decimal(0)
+
+    def __post_init__(self) -> None:
+        """Check the numbers, so that a wrong one is refused wherever the document is read."""
+        cents, share = scaled(self.day_end_limit or 0, 100), scaled(self.capital_buffer, E9)
+        if not 0 <= cents < LIMIT or not 0 <= share <= E9:
+            raise ValueError(
+                f"day_end_limit is {self.day_end_limit}, capital_buffer {self.capital_buffer}; allowed are 0 to"
+                f" {LIMIT // 100 - 1} US dollars and a share of 0 to 1"
+            )
 
 
 class Account(Document, frozen=True, kw_only=True, tag="account"):
@@ -88,6 +106,7 @@ class Pool(Document, frozen=True, kw_only=True, tag="pool"):
     shocks: the portfolio rules in whose scenarios the assets that the collateral rule calls shocked move with the positions.
     All of an account's stand in one of them, so that no loss is charged twice: the first in which it has positions.
     minimum_transfer, rounding: of margin calls to accounts in the pool's currency; calendar: by whose cut-offs they are due.
+    account_class: what the CFTC calls its customers' accounts; the weekly report of its pilot omits pools without one.
     """
 
     regime: Name
@@ -98,6 +117,7 @@ class Pool(Document, frozen=True, kw_only=True, tag="pool"):
     collateral: Id | None = None
     shocks: Id | Annotated[tuple[Id, ...], Meta(min_length=1, max_length=8)] = ()
     calls: CallTerms = CallTerms()
+    account_class: AccountClass | None = None
 
     @property
     def moves_in(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ the stress weight), so that none is rounded; what the requirement rounds up is a
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
@@ -19,9 +19,9 @@ from engine.binding import position_of
 from engine.charges import Line
 from engine.core import MarginEngine
 from engine.documents import Instrument, Rule
-from engine.events import NS
 from engine.models.collateral import Shock
 from engine.models.rows import rank_of
+from engine.numbers import date_of
 from engine.portfolio import explain_portfolio
 from engine.report import Quality
 from engine.requirement import position_requirement
@@ -477,4 +477,4 @@ def _counted(row: Any, profit: int, dampener: int) -> int:
 
 def day_of(engine: MarginEngine) -> date:
     """The UTC day of the engine's clock."""
-    return datetime.fromtimestamp(engine.clock_ns // NS, UTC).date()
+    return date_of(engine.clock_ns)

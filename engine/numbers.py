@@ -1,7 +1,7 @@
 """Exact numbers from outside: decimals to scaled integers, times to nanoseconds, and division that rounds as told."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from fractions import Fraction
 from typing import Final
@@ -77,3 +77,13 @@ def decimal_text(value: int, decimals: int) -> str:
         return str(value)
     sign, digits = "-" if value < 0 else "", str(abs(value)).rjust(decimals + 1, "0")
     return f"{sign}{digits[:-decimals]}.{digits[-decimals:]}"
+
+
+def time_text(ts_ns: int) -> str:
+    """A time in UTC to the nanosecond, RFC 3339."""
+    return f"{datetime.fromtimestamp(ts_ns // 10**9, UTC):%Y-%m-%dT%H:%M:%S}.{ts_ns % 10**9:09d}Z"
+
+
+def date_of(ts_ns: int) -> date:
+    """The UTC day of a time."""
+    return datetime.fromtimestamp(ts_ns // 10**9, UTC).date()

@@ -9,6 +9,7 @@ import numpy as np
 
 from engine.scenarios.coverage import PEAK_TO_TROUGH_DAYS, Judgement
 from engine.scenarios.moves import Days, Floats
+from monitors.report_page import page, table
 
 WIDTH: Final = 960
 HEIGHT: Final = 300
@@ -33,16 +34,6 @@ its term, and its yield is the par yield of that term; BTC is five bitcoin at sp
 single contracts on the first span. Expected breaches are 1 % of the days; p-values are of Kupiec's test (their number), of
 Christoffersen's (their independence) and of both together. Peak to trough is the highest over the lowest margin within
 {PEAK_TO_TROUGH_DAYS} rows.
-"""
-STYLE: Final = """
-body{font:15px/1.5 system-ui,sans-serif;color:#1f2933;background:#fbfbf9;max-width:1020px;margin:2em auto;padding:0 1em}
-h1{font-size:1.5em;font-weight:600}h2{font-size:1.15em;font-weight:600;margin:2em 0 .3em}p{max-width:75ch}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9em;margin:.6em 0}
-th,td{padding:.25em .7em;text-align:right;border-bottom:1px solid #e3e5e0}th{font-weight:500;color:#52606d}
-th:first-child,td:first-child{text-align:left}.miss{color:#a3392b}.note{color:#52606d;font-size:.9em}
-svg{width:100%;height:auto;background:#fff;border:1px solid #e3e5e0}svg text{font-size:11px;fill:#52606d}
-.grid{stroke:#eceeea}.ours{fill:none;stroke:#2f6f9f;stroke-width:1.3}.other{fill:none;stroke:#c08a2d;stroke-width:1.3}
-.loss{fill:none;stroke:#b9c0c6;stroke-width:.7}.breach{fill:#b23a2e}.span{fill:#f4f3ee}
 """
 
 
@@ -83,19 +74,14 @@ def portfolio_html(portfolio: Compared, lines: Sequence[Line]) -> str:
     """The whole page of a portfolio, beside its positions alone; lines: all of them, averages of the judged span."""
     ours, alone = (f"{portfolio.margin.mean():,.0f}", f"{portfolio.other.mean():,.0f}")
     rows = [[escape(line.instrument), f"{line.qty:,}", f"{line.average_alone:,.0f}"] for line in lines]
-    tables = _netting(portfolio) + _table(("position", "quantity", "average margin alone, judged span, USD"), rows)
+    tables = _netting(portfolio) + table(("position", "quantity", "average margin alone, judged span, USD"), rows)
     note = f"<p class='note'>all days: {ours} USD on average, {alone} USD for the positions alone</p>"
     return _page(PORTFOLIO_INTRODUCTION, tables + note, [portfolio])
 
 
 def _page(introduction: str, tables: str, sections: Sequence[Compared]) -> str:
     body = "".join(_section(compared) for compared in sections)
-    return (
-        "<!DOCTYPE html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
-        f"<title>crossmargin backtest</title><style>{STYLE}</style></head><body><h1>Backtest of the historical margin</h1>"
-        f"<p>{introduction}</p>"
-        f"{tables}{body}</body></html>"
-    )
+    return page("crossmargin backtest", f"<h1>Backtest of the historical margin</h1><p>{introduction}</p>{tables}{body}")
 
 
 def saving(ours: Judgement, other: Judgement) -> float:
@@ -113,7 +99,7 @@ def _netting(portfolio: Compared) -> str:
             rows.append([f"{name} {first} to {last}", f"{ours.average:,.0f}", f"{alone.average:,.0f}",
                          f"{saving(ours, alone):.1%}", f"{ours.breaches} / {alone.breaches}"])  # fmt: skip
     heads = ("span", "average USD", "positions alone", "netting saves", "breaches portfolio / alone")
-    return _table(heads, rows)
+    return table(heads, rows)
 
 
 def _summary(contracts: Sequence[Compared]) -> str:
@@ -140,7 +126,7 @@ def _summary(contracts: Sequence[Compared]) -> str:
             ]
         )
     heads = ("judged span", "breaches ours / CME", "average over CME's", "95 % peak to trough ours / CME")
-    return _table(heads, rows)
+    return table(heads, rows)
 
 
 def _section(contract: Compared) -> str:
@@ -158,8 +144,8 @@ def _section(contract: Compared) -> str:
     )  # fmt: skip
     return (
         f"<h2>{escape(contract.symbol)}</h2><p class='note'>{escape(contract.rule)}</p>{_plot(contract)}"
-        f"<p class='note'>blue: margin; amber: {contract.other_name}; grey: the day's loss (of a contract: of the losing "
-        f"side); red: breaches of the margin; shaded: the span on which parameters were chosen</p>{_table(heads, rows)}"
+        f"<p class='note'>blue line: margin; amber line: {contract.other_name}; grey: the day's loss (of a contract: of the "
+        f"losing side); red: breaches; shaded: the span on which parameters were chosen</p>{table(heads, rows)}"
     )
 
 
@@ -174,12 +160,6 @@ def _cells(judged: Judgement) -> list[str]:
         f"{judged.average:,.0f}",
         f"{judged.peak_to_trough_median:.2f}, {judged.peak_to_trough_p95:.2f}, {judged.peak_to_trough_worst:.2f}",
     ]
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{cell}</th>" for cell in heads)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _plot(contract: Compared) -> str:
@@ -202,10 +182,11 @@ def _plot(contract: Compared) -> str:
         for i in np.flatnonzero(loss > contract.margin)
     )
     return (
-        f"<svg viewBox='0 0 {WIDTH} {HEIGHT}' role='img' aria-label='{escape(contract.symbol)}: margin and losses'>"
+        f"<div class='scroll'><svg viewBox='0 0 {WIDTH} {HEIGHT}' role='img' "
+        f"aria-label='{escape(contract.symbol)}: margin and losses'>"
         f"{_shade(contract, x)}{_axes(contract.days, x, top)}<path class='loss' d='{bars}'/>"
         f"<path class='other' d='{_line(ordinal, x, y(contract.other))}'/>"
-        f"<path class='ours' d='{_line(ordinal, x, y(contract.margin))}'/>{dots}</svg>"
+        f"<path class='ours' d='{_line(ordinal, x, y(contract.margin))}'/>{dots}</svg></div>"
     )
 
 

@@ -30,11 +30,12 @@ from streams.market import Shock, daily_yields, excerpt, excerpt_ticks
 from streams.population import example
 from streams.processes import Child, ChildEnded, ready
 from streams.screen import SYNTHETIC, Buckets, Figures, Scene, Watch, flag_text, line, percentile_ms, render, summary_table
-from streams.settings import Settings, UserError
+from streams.settings import CONFIG_VARIABLE, FILE_NAME, Settings, UserError, toml
 from streams.sources import Item
 from streams.topics import ALERTS, INPUTS, LOG, REJECTS
 
 SHARDS: Final = 4
+SNAPSHOTS_KEPT: Final = 24  # of a shard: changes of the last four minutes can be explained, though the mock drops its log
 SHOCK_SECONDS: Final = 2.0  # after the first tick
 AHEAD_BYTES: Final = 1 << 20  # at most so much is sent that is not processed yet: the mock keeps 5 MiB a partition
 OPENING: Final = (frozenset(INPUTS) - {"positions"}, frozenset({"positions"}))  # collateral first, or all start in CALL
@@ -121,6 +122,7 @@ class Chain:
             redis_url=redis.url,
             shards=SHARDS,
             snapshots=str(self.folder / "snapshots"),
+            snapshots_kept=SNAPSHOTS_KEPT,
             metrics_port=free_port(),
             sequencer_metrics_port=free_port(),
             mock_kafka=True,
@@ -135,7 +137,10 @@ class Chain:
         self._stack.callback(watch.close)
         self.watch = watch
         self._await_worker()
+        beside = self.folder / FILE_NAME
+        beside.write_text(toml(self.settings), "utf-8")
         self._say(f"the worker is ready; figures for Prometheus: {self.metrics_url}")
+        self._say(f"other verbs beside it, such as crossmargin status, with {CONFIG_VARIABLE}={beside}")
 
     @property
     def metrics_url(self) -> str:

@@ -1,137 +1,62 @@
-"""`explain`: from the snapshots of a shard, why an account requires what it requires, and why that changed.
+"""`explain`: why an account requires what it requires at the end of the log, and why that changed since a moment.
 
 Amounts are exact decimals in major units of the currency beside them.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
-import msgspec
-
 from engine import explain, explain_change, explain_views
-from engine.core import MarginEngine
 from engine.documents import Asset
-from engine.events import NS, TOPIC_OF, Kind
+from engine.events import TOPIC_OF, Kind
 from engine.models.views import View
-from engine.numbers import time_ns
+from engine.numbers import time_text
 from engine.report import Quality, Status
 from engine.rules import BPS
-from engine.snapshot import BadSnapshot, unpack
-from streams.settings import ConfigError, Settings, UserError
-from streams.snapshots import Snapshot, SnapshotStore, Torn
+from streams.moments import NEWEST, Found, Moments, moment
+from streams.settings import Settings, UserError
 from streams.status import Shown, Table
 
-PLACE: Final = "(setting snapshots, CROSSMARGIN_SNAPSHOTS)"
 UNKNOWN: Final = "not known"
 Row = tuple[str, ...]
 
 
-class _Tag(msgspec.Struct):
-    kind: str
-    id: str
+def show(settings: Settings, account: str, since: str | None, with_log: bool = True) -> Shown:
+    """An account at the end of the log, and what changed it since a moment, as streams.moments finds them.
 
-
-def show(settings: Settings, account: str, since: str | None) -> Shown:
-    """An account as its shard's newest snapshot has it, and what changed it since an older one that is kept.
-
-    since: a log offset or an RFC 3339 time, the newest snapshot not after it is taken; None: the older one, if there is one.
-    UserError: no snapshot, a damaged one, an unknown account, none kept that is so old.
+    since: a log offset or an RFC 3339 time; None: the older kept snapshot, if there is one. with_log False: the newest kept
+    snapshots stand for both. UserError: no log, an unknown account, a moment that can no longer be shown.
     """
-    store = SnapshotStore(settings.snapshots)
-    newest = _find(store, account)
-    engine = _engine(store, newest)
-    changed, why = None, "only one snapshot is kept"
-    older = _older(store, newest, since)
-    if older is not None:
+    when = moment(since, "--since")
+    moments = Moments(settings, with_log)
+    shard = moments.shard_of(account)
+    now = moments.at(shard, NEWEST)
+    slot = now.engine.find_account(account)
+    if slot is None:
+        raise UserError(f"found no account '{account}' at offset {now.engine.offset} of shard {shard}: it was not taken yet")
+    if when.ts_ns is not None and when.ts_ns > now.engine.clock_ns:
+        raise UserError(f"{when.named}the log ends at {time_text(now.engine.clock_ns)}")
+    begin = moments.older(shard) if since is None else when
+    changed, why = None, "only one snapshot is kept; --since names a moment"
+    if begin is not None:
         try:
-            changed = explain_change.change(older, engine, account)
+            changed = explain_change.change(moments.at(shard, begin).engine, now.engine, account)
         except ValueError as error:
             why = str(error)
-    slot = engine.find_account(account)
-    assert slot is not None
-    return _Page(engine, slot).shown(changed, why)
-
-
-def _find(store: SnapshotStore, account: str) -> Snapshot:
-    """The newest snapshot of the shard that holds an account."""
-    genesis, damaged = store.genesis(), list[str]()
-    if genesis is None:
-        raise UserError(f"no good snapshot under {store.url} {PLACE}: a worker writes them")
-    for shard in range(genesis.shards):
-        offsets = store.offsets(shard)
-        if not offsets:
-            continue
-        try:
-            snapshot = store.read(shard, offsets[-1])
-            if _holds(snapshot, account):
-                return snapshot
-        except (Torn, BadSnapshot) as error:
-            damaged.append(f"; the snapshot of shard {shard} at offset {offsets[-1]} cannot be read: {error}")
-    raise UserError(f"found no account '{account}' in the newest snapshots under {store.url} {PLACE}{''.join(damaged)}")
-
-
-def _holds(snapshot: Snapshot, account: str) -> bool:
-    tags = (msgspec.json.decode(body, type=_Tag) for body in unpack(snapshot.body)[1])
-    return any(tag.kind == "account" and tag.id == account for tag in tags)
-
-
-def _engine(store: SnapshotStore, snapshot: Snapshot) -> MarginEngine:
-    try:
-        return MarginEngine.from_bytes(snapshot.body)
-    except BadSnapshot as error:
-        where = f"the snapshot of shard {snapshot.shard} at offset {snapshot.offset} under {store.url}"
-        raise UserError(f"{where} cannot be read: {error}") from error
-
-
-def _older(store: SnapshotStore, newest: Snapshot, since: str | None) -> MarginEngine | None:
-    """The engine of the newest older snapshot that is not after a moment, or of the older one."""
-    offset, moment_ns = _moment(since)
-    kept = [one for one in store.offsets(newest.shard) if one < newest.offset]
-    for at in reversed(kept):
-        if offset is not None and at > offset:
-            continue
-        try:
-            engine = _engine(store, store.read(newest.shard, at))
-        except Torn as error:
-            raise UserError(f"the snapshot of shard {newest.shard} at offset {at} cannot be read: {error}") from error
-        if moment_ns is None or engine.clock_ns <= moment_ns:
-            return engine
-    if since is None:
-        return None
-    held = (
-        f"before offset {newest.offset} of shard {newest.shard} snapshots are kept at: {', '.join(map(str, kept)) or 'none'}"
-    )
-    raise UserError(f"--since: found {since}; {held}")
-
-
-def _moment(since: str | None) -> tuple[int | None, int | None]:
-    """(offset, time) that --since names, None for what it does not."""
-    if since is None or since.isdecimal():
-        return None if since is None else int(since), None
-    try:
-        return None, time_ns(since)
-    except ValueError as error:
-        raise ConfigError(
-            f"--since: found '{since}'; allowed: a log offset, or a time such as 2026-11-02T14:30:00Z"
-        ) from error
-
-
-def _time(ts_ns: int) -> str:
-    return f"{datetime.fromtimestamp(ts_ns // NS, UTC):%Y-%m-%dT%H:%M:%S}.{ts_ns % NS:09d}Z"
+    return _Page(now, slot).shown(changed, why)
 
 
 def _effective(version: explain.Version | None) -> str:
-    return "none in force" if version is None else _time(version.effective_ns)
+    return "none in force" if version is None else time_text(version.effective_ns)
 
 
 class _Page:
     """An account's explanation, as data and as tables of the same figures."""
 
-    def __init__(self, engine: MarginEngine, account: int) -> None:
-        self.engine, self.account = engine, account
-        self.info = engine.account_info(account)
+    def __init__(self, found: Found, account: int) -> None:
+        self.engine, self.account, self.origin = found.engine, account, found.origin
+        self.info = found.engine.account_info(account)
 
     def shown(self, changed: explain_change.Change | None, why: str) -> Shown:
         """All of it; why: there is no change."""
@@ -171,8 +96,8 @@ class _Page:
         data = {
             "account": self.info.id, "customer": self.info.customer, "pool": self.info.pool, "currency": self.info.currency,
             "status": Status(int(figures["status"])).name, "quality": Quality(int(figures["quality"])).name,
-            "shard": engine.shard, "offset": engine.offset, "clock": _time(engine.clock_ns), "market": market,
-            "rule_set": engine.rule_set,
+            "shard": engine.shard, "offset": engine.offset, "clock": time_text(engine.clock_ns), "market": market,
+            "rule_set": engine.rule_set, "from": self.origin,
         }  # fmt: skip
         words = {name: ", ".join(f"{p}:{offset}" for p, offset in one.items()) for name, one in market.items()}
         rows = [(name, str(value)) for name, value in data.items() if name != "market"]
@@ -360,14 +285,17 @@ class _Page:
         names = explain_change.Figures._fields
         moments = {"then": changed.then, "now": changed.now}
         data: dict[str, Any] = {
-            name: {"offset": at.offset, "clock": _time(at.clock_ns)} | dict(zip(names, self._all(at.figures), strict=True))
+            name: {"offset": at.offset, "clock": time_text(at.clock_ns)}
+            | dict(zip(names, self._all(at.figures), strict=True))
             for name, at in moments.items()
         }
         data["parts"] = [{"part": name} | dict(zip(names, self._all(part), strict=True)) for name, part in changed.parts]
         data["notes"] = changed.notes
         rows = [("then", *self._all(changed.then.figures)), *((name, *self._all(part)) for name, part in changed.parts)]
         rows += [("now", *self._all(changed.now.figures)), *((note, "", "", "") for note in changed.notes)]
-        return {"change": data}, [(f"change since offset {changed.then.offset}", ("part", *names), rows)]
+        return {"change": data}, [
+            (f"change since offset {changed.then.offset}, {time_text(changed.then.clock_ns)}", ("part", *names), rows)
+        ]
 
     def _all(self, figures: explain_change.Figures) -> tuple[str, ...]:
         return tuple(self._own(amount) for amount in figures)

@@ -34,7 +34,12 @@ _MOVING: Final = (
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError.REPLICA_NOT_AVAILABLE,
 )
+_CUT: Final = (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET)
 logger: Final = logging.getLogger("crossmargin.kafka")
+
+
+class Cut(UserError):
+    """The offset that is asked for is no longer held."""
 
 
 def _common(settings: Settings) -> dict[str, Any]:
@@ -272,6 +277,8 @@ def read_partition(
                         yield message
                 elif error.code() == KafkaError._PARTITION_EOF:
                     position = message.offset() or 0
+                elif error.code() in _CUT:
+                    raise Cut(f"topic {topic}, partition {partition}: offset {position} was cut away while it was read")
                 else:
                     raise UserError(f"topic {topic}, partition {partition}: {error.str()}")
 
@@ -280,10 +287,16 @@ def first_frame(settings: Settings, shard: int) -> Frame | None:
     """The first frame that the log still holds of a shard; None when it is empty. BadFrame when it is not a frame."""
     if shard >= _partition_counts(settings).get(LOG, 0):
         return None
-    start, stop = watermarks(settings, LOG, shard)
-    for message in read_partition(settings, LOG, shard, start, min(stop, start + 1)):
-        return decode_frame(message.value() or b"")
-    return None
+    deadline = time.monotonic() + REQUEST_SECONDS
+    while True:
+        start, stop = watermarks(settings, LOG, shard)
+        try:
+            for message in read_partition(settings, LOG, shard, start, min(stop, start + 1)):
+                return decode_frame(message.value() or b"")
+            return None
+        except Cut:
+            if time.monotonic() > deadline:
+                raise
 
 
 def read_genesis(settings: Settings) -> Genesis | None:

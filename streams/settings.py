@@ -74,6 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     batch_events: Annotated[int, Meta(ge=1, le=65_536, description="a sequencer batch closes at so many messages")] = 8192
     batch_ms: Annotated[int, Meta(ge=1, le=100, description="or after so many milliseconds")] = 3
     snapshot_seconds: Annotated[float, Meta(gt=0, le=3600, description="time between two snapshots of a shard")] = 10
+    snapshots_kept: Annotated[int, Meta(ge=2, le=10_000, description="snapshots of a shard kept, for moments gone by")] = 2
     watchdog_seconds: Annotated[float, Meta(ge=1, le=3600, description="a worker that stands still so long is ended")] = 30
     figures_per_second: Annotated[float, Meta(gt=0, le=1000, description="how often changed figures go to Redis")] = 20
     mock_kafka: Annotated[bool, Meta(description="Kafka is librdkafka's mock cluster, as in the demo")] = False
@@ -135,6 +136,18 @@ def load_with_sources(
 def environment(settings: Settings) -> dict[str, str]:
     """The settings as CROSSMARGIN_* variables, for a child process; load() gives them back."""
     return {variable(name): _text(value) for name, value in flat(settings).items()}
+
+
+def toml(settings: Settings) -> str:
+    """The settings as a settings file; load() gives them back."""
+    return "".join(f"{name} = {_toml_value(value)}\n" for name, value in flat(settings).items())
+
+
+def _toml_value(value: Any) -> str:
+    """JSON but for tables: TOML writes its texts, numbers and truth values alike."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{json.dumps(key)} = {json.dumps(text)}' for key, text in value.items())}}}"
+    return json.dumps(value)
 
 
 def flat(settings: Settings) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Snapshots: a shard's engine as a checksummed file under an fsspec URL; two are kept, the older one's offset is committed.
+"""Snapshots: a shard's engine as a checksummed file under an fsspec URL; the offset of the second newest is committed.
 
 file: magic and format version, checksum, offset and shard (32 bytes, little endian) | genesis as JSON | the engine's bytes
 """
@@ -22,7 +22,7 @@ from engine.frames import Genesis
 from streams.settings import ConfigError, UserError, masked_url
 
 FORMAT: Final = 1
-KEPT: Final = 2
+SAFE: Final = 2  # so many newest ones recovery may need
 _MAGIC: Final = b"CMSF"
 _HEADER: Final = struct.Struct("<QqHHI")  # checksum of all that follows, offset, shard, 0, bytes of genesis
 _CHECKSUM: Final = 8  # bytes of it
@@ -78,10 +78,10 @@ def _checksum(*parts: bytes) -> int:
 
 
 class SnapshotStore:
-    """The snapshots of all shards of one log under one fsspec URL. Failures of the store are UserError."""
+    """The snapshots of all shards of one log under one fsspec URL, so many of a shard. Failures of it are UserError."""
 
-    def __init__(self, url: str) -> None:
-        self.url = masked_url(url)
+    def __init__(self, url: str, kept: int = SAFE) -> None:
+        self.url, self._kept = masked_url(url), max(kept, SAFE)
         try:
             self._files, self._root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
@@ -111,15 +111,15 @@ class SnapshotStore:
         return [offset for owner, offset in self._held() if owner == shard]
 
     def offset_of_older(self, shard: int) -> int | None:
-        """The offset that may be committed: that of the older of the two kept; None while there is only one."""
+        """The offset that may be committed: that of the older of the newest two; None while there is only one."""
         offsets = self.offsets(shard)
-        return offsets[-KEPT] if len(offsets) >= KEPT else None
+        return offsets[-SAFE] if len(offsets) >= SAFE else None
 
     def save(self, snapshot: Snapshot) -> int | None:
-        """Write a snapshot atomically, drop all but the newest two, and return `offset_of_older`."""
+        """Write a snapshot atomically, drop those past the ones kept, and return `offset_of_older`."""
         with self._access("written"):
             self._write(self._path(snapshot.shard, snapshot.offset), snapshot.parts())
-            for old in self.offsets(snapshot.shard)[:-KEPT]:
+            for old in self.offsets(snapshot.shard)[: -self._kept]:
                 self._remove(snapshot.shard, old)
         return self.offset_of_older(snapshot.shard)
 

@@ -49,7 +49,7 @@ class Shards:
         ended: asyncio.Event,
         fail: Callable[[BaseException], None],
     ) -> None:
-        self._store = SnapshotStore(settings.snapshots)
+        self._store = SnapshotStore(settings.snapshots, settings.snapshots_kept)
         self._period = settings.snapshot_seconds
         self._log_id, self._outputs, self._sink = genesis.log_id, outputs, sink
         self._ended, self._fail = ended, fail

@@ -105,29 +105,13 @@ def buffer_used(short_volatility: int, long_volatility: int, buffer_ppb: int) ->
 
 @part
 def procyclicality_buffer(risk_minor: int, buffer_ppb: int, used_ppb: int) -> int:
-    """risk x buffer x (1 - used): Regulation (EU) 153/2013, Article 28(1)(a) [M]: 25 % or more, used up when stressed."""
+    """risk x buffer x (1 - used): Regulation (EU) 153/2013, Article 28(1)(a) [M]: 25 % or more, used up when stressed.
+
+    The article's other ways are parameters of the historical model: (b) its stress_weight, (c) its set's look-back.
+    """
     if not (0 <= used_ppb <= E9 and 0 <= buffer_ppb < LIMIT):
         return LIMIT
     return share_up(risk_minor, mul_div_up(buffer_ppb, E9 - used_ppb, E9))
-
-
-@part
-def stressed_weight(risk_minor: int, stressed_minor: int, weight_ppb: int) -> int:
-    """What weighing stressed observations adds: max(0, risk x (1 - w) + stressed x w - risk) = w x max(0, stressed - risk).
-
-    Regulation (EU) 153/2013, Article 28(1)(b) [M], w at least 25 %; never below the risk itself: [I].
-    """
-    if not (0 <= risk_minor < LIMIT and 0 <= stressed_minor < LIMIT and 0 <= weight_ppb <= E9):
-        return LIMIT
-    return share_up(max(0, stressed_minor - risk_minor), weight_ppb)
-
-
-@part
-def look_back_floor(risk_minor: int, long_risk_minor: int) -> int:
-    """What lifts a risk to the same risk by a ten-year look-back: Regulation (EU) 153/2013, Article 28(1)(c) [M]."""
-    if not (0 <= risk_minor < LIMIT and 0 <= long_risk_minor < LIMIT):
-        return LIMIT
-    return max(0, long_risk_minor - risk_minor)
 
 
 @part

@@ -12,9 +12,7 @@ from fractions import Fraction
 from typing import Annotated, NamedTuple
 
 import msgspec
-import numpy as np
 from msgspec import Meta
-from numpy.typing import NDArray
 
 from engine.arithmetic import E9, LIMIT, mul_div_floor, part
 from engine.models.pilot import Digital, Pilot, pilot_reason
@@ -290,27 +288,3 @@ def _room(terms: Terms, requirement_minor: int, decimals: int) -> int:
     """Minor units that an entry may be worth in all."""
     cap = LIMIT if terms.cap is None else min(int(Fraction(terms.cap) * 10**decimals), LIMIT)
     return cap if terms.share is None else min(cap, int(mul_div_floor(requirement_minor, _ppb(terms.share), E9)))
-
-
-def more_conservative(first: Sequence[Line], second: Sequence[Line]) -> list[Line]:
-    """Of each holding the line worth less: deposits in OCC/CME cross-margin accounts (crypto.md 1.3 [P]).
-
-    ValueError: the lines are not of the same holdings.
-    """
-    if [(a.asset, a.value_minor) for a in first] != [(b.asset, b.value_minor) for b in second]:
-        raise ValueError(
-            f"{len(first)} and {len(second)} lines of other holdings; allowed are lines of the same, in one order"
-        )
-    return [a if a.margin_minor <= b.margin_minor else b for a, b in zip(first, second, strict=True)]
-
-
-def beyond_haircut(profits_minor: NDArray[np.int64], charged_minor: int) -> NDArray[np.int64]:
-    """(scenarios,) what a holding of Shock.BEYOND adds to a portfolio's profits: losses beyond what is charged [I].
-
-    charged_minor: what of its value does not count already, haircut and over of its Line. ValueError: out of range.
-    """
-    _in_range("what is charged", charged_minor)
-    if len(profits_minor) and int(profits_minor.min()) <= -LIMIT:
-        raise ValueError(f"a profit is {int(profits_minor.min())}; allowed is above {-LIMIT}")
-    result: NDArray[np.int64] = np.minimum(np.minimum(profits_minor, 0) + charged_minor, 0)
-    return result

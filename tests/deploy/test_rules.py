@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from engine.documents import Rule, names_used, parse_document
-from engine.models.collateral import Holding, Schedule, Terms, check, margin_lines, more_conservative, treatment
+from engine.models.collateral import Holding, Schedule, Terms, check, treatment
 from engine.models.pilot import Digital, Phase, phase_of
 from engine.numbers import time_ns
 from engine.rules import check_rule
@@ -157,16 +157,6 @@ def test_ficc_is_never_below_cme_and_occ() -> None:
             )
             others = [one for one in (cme, occ) if one < 10**9]
             assert ficc >= max(others)
-
-
-def test_deposits_of_occ_cme_cross_margin_accounts() -> None:
-    holdings = [
-        Holding(("UST-10Y", "treasury"), 1_000_000_00, "USD", date(2034, 5, 15)),
-        Holding(("STRIP-1", "treasury_strips"), 1_000_000_00, "USD", date(2028, 5, 15)),
-        Holding(("ACME", "equity"), 1_000_000_00, "USD"),
-    ]
-    cme, occ = (margin_lines(schedule(f"COLLATERAL-{house}.2020-01-01"), holdings, 0, DAY) for house in ("CME", "OCC"))
-    assert [line.margin_minor for line in more_conservative(cme, occ)] == [950_000_00, 890_000_00, 0]
 
 
 def test_pilot_files_by_firm_and_day() -> None:

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from engine.core import MarginEngine
-from engine.frames import Frame
+from engine.frames import Frame, encode_frame
 from engine.report import Report
 from engine.scenarios.sets import DERIBIT, ScenarioSet, encode, grid_set, points_set, span_set
 from tests.engine.small_log import START_NS, SmallLog
@@ -25,12 +25,14 @@ MARKS = {
 
 
 class Only(NamedTuple):
-    """The engine where a SmallLog has engine and twin."""
+    """The engine where a SmallLog has engine and twin; frames: all of them, as they travel."""
 
     engine: MarginEngine
+    frames: list[bytes]
 
     def step(self, frame: Frame) -> tuple[Report, None]:
         """Apply a frame."""
+        self.frames.append(encode_frame(frame))
         return self.engine.step(frame, self.engine.offset), None
 
 
@@ -56,7 +58,7 @@ def empty_log() -> SmallLog:
     log = SmallLog.__new__(SmallLog)
     log.limits = {"scenarios": 4096, "sets": 8, "portfolios": 24}
     log.start_ns, log.now_ns, log.number, log.offsets = START_NS, START_NS, 0, defaultdict(int)
-    log.pair = Only(MarginEngine(0))  # type: ignore[assignment]
+    log.pair = Only(MarginEngine(0), [])  # type: ignore[assignment]
     log.__post_init__()
     return log
 

@@ -47,7 +47,7 @@ def test_a_portfolio_stands_beside_its_positions_alone() -> None:
     assert cells[:5] == ["chosen 2019-01-01 to 2019-12-31", "75", "100", "25.0%", "1 / 1"]
     assert cells[10:16] == ["ZN&lt;", "1,000", "60", "ZF", "-2", "40"]
     assert saving(ours, alone) == 0.25
-    assert "amber: positions alone" in page
+    assert "amber line: positions alone" in page
     assert "CME" not in page
     assert "ZN<" not in page
 

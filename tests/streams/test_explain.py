@@ -42,7 +42,7 @@ def offsets(place: Path) -> tuple[int, int]:
 
 
 def run(capsys: pytest.CaptureFixture[str], place: Path, *arguments: str) -> tuple[int, str, str]:
-    status = cli.run(["explain", "--snapshots", str(place), *arguments])
+    status = cli.run(["explain", "--snapshots-only", "--snapshots", str(place), *arguments])
     captured = capsys.readouterr()
     return status, captured.out, captured.err
 
@@ -115,12 +115,13 @@ def test_tables_have_the_same_figures(capsys: pytest.CaptureFixture[str], place:
 def test_since_takes_an_offset_or_a_time(capsys: pytest.CaptureFixture[str], place: Path) -> None:
     older, newer = offsets(place)
     whole = explained(capsys, place, "f")
-    for since in (str(older), str(newer), "2027-01-15T08:00:03.5Z"):
+    for since in (str(older), str(newer - 1), "2027-01-15T08:00:03.5Z"):
         assert explained(capsys, place, "f", "--since", since) == whole
+    assert total(explained(capsys, place, "f", "--since", str(newer))["change"]["parts"], "maintenance") == 0
     for since in (str(older - 1), "2027-01-15T08:00:02.9Z"):
         status, out, err = run(capsys, place, "f", "--since", since)
         assert (status, out, err.count("\n")) == (1, "", 1)
-        assert f"--since: found {since}; before offset {newer} of shard 0 snapshots are kept at: {older}" in err
+        assert f"--since: found {since}; of shard 0 snapshots are kept at: {older}, {newer}" in err
     status, out, err = run(capsys, place, "f", "--since", "yesterday")
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert "--since: found 'yesterday'; allowed: a log offset, or a time" in err
@@ -130,7 +131,7 @@ def test_one_snapshot_explains_all_but_the_change(capsys: pytest.CaptureFixture[
     world = World()
     save(world, tmp_path)
     data = explained(capsys, tmp_path, "f")
-    assert (data["change"], data["no_change_because"]) == (None, "only one snapshot is kept")
+    assert (data["change"], data["no_change_because"]) == (None, "only one snapshot is kept; --since names a moment")
     assert data["requirement"]["stored"] == {"initial": "0.00", "maintenance": "0.00"}
     world.define("account", "late", customer="c", pool="F", currency="USD")
     world.clock()

@@ -43,7 +43,7 @@ def test_a_named_file_must_exist(empty_folder: Path) -> None:
         load(None, {"CROSSMARGIN_CONFIG": "none"}, {})
 
 
-def test_environment_gives_every_setting_back() -> None:
+def test_environment_and_file_give_every_setting_back(empty_folder: Path) -> None:
     chosen = Settings(
         kafka="k:1",
         kafka_config={"sasl.password": 'a "b", c=d', "security.protocol": "SASL_SSL"},
@@ -53,6 +53,8 @@ def test_environment_gives_every_setting_back() -> None:
         limits=Limits(ids=77, ahead_ms=0),
     )
     assert load(None, settings.environment(chosen), {}) == chosen
+    (empty_folder / "chosen.toml").write_text(settings.toml(chosen))
+    assert load("chosen.toml", {}, {}) == chosen
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,12 @@ def test_two_are_kept_and_the_older_ones_offset_may_be_committed(store: Snapshot
     assert store.offsets(0) == [0]
 
 
+def test_more_are_kept_for_moments_gone_by_and_the_second_newest_is_committed(url: str) -> None:
+    store = SnapshotStore(url, 3)
+    assert [store.save(snapshot(offset)) for offset in (5, 9, 20, 31)] == [None, 5, 9, 20]
+    assert store.offsets(2) == [9, 20, 31]
+
+
 def test_an_older_one_from_a_worker_that_lost_the_shard_changes_nothing(store: SnapshotStore) -> None:
     for offset in (5, 9):
         store.save(snapshot(offset))

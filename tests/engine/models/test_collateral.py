@@ -7,7 +7,6 @@ from math import floor
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -19,11 +18,9 @@ from engine.models.collateral import (
     Schedule,
     Shock,
     Treatment,
-    beyond_haircut,
     check,
     margin_lines,
     margin_value,
-    more_conservative,
     treatment,
 )
 from tests.engine.models.laws import LAW
@@ -186,7 +183,6 @@ def test_caps_follow_the_currencys_decimals() -> None:
 
 
 KINDS = {"a": {"haircut": "0.1", "cap": "50"}, "b": {"haircut": "0", "share": "0.3"}, "c": {"haircut": "0.333"}}
-OTHER = {"a": {"haircut": "0.2"}, "b": {"haircut": "0", "cap": "10"}, "c": {"eligible": False, "reason": "no"}}
 HELD = st.lists(st.tuples(st.sampled_from(["a", "b", "c", "d"]), st.integers(0, 10**5)), max_size=8)
 
 
@@ -205,25 +201,6 @@ def test_lines_sum_exactly_and_their_order_does_not_change_the_sum(held: list[tu
     }
     assert total == min(worth["a"], 50_00) + min(worth["b"], requirement * 3 // 10) + worth["c"]
     assert total == sum(line.margin_minor for line in margin_lines(schedule(KINDS), holdings[::-1], requirement, DAY))
-
-
-@LAW
-@given(HELD)
-def test_of_two_schedules_each_holding_counts_as_in_the_stricter(held: list[tuple[str, int]]) -> None:
-    holdings = [Holding((kind,), value) for kind, value in held]
-    first, second = (margin_lines(schedule(terms), holdings, 10**4, DAY) for terms in (KINDS, OTHER))
-    both = more_conservative(first, second)
-    assert [line.margin_minor for line in both] == [
-        min(a.margin_minor, b.margin_minor) for a, b in zip(first, second, strict=True)
-    ]
-    assert all(line in pair for line, *pair in zip(both, first, second, strict=True))
-    assert [line.margin_minor for line in more_conservative(second, first)] == [line.margin_minor for line in both]
-
-
-def test_of_two_schedules_only_the_same_holdings_compare() -> None:
-    one, other = (margin_lines(schedule(KINDS), [Holding(("a",), value)], 0, DAY) for value in (1, 2))
-    with pytest.raises(ValueError, match="lines of the same"):
-        more_conservative(one, other)
 
 
 @pytest.mark.parametrize(("value", "requirement"), [(-1, 0), (LIMIT, 0), (0, -1), (0, LIMIT)])
@@ -278,23 +255,6 @@ def test_how_a_holding_stands_in_the_scenarios() -> None:
     found = schedule(DIGITAL, pilot=PILOT)
     assert [treat(found, name).shock for name in ("BTC", "ETH", "STETH")] == [Shock.BEYOND, Shock.NONE, Shock.WHOLE]
     assert treat(found, "BTC", day=date(2026, 8, 31)).shock == Shock.NONE  # not eligible: nothing to lose
-
-
-def test_a_loss_is_charged_once() -> None:
-    # A holding of 1,000 with a haircut of 200 in scenarios of +50 %, -10 %, -20 %, -50 %.
-    profits = np.array([500, -100, -200, -500])
-    assert beyond_haircut(profits, 200).tolist() == [0, 0, 0, -300]
-    worth = 800 + beyond_haircut(profits, 200)
-    assert worth.tolist() == [min(800, 1_000 + profit) for profit in profits.tolist()]
-    assert beyond_haircut(profits[:0], 200).tolist() == []
-    assert beyond_haircut(np.array([2**63 - 1]), LIMIT - 1).tolist() == [0]
-
-
-def test_losses_out_of_range_are_refused() -> None:
-    with pytest.raises(ValueError, match="a profit is"):
-        beyond_haircut(np.array([0, -LIMIT]), 0)
-    with pytest.raises(ValueError, match="what is charged is -1"):
-        beyond_haircut(np.array([0]), -1)
 
 
 # What check refuses
