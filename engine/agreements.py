@@ -122,7 +122,7 @@ def agree(state: MarginState, agreement: int) -> None:
             if answer.answered:
                 alone = answer.futures if account == row.futures else answer.treasury
                 reduced = after_saving(alone, saving) if row.pairs == 0 else max(0, alone - saving)
-                after = reduced + _rest(state, house, account, bit)
+                after = max(reduced + _rest(state, house, account, bit), state.portfolios[house].minimum)
                 if account == row.futures:
                     row.after_futures = after
                 else:

@@ -18,7 +18,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from engine.codes import Code
-from engine.documents import AddOns, Agreement, Asset, Instrument, Parameters, Pool, Rule
+from engine.documents import Agreement, Asset, Instrument, Pool, Rule
 from engine.events import HOUR_NS, NS, QUANTITY_ONE
 from engine.limits import Limits
 from engine.models import cross_margin, grid, scan
@@ -26,6 +26,7 @@ from engine.models.addons import closure_ns, fundings
 from engine.models.rows import FINEST
 from engine.numbers import scaled
 from engine.pairs import bind_pairs, pairs_key
+from engine.parameters import AddOns, Parameters
 from engine.pools import Documents, Rules, asset_terms, shocked_in
 from engine.rules import BPS, PORTFOLIO_MODELS, bind_floors, version_key
 from engine.scenarios.moves import Move

@@ -15,7 +15,7 @@ from engine.agreements import explain_house
 from engine.arithmetic import E6, E9, LIMIT, kernel
 from engine.binding import RowSet, conditions_of, model_of, position_of
 from engine.core import MarginEngine
-from engine.documents import Account, Agreement, Asset, Parameters, Pool
+from engine.documents import Account, Agreement, Asset, Pool
 from engine.equity import margin_amount
 from engine.explain import (
     Requirement,
@@ -33,6 +33,7 @@ from engine.models import cross_margin
 from engine.models.collateral import Shock
 from engine.models.views import Leg, Legal, View, cross, silo, unified
 from engine.numbers import scaled
+from engine.parameters import Parameters
 from engine.pools import treatment_of
 from engine.rules import BPS
 from engine.scenarios.sets import ScenarioSet

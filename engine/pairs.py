@@ -12,9 +12,9 @@ import numpy as np
 import xxhash
 
 from engine.arithmetic import E6, E9, add_up, mul_div_up, part
-from engine.documents import Pair
 from engine.models.cross_margin import Position, spread_reduction
 from engine.numbers import scaled
+from engine.parameters import Pair
 from engine.state import MAX_SPREADS, MarginState, Risk, State
 from engine.vectors import historical_part, vector_of
 

@@ -226,7 +226,7 @@ def portfolio_requirement(state: MarginState, account: int, portfolio: int, coun
         total = add_up(total, lines[i]) if lines[i] >= 0 else total + lines[i]
     if not known or total >= LIMIT:
         return LIMIT
-    lines[_CROSS] = min(0, max(_after(state, account, portfolio, total), row.minimum) - total)
+    lines[_CROSS] = min(0, _after(state, account, portfolio, total) - total)
     return add_charges(state, row, account, end, total + lines[_CROSS])
 
 

@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 
 from engine.arithmetic import LIMIT
 from engine.definitions import Definitions
-from engine.documents import AddOns, Asset, Instrument, Rule
+from engine.documents import Asset, Instrument, Rule
 from engine.events import DAY_NS, NS, PRICE_ONE
 from engine.models import grid
 from engine.models.rows import FINEST, quantize
 from engine.numbers import divide_up, time_ns
+from engine.parameters import AddOns
 from engine.portfolio import COIN
 from engine.scenarios.profits import FUTURE_TYPES, OPTION_TYPES, ScanRange, Subject, Unpriceable, delta, profits
 from engine.scenarios.sets import ScenarioSet

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from engine.arithmetic import LIMIT
-from engine.documents import BASE, AddOns, Parameters, Rule
+from engine.documents import BASE, Rule
 from engine.events import NS, QUANTITY_ONE, key64
 from engine.models import collateral
 from engine.models.scan import MICRO
 from engine.numbers import INT64_MAX, divide_half_even, divide_up, scaled
+from engine.parameters import AddOns, Parameters
 from engine.state import FLAT, GRID, HISTORICAL, NO_RATE, NO_RULE, POINTS, PORTFOLIO, SCAN, TIERED, VOLATILITY, Risk, State
 
 BPS = 10_000

@@ -3,7 +3,8 @@
 from fractions import Fraction
 from math import ceil, isqrt
 
-from engine.documents import AddOns, Calendar, Depeg, Parameters, Rule
+from engine.documents import Calendar, Rule
+from engine.parameters import AddOns, Depeg, Parameters
 from tests.naive_definitions import MONDAY_NS, WEEK_NS, sessions_of
 from tests.naive_state import E9, Account, Instrument, Looked, OutOfRange, State, exact
 

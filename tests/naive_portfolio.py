@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from fractions import Fraction
 from math import ceil, floor
 
-from engine.documents import Parameters, Rule
+from engine.documents import Rule
 from engine.models.collateral import Shock
+from engine.parameters import Parameters
 from tests.naive_charges import charged
 from tests.naive_rules import look_back, row_set
 from tests.naive_state import E9, E12, Account, Instrument, OutOfRange, RowSet, State, exact

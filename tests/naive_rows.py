@@ -5,8 +5,9 @@ from decimal import Decimal
 from fractions import Fraction
 from math import ceil
 
-from engine.documents import AddOns, Parameters, Rule
 from engine.documents import Instrument as InstrumentDocument
+from engine.documents import Rule
+from engine.parameters import AddOns, Parameters
 from engine.scenarios.profits import ScanRange, Subject, Unpriceable, delta, profits
 from tests.naive_rules import row_set
 from tests.naive_state import E9, Beside, Instrument, RowSet, State

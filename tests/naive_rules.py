@@ -5,9 +5,10 @@ from decimal import Decimal
 from fractions import Fraction
 
 from engine.codes import Code
-from engine.documents import AddOns, Agreement, Parameters, Rule, Scenarios
+from engine.documents import Agreement, Rule, Scenarios
 from engine.models import collateral
 from engine.models.grid import dampeners
+from engine.parameters import AddOns, Parameters
 from engine.scenarios.sets import ScenarioSet, from_document, shocks_of
 from tests.naive_state import E9, PORTFOLIO_MODELS, Pact, Refused, RowSet, State, exact
 
