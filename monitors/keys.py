@@ -8,7 +8,15 @@
 | status:{STATUS}       | set        | ids of the accounts now in that status                                |
 | quality:{QUALITY}     | set        | ids of the accounts now of that quality                               |
 | alerts                | stream     | ALERT_FIELDS: a window of margin.alerts, about ALERTS_WINDOW entries  |
-| meta                  | hash       | META_FIELDS, and per shard n shard:{n}:offset and shard:{n}:ts_ns     |
+| meta                  | hash       | META_FIELDS, per shard n shard:{n}:offset and shard:{n}:ts_ns, writes |
+|                       |            | (of figures, counted) and market:clock_ns (of the market's snapshot)  |
+| changed               | sorted set | account ids by the number of the write of their latest figures        |
+| book:{id}             | string     | an account's positions and holdings, as engine/books.py packs them    |
+| customer:{id}         | hash       | account:{id} of each account, "", and agreement:{id}, its document    |
+| market                | string     | a snapshot without accounts: documents, marks, volatilities, rows     |
+| call:{id}             | hash       | CALL_FIELDS: a margin call and its life                               |
+| calls:open            | sorted set | ids of open calls by due time in seconds                              |
+| ladder, reconciliation | string    | JSON of the latest ones                                               |
 """
 
 from dataclasses import dataclass
@@ -25,6 +33,10 @@ FIGURE_FIELDS: Final = ("status", "quality", "equity", "initial", "maintenance",
 MOMENT_FIELDS: Final = ("ts_ns", "offset", "rule_set")
 ACCOUNT_FIELDS: Final = (*FIGURE_FIELDS, *DEFINITION_FIELDS, *MOMENT_FIELDS, "change")
 META_FIELDS: Final = ("version", "log_id", "shards", "started", "epoch")
+CALL_FIELDS: Final = (
+    "id", "account", "customer", "pool", "currency", "state", "amount", "received", "issued_ns", "due_ns", "ts_ns", "change",
+    "shard", "offset", "acknowledged_by", "acknowledged_ns", "notes",
+)  # fmt: skip
 ALERT_FIELDS: Final = ("id", "kind", "account", "from", "to", "amount", "currency", "ts_ns", "shard", "offset")
 
 
@@ -69,6 +81,45 @@ class Keys:
         """The hash that says whose data this is and how new."""
         return f"{self.prefix}meta"
 
+    @property
+    def changed(self) -> str:
+        """The sorted set of accounts by when their figures were last written."""
+        return f"{self.prefix}changed"
+
+    @property
+    def market(self) -> str:
+        """The market's snapshot."""
+        return f"{self.prefix}market"
+
+    @property
+    def calls_open(self) -> str:
+        """The sorted set of open calls by due time."""
+        return f"{self.prefix}calls:open"
+
+    @property
+    def ladder(self) -> str:
+        """The stress ladder as JSON."""
+        return f"{self.prefix}ladder"
+
+    @property
+    def reconciliation(self) -> str:
+        """The latest reconciliation as JSON."""
+        return f"{self.prefix}reconciliation"
+
+    @property
+    def book_prefix(self) -> str:
+        """What a book's key is before the account's id."""
+        return f"{self.prefix}book:"
+
+    @property
+    def customer_prefix(self) -> str:
+        """What a customer's key is before the customer's id."""
+        return f"{self.prefix}customer:"
+
+    def call(self, call_id: str) -> str:
+        """The hash of a margin call."""
+        return f"{self.prefix}call:{call_id}"
+
     def account(self, account_id: str) -> str:
         """The hash of an account's figures."""
         return self.account_prefix + account_id
@@ -80,6 +131,10 @@ class Keys:
     def quality(self, quality: Quality) -> str:
         """The set of accounts of a quality."""
         return self.quality_prefix + quality.name
+
+
+WRITES_FIELD: Final = "writes"
+MARKET_FIELD: Final = "market:clock_ns"
 
 
 def shard_field(shard: int, name: str) -> str:
