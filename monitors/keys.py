@@ -116,6 +116,14 @@ class Keys:
         """What a customer's key is before the customer's id."""
         return f"{self.prefix}customer:"
 
+    def book(self, account_id: str) -> str:
+        """What an account holds."""
+        return self.book_prefix + account_id
+
+    def customer(self, customer_id: str) -> str:
+        """The hash of a customer's accounts and agreements."""
+        return self.customer_prefix + customer_id
+
     def call(self, call_id: str) -> str:
         """The hash of a margin call."""
         return f"{self.prefix}call:{call_id}"
@@ -135,6 +143,11 @@ class Keys:
 
 WRITES_FIELD: Final = "writes"
 MARKET_FIELD: Final = "market:clock_ns"
+
+
+def agreement_field(agreement_id: str) -> str:
+    """The field of a customer's hash that holds an agreement."""
+    return f"agreement:{agreement_id}"
 
 
 def shard_field(shard: int, name: str) -> str:
