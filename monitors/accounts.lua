@@ -5,7 +5,8 @@
 -- KEYS  meta, by_excess, by_utilization, alerts, changed
 -- ARGV  1 prefix of account hashes  2 of status sets  3 of quality sets  4 of books  5 of customer hashes
 --       6 log id  7 epoch  8 window of alerts  9 meta field that counts writes of figures
---       10 msgpack {{names of the figure fields, then of the moment fields}, {names of the alert fields}}, {sections}
+--       10 prefix of the fields of a customer hash that name its accounts
+--       11 msgpack {{names of the figure fields, then of the moment fields}, {names of the alert fields}}, {sections}
 --         section     {{shard's offset field, ts_ns field} or {} to leave meta as it is, {ts_ns, offset, rule_set}, entries}
 --         entries     {id, alert or false, figures or false, definition or false, book or false}
 --         alert       {change, {values in the order of the names}}
@@ -15,8 +16,8 @@
 local call = redis.call
 local meta, by_excess, by_utilization, alerts, changed = unpack(KEYS)
 local account_prefix, status_prefix, quality_prefix, book_prefix, customer_prefix = unpack(ARGV, 1, 5)
-local window, writes = ARGV[8], ARGV[9]
-local all_names, sections = unpack(cmsgpack.unpack(ARGV[10]))
+local window, writes, owned = ARGV[8], ARGV[9], ARGV[10]
+local all_names, sections = unpack(cmsgpack.unpack(ARGV[11]))
 local names, alert_names = unpack(all_names)
 
 local held_meta = call('HMGET', meta, 'log_id', 'epoch')
@@ -48,7 +49,7 @@ local function write(shard, moment, entries)
     end
     if definition then
       for _, text in ipairs(definition[2]) do fields[#fields + 1] = text end
-      call('HSET', customer_prefix .. definition[3], 'account:' .. id, '')
+      call('HSET', customer_prefix .. definition[3], owned .. id, '')
       if tonumber(definition[1]) > held_change then
         fields[#fields + 1] = 'change'
         fields[#fields + 1] = definition[1]

@@ -141,13 +141,10 @@ class Keys:
         return self.quality_prefix + quality.name
 
 
+OWNED_PREFIX: Final = "account:"  # of the fields of a customer's hash that name its accounts
+AGREEMENT_PREFIX: Final = "agreement:"  # and of those that hold its agreements
 WRITES_FIELD: Final = "writes"
 MARKET_FIELD: Final = "market:clock_ns"
-
-
-def agreement_field(agreement_id: str) -> str:
-    """The field of a customer's hash that holds an agreement."""
-    return f"agreement:{agreement_id}"
 
 
 def shard_field(shard: int, name: str) -> str:

@@ -13,14 +13,15 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from monitors.keys import (
+    AGREEMENT_PREFIX,
     ALERT_FIELDS,
     ALERTS_WINDOW,
     FIGURE_FIELDS,
     LAYOUT,
     MOMENT_FIELDS,
+    OWNED_PREFIX,
     WRITES_FIELD,
     Keys,
-    agreement_field,
     shard_field,
 )
 
@@ -89,7 +90,7 @@ class RedisLink:
         keys = self._keys
         self._head = ("EVALSHA", script, 5, keys.meta, keys.by_excess, keys.by_utilization, keys.alerts, keys.changed)
         self._head += (keys.account_prefix, keys.status_prefix, keys.quality_prefix, keys.book_prefix, keys.customer_prefix)
-        self._head += (self._log_id, epoch, ALERTS_WINDOW, WRITES_FIELD)
+        self._head += (self._log_id, epoch, ALERTS_WINDOW, WRITES_FIELD, OWNED_PREFIX)
 
     async def disconnect(self) -> None:
         """Close at once; what was sent and not answered may or may not have been written."""
@@ -112,7 +113,7 @@ class RedisLink:
     async def put_agreements(self, agreements: Sequence[tuple[str, str, bytes]]) -> None:
         """Write agreements (customer, id, JSON) beside their customers' accounts."""
         for customer, agreement_id, body in agreements:
-            await self._send("HSET", self._keys.customer(customer), agreement_field(agreement_id), body)
+            await self._send("HSET", self._keys.customer(customer), AGREEMENT_PREFIX + agreement_id, body)
         for _ in agreements:
             await self._receive()
 
