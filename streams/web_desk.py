@@ -9,21 +9,25 @@ from decimal import Decimal
 from typing import Any, Final, TypeVar
 
 import msgspec
+import numpy as np
 from redis.exceptions import RedisError
 
-from engine.books import EMPTY
+from engine.books import EMPTY, HELD, HOLDING, Book
 from engine.core import LogError
 from engine.documents import Asset, Instrument
-from engine.events import PRICE_ONE, QUANTITY_ONE, Kind
+from engine.events import NS, PRICE_ONE, QUANTITY_ONE, Kind, key64
+from engine.frames import Genesis
+from engine.limits import Limits
 from engine.numbers import decimal_text, scaled
 from engine.report import Quality, Status
-from engine.shadow import Shadow
+from engine.shadow import Shadow, market_of
 from engine.snapshot import BadSnapshot
 from engine.state import NONE, find
 from monitors import what_if
-from monitors.published import Owner, read_market, read_owner
+from monitors.published import Owned, Owner, read_market, read_owner
 from monitors.what_if import Item, Unanswerable
 from streams.explain import Page
+from streams.warm_up import ALONE, APART, TOGETHER, stepped
 from streams.web_live import Live
 from streams.web_schema import Exposure, Holding, Outcome, Position, Required, Scenario, WhatIf, WhatIfForm
 
@@ -74,6 +78,8 @@ class Desk:
         if body is None:
             return NO_MARKET
         try:
+            if self._shadow is None:
+                _warm_up()
             self._shadow = Shadow(body) if self._shadow is None else self._shadow.load(body)
         except (BadSnapshot, LogError) as error:
             self._shadow = None
@@ -135,6 +141,18 @@ class Desk:
             "holdings": sorted((_holding(shadow, row) for row in book.holdings), key=lambda one: one.asset),
             "exposures": _exposures(shadow, account_id), "explain": Page(shadow.engine, slot).data(),
         }  # fmt: skip
+
+
+def _warm_up() -> None:
+    """Compile, or read from numba's cache, all that questions call."""
+    genesis = Genesis(log_id="0" * 32, shards=1, time_mode="wall", start_ns=NS, limits=Limits())
+    shadow = Shadow(market_of(stepped(genesis, ALONE + TOGETHER + APART), 8, 64))
+    positions, holdings = np.zeros(2, HELD), np.zeros(1, HOLDING)
+    positions["instrument"], positions["lots"] = [key64(name) for name in ("I", "J")], 1
+    holdings["asset"], holdings["amount"] = key64("USD"), 100
+    owner = Owner("C", {"A": Owned("P", "USD", Book(0, 0, positions, holdings))}, [])
+    what_if.what_if(shadow, owner, "A", [[Item(Kind.TRADE, "I", QUANTITY_ONE, None)]])
+    Page(shadow.engine, what_if.open_owner(shadow, owner, "A")).data()
 
 
 def _items(scenario: Scenario) -> tuple[list[Item], str]:
