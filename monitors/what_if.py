@@ -56,7 +56,7 @@ def open_owner(shadow: Shadow, owner: Owner, account_id: str) -> int:
     """Put a customer with all accounts under their own ids into the shadow, and margin them: the slot of one of them."""
     shadow.clear()
     shadow.define(kind="customer", id=owner.id)
-    _check(owner, list(owner.accounts), shadow)
+    _check(owner, [account_id, *(name for name in owner.accounts if name != account_id)], shadow)
     for name in owner.accounts:
         _open(shadow, owner, name, owner.id, [name])
     try:
@@ -127,7 +127,10 @@ def _agree(shadow: Shadow, copied: _Copy, number: int) -> None:
     """The agreement of a copy's two accounts."""
     assert copied.agreement is not None
     legs = {leg: f"{number}.{copied.legs.index(copied.agreement[leg])}" for leg in ("futures_account", "treasury_account")}
-    shadow.define(**{**copied.agreement, "id": str(number), "customer": _CUSTOMER, **legs})
+    try:
+        shadow.define(**{**copied.agreement, "id": str(number), "customer": _CUSTOMER, **legs})
+    except Refused as refused:
+        raise Unanswerable(f"agreement {copied.agreement['id']}: {refused}; the market is older") from refused
 
 
 def _open(shadow: Shadow, owner: Owner, name: str, customer: str, new: Sequence[str]) -> list[int]:

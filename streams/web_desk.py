@@ -4,8 +4,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from decimal import Decimal
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -38,6 +41,7 @@ DELTA_DECIMALS: Final = 10
 NO_MARKET: Final = "no market is published: no worker holds shard 0 since the data was written"
 logger: Final = logging.getLogger("crossmargin.web")
 Done = TypeVar("Done")
+_Question = tuple[asyncio.AbstractEventLoop, asyncio.Future[Any], Callable[[], Any]]
 
 
 class Desk:
@@ -45,7 +49,8 @@ class Desk:
 
     def __init__(self, live: Live) -> None:
         self._live = live
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="desk")
+        self._asked: SimpleQueue[_Question | None] = SimpleQueue()
+        Thread(target=self._answer, name="desk", daemon=True).start()  # nobody waits for kernels that are being compiled
         self._shadow: Shadow | None = None
         self._held_ns, self._loaded_at = 0, 0.0
         self.problem = NO_MARKET
@@ -66,11 +71,25 @@ class Desk:
             await asyncio.sleep(LOOK_SECONDS)
 
     def close(self) -> None:
-        """End the thread, after what it does now."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        """Let the thread end after what it does now."""
+        self._asked.put(None)
 
     async def _do(self, work: Callable[..., Done], *arguments: Any) -> Done:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Done] = loop.create_future()
+        self._asked.put((loop, future, partial(work, *arguments)))
+        return await future
+
+    def _answer(self) -> None:
+        """The thread: one question after another."""
+        while (asked := self._asked.get()) is not None:
+            loop, future, work = asked
+            try:
+                done: tuple[Callable[..., None], Any] = (_answered, work())
+            except Exception as error:
+                done = (_failed, error)
+            with suppress(RuntimeError):  # the loop is closed: nobody waits for it any more
+                loop.call_soon_threadsafe(done[0], future, done[1])
 
     def _load(self) -> str:
         """Read the market; "" or why there is none."""
@@ -141,6 +160,16 @@ class Desk:
             "holdings": sorted((_holding(shadow, row) for row in book.holdings), key=lambda one: one.asset),
             "exposures": _exposures(shadow, account_id), "explain": Page(shadow.engine, slot).data(),
         }  # fmt: skip
+
+
+def _answered(future: asyncio.Future[Any], result: Any) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _failed(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
 
 
 def _warm_up() -> None:
