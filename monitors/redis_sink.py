@@ -23,6 +23,7 @@ from monitors.redis_link import Moment, RedisLink, Wiped
 from monitors.surface import EngineView
 
 BATCH: Final = 100  # accounts a script call: a millisecond or two of the server's time
+BOOKS: Final = 20  # and books beside them: figures come first, a book waits for its turn
 IN_FLIGHT: Final = 2  # calls sent and not answered: the next batch is made while the server works on the last
 FIGURES_SPARE: Final = 10  # a flush that took long delays the next: figures take at most this part of the time
 FIRST_DELAY, MAX_DELAY = 0.05, 5.0  # seconds before connecting again
@@ -293,13 +294,15 @@ class RedisSink:
             backlog = self._due.popleft()
             if backlog.published_offset == backlog.engine.offset:
                 slots, moment = backlog.take_slots(BATCH), backlog.moment
-                self._budget -= max(1, len(slots))
-                await self._link.send([(backlog.shard, moment, backlog.figure_entries(slots, settled=True))])
+                entries = backlog.figure_entries(slots, settled=True)
+                entries += backlog.book_entries(BOOKS if len(slots) else BATCH)
+                self._budget -= max(1, len(entries))
+                await self._link.send([(backlog.shard, moment, entries)])
                 await self._link.receive()
                 backlog.written_offset = max(backlog.written_offset, moment[1])
                 self._flush_seconds += asyncio.get_running_loop().time() - time_now
                 self._next_flush = max(self._next_flush, self._flush_at + FIGURES_SPARE * self._flush_seconds)
-                if backlog.pending_accounts():
+                if backlog.pending_accounts() or backlog.unchecked_books():
                     self._due.append(backlog)
                 return True
         if not all(backlog.is_written() for backlog in self._backlogs.values()):
