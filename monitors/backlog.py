@@ -202,6 +202,8 @@ class ShardBacklog:
 
     def book_entries(self, count: int) -> list[Entry]:
         """Look at the next books that may have changed, at most count, in turn: entries of those that did."""
+        if not count:
+            return []
         if not len(self._book_queue):
             self._book_queue = np.flatnonzero(self._unchecked).astype(np.int32)
         slots, self._book_queue = self._book_queue[:count], self._book_queue[count:]
