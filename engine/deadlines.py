@@ -8,7 +8,8 @@ import numpy as np
 
 from engine.documents import Asset, Calendar, CallTerms, Cutoff, Pool
 from engine.events import DAY_NS, HOUR_NS, NS
-from engine.numbers import scaled
+from engine.numbers import INT64_MAX, scaled
+from engine.pools import Documents
 from engine.state import LINE, VALUE_DIRTY, State
 
 _DAYS = ("Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed")  # 1970-01-01 was a Thursday
@@ -52,7 +53,20 @@ def _cutoffs(calendar: Calendar | None, cutoff: Cutoff, from_ns: int) -> Iterato
         day += 1
 
 
-def bind_calls(state: State, slot: int, pool: Pool, calendar: Calendar | None, assets: list[Asset], clock_ns: int) -> int:
+def bind_calls(state: State, documents: Documents, pool_ids: list[str], asset_ids: list[str], clock_ns: int) -> int:
+    """Fill the call terms of all pools for accounts in each asset; returns until when they hold."""
+    assets = [asset for name in asset_ids if isinstance(asset := documents["asset", name], Asset)]
+    until = [INT64_MAX]
+    for slot, name in enumerate(pool_ids):
+        pool = documents["pool", name]
+        assert isinstance(pool, Pool)
+        calendar = None if pool.calendar is None else documents["calendar", pool.calendar]
+        assert calendar is None or isinstance(calendar, Calendar)
+        until.append(_bind(state, slot, pool, calendar, assets, clock_ns))
+    return min(until)
+
+
+def _bind(state: State, slot: int, pool: Pool, calendar: Calendar | None, assets: list[Asset], clock_ns: int) -> int:
     """Fill a pool's call terms for accounts in each asset; returns until when they hold.
 
     Accounts whose terms changed are looked at at this clock: a call may be due for them without any event.

@@ -14,12 +14,12 @@ from engine.codes import Code
 from engine.deadlines import bind_calls, holidays_of
 from engine.documents import (
     BASE,
+    CUSTOMERS_OWN,
     Account,
     Agreement,
     AnyDocument,
     Asset,
     Calendar,
-    Customer,
     Instrument,
     Pool,
     Rule,
@@ -35,7 +35,7 @@ from engine.revalue import add_exposure
 from engine.rules import Binding, bind, check_rule
 from engine.scenarios.sets import from_document
 from engine.state import NONE, VALUE_DIRTY, MarginState, State, find, insert, margin_state, set_flags
-from engine.terms import EXACT, Refused, instrument_terms, refuse_unless, week
+from engine.terms import Refused, instrument_terms, refuse_unless, unit_value, week
 
 _MOST_MONEY: Final = 10**7  # of a pool's minimum transfer and rounding, major units
 _FIXED: Final[dict[type, tuple[str, ...]]] = {
@@ -71,6 +71,7 @@ class Definitions:
     limits: Limits
     documents: dict[tuple[str, str], AnyDocument] = field(default_factory=dict)
     applied: list[bytes] = field(default_factory=list)  # bodies, in order: a snapshot defines from them again
+    tables: list[bytes] = field(default_factory=list)  # those of them that every shard holds
     account_ids: list[str] = field(default_factory=list)
     instrument_ids: list[str] = field(default_factory=list)
     asset_ids: list[str] = field(default_factory=list)
@@ -82,7 +83,8 @@ class Definitions:
     pool_ids: list[str] = field(default_factory=list)
     account_pools: list[int] = field(default_factory=list)  # by account slot, an index of pool_ids
     rule_set: str = ""  # a hash of the rule versions in force and their scenario sets, 16 hex digits
-    unbound: bool = False
+    unbound: bool = False  # a document changed what is bound
+    unpaired: bool = False  # an agreement did, and nothing else
     next_switch_ns: int = INT64_MAX
     bound_ns: int = 0
     calls_until_ns: int = 0  # until when the terms of margin calls hold
@@ -113,7 +115,8 @@ class Definitions:
             raise Refused(Code.REFUSED_DEFINITION, str(error)) from error
         self.documents[document.kind, name] = document
         self.applied.append(bytes(body))
-        if not isinstance(document, Customer | Account | Agreement):
+        if document.kind not in CUSTOMERS_OWN:
+            self.tables.append(self.applied[-1])
             self.tables_hash = (self.tables_hash + xxhash.xxh3_64_intdigest(bytes(body))) % 2**64
 
     @staticmethod
@@ -153,6 +156,16 @@ class Definitions:
             self.unbound = True
         elif isinstance(document, Agreement):
             self._agreement(document, old)
+
+    def forget_accounts(self) -> None:
+        """Know no customer, account or agreement any more; their rows of the state are the caller's business."""
+        for key in [key for key in self.documents if key[0] in CUSTOMERS_OWN]:
+            del self.documents[key]
+        self.applied = self.tables.copy()
+        self.account_ids.clear()
+        self.account_pools.clear()
+        self.portfolios.agreement_ids.clear()
+        self.portfolios.not_in_force.clear()
 
     def asset_slot(self, asset_id: str) -> int:
         """The slot of a defined asset."""
@@ -206,7 +219,9 @@ class Definitions:
         own = document.currency == document.id
         refuse_unless(own == (document.id == BASE), f"{BASE} and only {BASE} is an asset of its own currency")
         row = self.state.assets[slot]
-        numerator, denominator = self._unit_value(document)
+        valued_by = self.documents.get(("instrument", document.instrument or ""))
+        assert valued_by is None or isinstance(valued_by, Instrument)
+        numerator, denominator = unit_value(document, self._decimals(document.currency) if not own else 2, valued_by)
         insert(self.state.asset_keys, _u64(key), slot)
         row["key"], row["haircut"], row["currency_slot"] = key, haircut, NONE
         row["currency"] = slot if own else self.asset_slot(document.currency)
@@ -219,26 +234,6 @@ class Definitions:
         self.asset_ids.append(document.id)
         self.unbound = True
         self.calls_until_ns = 0
-
-    def _unit_value(self, document: Asset) -> tuple[int, int]:
-        """What one minor unit is worth in the currency's minor units x 1e12: a fraction of the mark, or of one."""
-        currency = document if document.id == document.currency else self.documents["asset", document.currency]
-        assert isinstance(currency, Asset)
-        value = Fraction(10 ** (12 + currency.decimals), 10**document.decimals)
-        if document.id == BASE:
-            value = Fraction(10**14, 10**document.decimals)  # US cents, whatever the smallest unit held
-        if document.instrument is not None:
-            priced = self.documents["instrument", document.instrument]
-            assert isinstance(priced, Instrument)
-            refuse_unless(not priced.inverse, f"{document.instrument} is inverse and cannot value an asset")
-            refuse_unless(
-                priced.currency == document.currency,
-                f"{document.instrument} is in {priced.currency}, not {document.currency}",
-            )
-            value *= Fraction(priced.tick) * Fraction(priced.multiplier) / 1000
-        fits = value.numerator < EXACT and value.denominator < EXACT and (document.instrument or value.denominator == 1)
-        refuse_unless(bool(fits), "the value of its smallest unit cannot be held exactly")
-        return value.numerator, value.denominator
 
     def _calendar(self, document: Calendar) -> None:
         is_new = document.id not in self.calendar_ids
@@ -306,11 +301,14 @@ class Definitions:
             refuse_unless(owners == {document.customer}, f"the accounts are of {sorted(owners)}, not of {document.customer}")
             futures, treasury = (self.account_slot(account.id) for account in accounts)
             self.portfolios.define_agreement(document, (futures, treasury))
-        self.unbound = True
+        self.unpaired = True
 
     def bind_rules(self, clock_ns: int) -> None:
         """Bind each instrument to the newest version of its rule that is effective at this time."""
         if not self.unbound and clock_ns < self.next_switch_ns and not self.portfolios.is_peg_crossed():
+            if self.unpaired:
+                self.portfolios.pair(self.documents, self._names(), self.rule_now)
+                self.unpaired = False
             return
         today = datetime.fromtimestamp(clock_ns // NS, UTC).date()
         for slot, name in enumerate(self.instrument_ids):
@@ -325,22 +323,14 @@ class Definitions:
         if any(rule.parameters.addons for versions in self.rules.values() for rule in versions):
             later.append((clock_ns // HOUR_NS + 1) * HOUR_NS)  # volatility regimes and closures
         self.next_switch_ns = min(later, default=INT64_MAX)
-        self.unbound = False
+        self.unbound = self.unpaired = False
         self.hash_rules(clock_ns)
 
     def bind_calls(self, clock_ns: int) -> None:
         """Bind the terms of margin calls that are issued at this time: they change at cut-offs, and with documents."""
         if clock_ns < self.calls_until_ns:
             return
-        assets = [asset for name in self.asset_ids if isinstance(asset := self.documents["asset", name], Asset)]
-        until = [INT64_MAX]
-        for slot, name in enumerate(self.pool_ids):
-            pool = self.documents["pool", name]
-            assert isinstance(pool, Pool)
-            calendar = None if pool.calendar is None else self.documents["calendar", pool.calendar]
-            assert calendar is None or isinstance(calendar, Calendar)
-            until.append(bind_calls(self.state, slot, pool, calendar, assets, clock_ns))
-        self.calls_until_ns = min(until)
+        self.calls_until_ns = bind_calls(self.state, self.documents, self.pool_ids, self.asset_ids, clock_ns)
 
     def hash_rules(self, clock_ns: int) -> None:
         """Let rule_set name the rule versions in force at this time."""

@@ -5,7 +5,7 @@ from fractions import Fraction
 from typing import Final
 
 from engine.codes import Code
-from engine.documents import Calendar, Instrument
+from engine.documents import Asset, Calendar, Instrument
 from engine.events import NS, QUANTITY_ONE, WEEK_NS
 from engine.numbers import INT64_MAX, divide_half_even, scaled, time_ns
 from engine.state import MAX_SESSIONS
@@ -73,6 +73,21 @@ def instrument_terms(document: Instrument, decimals: int, calendar: int) -> dict
     terms["max_lots"] = _max_lots(terms, document.inverse)
     refuse_unless(max(abs(terms["dv01"]), terms["delta"]) <= INT64_MAX, "a lot's sensitivity is too large")
     return terms
+
+
+def unit_value(document: Asset, decimals: int, priced: Instrument | None) -> tuple[int, int]:
+    """What one minor unit is worth in the currency's minor units x 1e12: a fraction of the mark, or of one.
+
+    decimals: of its currency, of the base those of US cents, whatever its smallest unit held. priced: what values it.
+    """
+    value = Fraction(10 ** (12 + decimals), 10**document.decimals)
+    if priced is not None:
+        refuse_unless(not priced.inverse, f"{priced.id} is inverse and cannot value an asset")
+        refuse_unless(priced.currency == document.currency, f"{priced.id} is in {priced.currency}, not {document.currency}")
+        value *= Fraction(priced.tick) * Fraction(priced.multiplier) / 1000
+    fits = value.numerator < EXACT and value.denominator < EXACT and (priced is not None or value.denominator == 1)
+    refuse_unless(fits, "the value of its smallest unit cannot be held exactly")
+    return value.numerator, value.denominator
 
 
 def _max_lots(terms: dict[str, int], inverse: bool) -> int:

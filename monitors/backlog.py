@@ -20,7 +20,7 @@ _STATUS: Final = tuple(status.name for status in Status)
 _QUALITY: Final = tuple(quality.name for quality in Quality)
 _OPEN: Final = frozenset(state.name for state in OPEN_CALLS)
 _SAID: Final = {"acknowledged": "ack", "noted": "note", "cancelled": "cancel"}
-Entry = tuple[Any, Any, Any, Any]
+Entry = tuple[Any, Any, Any, Any, Any]
 AgreementEntry = tuple[str, str, tuple[str, ...]]
 Queued = tuple[int, int, bytes]  # the number of an alert, counted from 1 as they are queued, the account's slot, its JSON
 
@@ -31,7 +31,7 @@ def alert_entry(alert: Alert) -> Entry:
         alert.id, alert.kind, alert.account, alert.before, alert.after, alert.amount, alert.currency,
         str(alert.ts_ns), str(alert.shard), str(alert.offset),
     )  # fmt: skip
-    return alert.account, (str(alert.change), values, _call_entry(alert)), False, False
+    return alert.account, (str(alert.change), values, _call_entry(alert)), False, False, False
 
 
 def _call_entry(alert: Alert) -> Any:
@@ -98,6 +98,11 @@ def unique_alerts(messages: Iterable[bytes]) -> list[Alert]:
     return list(alerts.values())
 
 
+def _bytes(body: bytes) -> msgspec.Raw:
+    """Bytes as a msgpack string: the server's reader knows no other form of them."""
+    return msgspec.Raw(b"\xdb" + len(body).to_bytes(4, "big") + body)
+
+
 class ShardBacklog:
     """Pending alerts and figures of one shard. Figures are read from the engine when they are written: latest only.
 
@@ -124,6 +129,12 @@ class ShardBacklog:
         self._accounts: list[tuple[str, int]] = []  # by slot: id, decimals
         self._pending = np.zeros(0, np.bool_)
         self._defined = np.zeros(0, np.bool_)  # by slot: who the account is has been written
+        self._books = np.zeros(0, np.uint64)  # by slot: hash of the book that was written, 0: none
+        self._unchecked = np.zeros(0, np.bool_)  # by slot: figures changed since the book was looked at
+        self._book_queue = np.zeros(0, np.int32)
+        self._collected_offset = -1  # log offset of the engine at the last collect
+        self.agreements: list[tuple[str, str, bytes]] = []  # to be written
+        self._documents = 0  # how many were looked through for them
         self._queue = np.zeros(0, np.int64)
         self._rule_set = engine.rule_set
         self._agreements: dict[str, tuple[AgreementInfo, int, int]] = {}  # by id, with engine time and offset of then
@@ -134,6 +145,9 @@ class ShardBacklog:
         self._read_again()
         self.reread, self.written_offset = self._newest_offset, -1
         self._defined[:] = False
+        self._books[:] = 0
+        self._unchecked[: len(self._accounts)] = True
+        self._documents, self.agreements = 0, []
         self._pending[: len(self._accounts)] = True
         self._changed = dict.fromkeys(self._agreements)
 
@@ -180,12 +194,16 @@ class ShardBacklog:
             room = np.zeros(max(count, 2 * known) - len(self._pending), np.bool_)
             self._pending = np.concatenate([self._pending, room])
             self._defined = np.concatenate([self._defined, room])
+            self._unchecked = np.concatenate([self._unchecked, room])
+            self._books = np.concatenate([self._books, room.astype(np.uint64)])
         for slot in range(known, count):
             info = self.engine.account_info(slot)
             self._accounts.append((info.id, info.decimals))
+        self._documents, agreements = self.engine.agreements(self._documents)
+        self.agreements += agreements
         self._pending[known:count] = True
         self._pending[self.engine.take_touched()] = True
-        self._rule_set = self.engine.rule_set
+        self._rule_set, self._collected_offset = self.engine.rule_set, self.engine.offset
         for agreement in self.engine.take_agreements():
             held = self._agreements.get(agreement.id)
             if held is None or held[0] != agreement:
@@ -200,9 +218,15 @@ class ShardBacklog:
         """Whether figures or agreements wait, as of the last collect."""
         return bool(self._changed) or bool(self._pending.any())
 
+    def unchecked_books(self) -> int:
+        """How many accounts' books may have changed since they were looked at."""
+        return int(np.count_nonzero(self._unchecked))
+
     def is_written(self) -> bool:
         """Whether all that was collected is in Redis, as of the engine's offset."""
-        waits = not self.live or self.alerts or not self.calls_written or self.written_offset != self.engine.offset
+        offset, late = self.engine.offset, self.alerts or self.agreements or self.unchecked_books()
+        waits = late or not self.live or not self.calls_written
+        waits = waits or self.written_offset != offset or self._collected_offset != offset
         return not waits and not self.has_figures()
 
     def take_slots(self, count: int) -> NDArray[np.int32]:
@@ -247,6 +271,7 @@ class ShardBacklog:
         if self.engine.account_count > len(self._accounts):
             self.collect()
         self._pending[slots] = False
+        self._unchecked[slots] = True
         entries: list[Entry] = []
         for slot, row in zip(slots.tolist(), self.engine.figures(slots).tolist(), strict=True):
             account_id, decimals = self._accounts[slot]
@@ -258,16 +283,35 @@ class ShardBacklog:
                 decimal_text(equity - initial, decimals), used, decimal_text(call, decimals),
             )  # fmt: skip
             definition = False if self._defined[slot] else self._definition(slot, change if settled else 0)
-            entries.append((account_id, False, (decimal_text(excess_usd, 2), score, values), definition))
+            figures = decimal_text(excess_usd, 2), score, values
+            entries.append((account_id, False, figures, definition, False))
         return entries
+
+    def book_entries(self, count: int) -> list[Entry]:
+        """Look at the next books that may have changed, at most count, in turn: entries of those that did."""
+        if not count:
+            return []
+        if not len(self._book_queue):
+            self._book_queue = np.flatnonzero(self._unchecked).astype(np.int32)
+        slots, self._book_queue = self._book_queue[:count], self._book_queue[count:]
+        slots = slots[self._unchecked[slots]]
+        if not len(slots):
+            return []
+        self._unchecked[slots] = False
+        hashes = self.engine.book_hashes(slots)
+        changed = slots[hashes != self._books[slots]]
+        self._books[slots] = hashes
+        books = zip(changed.tolist(), self.engine.books(changed), strict=True)
+        return [(self._accounts[slot][0], False, False, False, _bytes(body)) for slot, body in books]
 
     @property
     def moment(self) -> tuple[int, int, str]:
         """Engine time in ns and log offset of figures read now, and the rules in force at the last collect."""
         return self.engine.clock_ns, self.engine.offset, self._rule_set
 
-    def _definition(self, slot: int, change: int) -> tuple[str, tuple[str, ...]]:
+    def _definition(self, slot: int, change: int) -> tuple[str, tuple[str, ...], str]:
         self._defined[slot] = True
         info = self.engine.account_info(slot)
         values = (info.currency, info.pool, info.customer, str(self.shard))
-        return str(change), tuple(text for pair in zip(DEFINITION_FIELDS, values, strict=True) for text in pair)
+        named = zip(DEFINITION_FIELDS, values, strict=True)
+        return str(change), tuple(text for pair in named for text in pair), info.customer

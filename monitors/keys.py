@@ -11,7 +11,13 @@
 | calls:open            | sorted set | ids of open calls by due time in seconds                              |
 | alerts                | stream     | ALERT_FIELDS: a window of margin.alerts, about ALERTS_WINDOW entries  |
 | agreement:{id}        | hash       | AGREEMENT_FIELDS: how a cross-margin agreement stands, as of ts_ns    |
-| meta                  | hash       | META_FIELDS, and per shard n shard:{n}:offset and shard:{n}:ts_ns     |
+| meta                  | hash       | META_FIELDS, per shard n shard:{n}:offset and shard:{n}:ts_ns, writes |
+|                       |            | (of figures, counted) and market:clock_ns (of the market's snapshot)  |
+| changed               | sorted set | account ids by the number of the write of their latest figures        |
+| book:{id}             | string     | an account's positions and holdings, as engine/books.py packs them    |
+| customer:{id}         | hash       | account:{id} of each account, "", and agreement:{id}, its document    |
+| market                | string     | a snapshot without accounts: documents, marks, volatilities, rows     |
+| ladder, reconciliation | string    | JSON of the latest ones                                               |
 
 Of an agreement: state is `in force`, `not in force`, or `fallback` where a house does not answer; reasons is a JSON array of
 why it is not in force; basis is AGREED, LAST_AGREED, NONE, or empty before the first clock in force; saving is a fraction.
@@ -101,6 +107,48 @@ class Keys:
         """The hash of how an agreement stands."""
         return f"{self.prefix}agreement:{agreement_id}"
 
+    @property
+    def changed(self) -> str:
+        """The sorted set of accounts by when their figures were last written."""
+        return f"{self.prefix}changed"
+
+    @property
+    def market(self) -> str:
+        """The market's snapshot."""
+        return f"{self.prefix}market"
+
+    @property
+    def ladder(self) -> str:
+        """The stress ladder as JSON."""
+        return f"{self.prefix}ladder"
+
+    @property
+    def reconciliation(self) -> str:
+        """The latest reconciliation as JSON."""
+        return f"{self.prefix}reconciliation"
+
+    @property
+    def book_prefix(self) -> str:
+        """What a book's key is before the account's id."""
+        return f"{self.prefix}book:"
+
+    @property
+    def customer_prefix(self) -> str:
+        """What a customer's key is before the customer's id."""
+        return f"{self.prefix}customer:"
+
+    def book(self, account_id: str) -> str:
+        """What an account holds."""
+        return self.book_prefix + account_id
+
+    def customer(self, customer_id: str) -> str:
+        """The hash of a customer's accounts and agreements."""
+        return self.customer_prefix + customer_id
+
+    def call(self, call_id: str) -> str:
+        """The hash of a margin call."""
+        return f"{self.prefix}call:{call_id}"
+
     def account(self, account_id: str) -> str:
         """The hash of an account's figures."""
         return self.account_prefix + account_id
@@ -112,6 +160,12 @@ class Keys:
     def quality(self, quality: Quality) -> str:
         """The set of accounts of a quality."""
         return self.quality_prefix + quality.name
+
+
+OWNED_PREFIX: Final = "account:"  # of the fields of a customer's hash that name its accounts
+AGREEMENT_PREFIX: Final = "agreement:"  # and of those that hold its agreements
+WRITES_FIELD: Final = "writes"
+MARKET_FIELD: Final = "market:clock_ns"
 
 
 def shard_field(shard: int, name: str) -> str:

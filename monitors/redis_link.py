@@ -15,15 +15,18 @@ from redis.exceptions import ResponseError
 from monitors.backlog import AgreementEntry
 from monitors.keys import (
     AGREEMENT_FIELDS,
+    AGREEMENT_PREFIX,
     ALERT_FIELDS,
     ALERTS_WINDOW,
     CALL_KEEP_SECONDS,
     FIGURE_FIELDS,
     LAYOUT,
     MOMENT_FIELDS,
+    OWNED_PREFIX,
+    WRITES_FIELD,
     Keys,
     shard_field,
-)  # fmt: skip
+)
 
 SCRIPT: Final = Path(__file__).with_name("accounts.lua").read_text()
 CALLS_SCRIPT: Final = Path(__file__).with_name("calls.lua").read_text()
@@ -90,8 +93,17 @@ class RedisLink:
             await self.disconnect()
             raise
         keys = self._keys
-        self._head = ("EVALSHA", script, 5, keys.meta, keys.by_excess, keys.by_utilization, keys.alerts, keys.open_calls)
-        self._head += (keys.account_prefix, keys.status_prefix, keys.quality_prefix, self._log_id, epoch, ALERTS_WINDOW)
+        self._head = ("EVALSHA", script, 6, keys.meta, keys.by_excess, keys.by_utilization, keys.alerts, keys.changed)
+        self._head += (keys.open_calls, keys.account_prefix, keys.status_prefix, keys.quality_prefix)
+        self._head += (
+            keys.book_prefix,
+            keys.customer_prefix,
+            self._log_id,
+            epoch,
+            ALERTS_WINDOW,
+            WRITES_FIELD,
+            OWNED_PREFIX,
+        )
         self._head += (keys.call_prefix, CALL_KEEP_SECONDS)
         self._calls = ("EVALSHA", calls, 2, keys.meta, keys.open_calls, keys.call_prefix, self._log_id, epoch)
 
@@ -121,6 +133,13 @@ class RedisLink:
 
     def _wiped(self) -> Wiped:
         return Wiped(f"Redis at {self.address}: {self._keys.meta} is gone or changed")
+
+    async def put_agreements(self, agreements: Sequence[tuple[str, str, bytes]]) -> None:
+        """Write agreements (customer, id, JSON) beside their customers' accounts."""
+        for customer, agreement_id, body in agreements:
+            await self._send("HSET", self._keys.customer(customer), AGREEMENT_PREFIX + agreement_id, body)
+        for _ in agreements:
+            await self._receive()
 
     async def _claim(self) -> str:
         """Fill in what meta lacks and return its epoch: a random mark that lives as long as the data beside it."""

@@ -1,6 +1,6 @@
 """The reading side of Redis: what `crossmargin status` and screens show, as plain values."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -44,11 +44,11 @@ class Summary:
     alerts: list[Row]
 
 
-def open_client(url: str) -> Redis:
-    """A client for the functions here, which raise redis-py's errors; close() it."""
+def open_client(url: str, *, text: bool = True) -> Redis:
+    """A client for the functions here, which raise redis-py's errors; close() it. text=False: it gives bytes."""
     return Redis.from_url(
         url,
-        decode_responses=True,
+        decode_responses=text,
         legacy_responses=False,
         socket_timeout=TIMEOUT_SECONDS,
         socket_connect_timeout=TIMEOUT_SECONDS,
@@ -57,7 +57,11 @@ def open_client(url: str) -> Redis:
 
 def read_meta(client: Redis, keys: Keys) -> Meta | None:
     """Whose data Redis holds; None when there is none."""
-    found = _row(client.hgetall(keys.meta))
+    return parse_meta(_row(client.hgetall(keys.meta)))
+
+
+def parse_meta(found: Row) -> Meta | None:
+    """What a meta hash says; None when it says nothing."""
     if "log_id" not in found:
         return None
     shards = int(found["shards"])
@@ -96,6 +100,32 @@ def read_account(client: Redis, keys: Keys, account_id: str) -> Row | None:
     """An account's hash with `account`; None when it is unknown or not written yet."""
     row = _row(client.hgetall(keys.account(account_id)))
     return {"account": account_id, **row} if "status" in row else None
+
+
+def read_accounts(client: Redis, keys: Keys, account_ids: Sequence[str]) -> list[Row]:
+    """The hashes of accounts with `account`; those that are not written are left out."""
+    pipe = client.pipeline(transaction=False)
+    for account_id in account_ids:
+        pipe.hgetall(keys.account(account_id))
+    found = zip(account_ids, pipe.execute(), strict=True)
+    return [{"account": account_id, **row} for account_id, row in found if "status" in row]
+
+
+def read_calls(client: Redis, keys: Keys, first: int, count: int) -> tuple[list[Row], int]:
+    """Open calls from the `first` on, the first due first, and how many are open in all."""
+    pipe = client.pipeline(transaction=False)
+    pipe.zrange(keys.open_calls, first, first + count - 1)
+    pipe.zcard(keys.open_calls)
+    ids, total = pipe.execute()
+    for call_id in ids:
+        pipe.hgetall(keys.call(call_id))
+    return [row for row in pipe.execute() if "state" in row] if ids else [], total
+
+
+def read_call(client: Redis, keys: Keys, call_id: str) -> Row | None:
+    """A margin call's hash; None when it is unknown."""
+    row = _row(client.hgetall(keys.call(call_id)))
+    return row if "state" in row else None
 
 
 def _row(found: Mapping[Any, Any]) -> Row:

@@ -117,6 +117,38 @@ def worker(settings: Settings) -> None:
 
 
 @cli.command()
+@with_settings(*KAFKA, *REDIS, "web_host", "web_port", "web_tokens", "web_requests_per_second")
+def web(settings: Settings) -> None:
+    """Serve the page and the JSON API.
+
+    It reads Redis, and writes topic actions. SIGTERM ends it. Nobody gets in without a token: see web-token.
+    """
+    from streams import web as process
+
+    _log_to_stderr()
+    process.run(settings)
+
+
+@cli.group("web-token")
+def web_token() -> None:
+    """Who may use the page and the JSON API."""
+
+
+@web_token.command()
+@click.argument("user")
+@click.option(
+    "--role", type=click.Choice(["viewer", "operator"]), default="viewer", show_default=True, help="What it allows."
+)
+@click.option("--once", is_flag=True, help="For one login only.")
+@with_settings("web_tokens")
+def add(settings: Settings, user: str, role: Any, once: bool) -> None:
+    """Make a token for a user, and print it; the file keeps its digest only."""
+    from streams.web_access import TokenFile
+
+    click.echo(TokenFile(Path(settings.web_tokens)).add(user, role, once=once))
+
+
+@cli.command()
 @files_argument
 @topic_option
 @json_flag

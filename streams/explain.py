@@ -8,13 +8,14 @@ from decimal import Decimal
 from typing import Any, Final
 
 from engine import explain, explain_change, explain_views
+from engine.core import MarginEngine
 from engine.documents import Asset
 from engine.events import TOPIC_OF, Kind
 from engine.models.views import View
 from engine.numbers import time_text
 from engine.report import Quality, Status
 from engine.rules import BPS
-from streams.moments import NEWEST, Found, Moments, moment
+from streams.moments import NEWEST, Moments, moment
 from streams.settings import Settings, UserError
 from streams.status import Shown, Table
 
@@ -44,35 +45,34 @@ def show(settings: Settings, account: str, since: str | None, with_log: bool = T
             changed = explain_change.change(moments.at(shard, begin).engine, now.engine, account)
         except ValueError as error:
             why = str(error)
-    return _Page(now, slot).shown(changed, why)
+    return Page(now.engine, slot, now.origin).shown(changed, why)
 
 
 def _effective(version: explain.Version | None) -> str:
     return "none in force" if version is None else time_text(version.effective_ns)
 
 
-class _Page:
+class Page:
     """An account's explanation, as data and as tables of the same figures."""
 
-    def __init__(self, found: Found, account: int) -> None:
-        self.engine, self.account, self.origin = found.engine, account, found.origin
-        self.info = found.engine.account_info(account)
+    def __init__(self, engine: MarginEngine, account: int, origin: str) -> None:
+        self.engine, self.account, self.origin = engine, account, origin
+        self.info = engine.account_info(account)
 
     def shown(self, changed: explain_change.Change | None, why: str) -> Shown:
         """All of it; why: there is no change."""
-        parts = [
-            self._about(),
-            self._requirement(),
-            self._equity(),
-            self._cross(),
-            self._views(),
-            self._change(changed, why),
-        ]
         data, tables = dict[str, Any](), list[Table]()
-        for one, more in parts:
+        for one, more in [*self._parts(), self._change(changed, why)]:
             data |= one
             tables += more
         return Shown(data, tables)
+
+    def data(self) -> dict[str, Any]:
+        """What there is to say about it now, without what changed."""
+        return {name: value for data, _ in self._parts() for name, value in data.items()}
+
+    def _parts(self) -> list[tuple[dict[str, Any], list[Table]]]:
+        return [self._about(), self._requirement(), self._equity(), self._cross(), self._views()]
 
     def money(self, amount: int | None, currency: str, finer: int = 0) -> str:
         """An amount of 10^-finer minor units as an exact decimal of major ones, at least to the minor unit."""

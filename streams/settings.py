@@ -52,6 +52,7 @@ class ConfigError(UserError):
 
 
 Port = Annotated[int, Meta(ge=1, le=65_535)]
+AnyPort = Annotated[int, Meta(ge=0, le=65_535)]
 Text = Annotated[str, Meta(min_length=1, max_length=4096)]
 
 
@@ -78,6 +79,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     watchdog_seconds: Annotated[float, Meta(ge=1, le=3600, description="a worker that stands still so long is ended")] = 30
     figures_per_second: Annotated[float, Meta(gt=0, le=1000, description="how often changed figures go to Redis")] = 20
     mock_kafka: Annotated[bool, Meta(description="Kafka is librdkafka's mock cluster, as in the demo")] = False
+    web_host: Annotated[Text, Meta(description="address of the page and the JSON API")] = "127.0.0.1"
+    web_port: Annotated[AnyPort, Meta(description="port of the page and the JSON API; 0: a free one")] = 8800
+    web_tokens: Annotated[Text, Meta(description="file of web tokens, as crossmargin web-token add writes it")] = (
+        "web-tokens.jsonl"
+    )
+    web_requests_per_second: Annotated[float, Meta(gt=0, le=100_000, description="requests a second of one user")] = 50
     limits: Annotated[Limits, Meta(description="capacities per shard and parameters of a new log")] = Limits()
 
 

@@ -1,0 +1,214 @@
+"""What all pages look at: the live table, polled from Redis four times a second, and its way into WebSockets."""
+
+import asyncio
+import dataclasses
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+from aiohttp import WSMsgType, web
+from redis import Redis
+from redis.exceptions import RedisError
+
+from monitors.keys import MARKET_FIELD, Keys
+from monitors.live import LiveTable
+from monitors.view import Meta, Row, open_client, parse_meta
+from streams.settings import Settings
+from streams.web_schema import History, Point, PoolSums, State, Summary
+
+POLL_SECONDS: Final = 0.25
+STALE_SECONDS: Final = 5.0
+STATE_SECONDS: Final = 1.0
+ALERTS_KEPT: Final = 200
+WATCHED: Final = 256  # accounts whose history is kept
+POINTS: Final = 3600
+MAX_SOCKETS: Final = 64
+LOGGED_OUT: Final = 4401  # close code: the session ended
+_encode: Final = msgspec.json.Encoder().encode
+
+
+@dataclass(slots=True)
+class _Watched:
+    """An account that somebody looked at."""
+
+    currency: str
+    points: deque[Point] = field(default_factory=lambda: deque(maxlen=POINTS))
+
+
+class Live:
+    """The newest of everything in Redis that changes by itself; run() keeps it so."""
+
+    def __init__(self, settings: Settings, now: Callable[[], int] = time.time_ns) -> None:
+        self.keys = Keys(settings.redis_prefix)
+        self._bytes, self._texts = open_client(settings.redis_url, text=False), open_client(settings.redis_url)
+        self.table = LiveTable(self._bytes, self.keys)
+        self._now, self._turn, self._polled = now, asyncio.Condition(), 0
+        self._meta: Meta | None = None
+        self.problem = "not read yet"
+        self.market_ns = self.calls_open = 0
+        self._alerts: deque[tuple[int, Row]] = deque(maxlen=ALERTS_KEPT)
+        self._alerts_seen, self._last_alert = 0, ""
+        self._sums: tuple[dict[str, int], dict[str, int], list[PoolSums]] = ({}, {}, [])
+        self._watched: OrderedDict[str, _Watched] = OrderedDict()
+        self._sockets: set[web.WebSocketResponse] = set()
+
+    @property
+    def client(self) -> Redis:
+        """A client that gives text, for reading in threads."""
+        return self._texts
+
+    @property
+    def bytes_client(self) -> Redis:
+        """A client that gives bytes."""
+        return self._bytes
+
+    async def run(self) -> None:
+        """Poll until cancelled; while Redis is away the table stays as it was."""
+        while True:
+            begun = time.monotonic()
+            try:
+                await asyncio.to_thread(self._poll)
+                self.problem = ""
+            except (RedisError, OSError, msgspec.MsgspecError) as error:
+                self.problem = f"Redis does not answer: {error}"
+            self._sample()
+            async with self._turn:
+                self._polled += 1
+                self._turn.notify_all()
+            await asyncio.sleep(max(POLL_SECONDS / 10, POLL_SECONDS - (time.monotonic() - begun)))
+
+    async def close_sockets(self) -> None:
+        """Tell every page that the server goes."""
+        for socket in list(self._sockets):
+            await socket.close(code=1001)
+
+    def close(self) -> None:
+        """Close the connections to Redis."""
+        self._bytes.close()
+        self._texts.close()
+
+    def _poll(self) -> None:
+        """All that changed; called in a thread."""
+        pipe = self._texts.pipeline(transaction=False)
+        pipe.hgetall(self.keys.meta)
+        pipe.zcard(self.keys.open_calls)
+        after = f"({self._last_alert}" if self._last_alert else "-"
+        pipe.xrevrange(self.keys.alerts, "+", after, count=ALERTS_KEPT)
+        meta, self.calls_open, alerts = pipe.execute()
+        self._meta, self.market_ns = parse_meta(meta), int(meta.get(MARKET_FIELD, 0))
+        generation = self.table.generation
+        if self.table.poll():
+            sums = [PoolSums(**dataclasses.asdict(one)) for one in self.table.pool_sums()]
+            self._sums = self.table.counts("status"), self.table.counts("quality"), sums
+        if self.table.generation != generation:
+            self._last_alert = ""
+        elif alerts:
+            self._last_alert = alerts[0][0]
+        for _, alert in reversed(alerts):
+            self._alerts_seen += 1
+            self._alerts.append((self._alerts_seen, dict(alert)))
+
+    # --- what is known
+
+    def state(self) -> State:
+        """How new the data is."""
+        meta, age_seconds = self._meta, 0.0
+        if meta is not None:
+            age_seconds = round(meta.age_seconds(self._now()), 3)
+        return State(
+            connected=not self.problem,
+            log_id="" if meta is None else meta.log_id,
+            clock_ns=min(meta.clocks_ns.values(), default=0) if meta is not None else 0,
+            age_seconds=age_seconds,
+            stale=bool(self.problem) or meta is None or bool(meta.missing) or age_seconds > STALE_SECONDS,
+            missing=[] if meta is None else meta.missing,
+            accounts=len(self.table),
+            market_ns=self.market_ns,
+        )
+
+    def summary(self) -> Summary:
+        """All accounts at a glance."""
+        by_status, by_quality, pools = self._sums
+        return Summary(
+            state=self.state(), by_status=by_status, by_quality=by_quality, pools=pools, calls_open=self.calls_open
+        )
+
+    # --- history
+
+    def watch(self, account_id: str, currency: str) -> History:
+        """What was seen of an account, which is watched from now on; the one not asked for longest gives way."""
+        watched = self._watched.pop(account_id, None) or _Watched(currency)
+        self._watched[account_id] = watched
+        if len(self._watched) > WATCHED:
+            self._watched.popitem(last=False)
+        self._add_point(account_id, watched)
+        return History(account=account_id, currency=watched.currency, points=list(watched.points))
+
+    def _sample(self) -> None:
+        for account_id, watched in self._watched.items():
+            self._add_point(account_id, watched)
+
+    def _add_point(self, account_id: str, watched: _Watched) -> None:
+        """At most one a second of engine time."""
+        found = self.table.point(account_id)
+        if found is not None and (not watched.points or found[0] - watched.points[-1].ts_ns >= 10**9):
+            ts_ns, equity, initial, maintenance = found
+            watched.points.append(Point(ts_ns=ts_ns, equity=equity, initial=initial, maintenance=maintenance))
+
+    # --- WebSockets
+
+    async def serve(self, request: web.Request, is_current: Callable[[], bool]) -> web.WebSocketResponse:
+        """Send the table, then what changes, until the page goes or its session ends.
+
+        Text: {"kind": "state", ...}, {"kind": "alerts", "alerts": [...]}, {"kind": "reset"} before all rows of a new table;
+        binary: an Arrow IPC stream of rows, keyed by `account`. A page that reads slowly gets fewer and larger updates.
+        """
+        socket = web.WebSocketResponse(heartbeat=20, max_msg_size=4096, compress=False)
+        await socket.prepare(request)
+        self._sockets.add(socket)
+        sender = asyncio.create_task(self._send(socket, is_current))
+        try:
+            async for message in socket:  # nothing is expected; this notices the end
+                if message.type is WSMsgType.ERROR:
+                    break
+        finally:
+            self._sockets.discard(socket)
+            sender.cancel()
+        return socket
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no further socket is taken."""
+        return len(self._sockets) >= MAX_SOCKETS
+
+    async def _send(self, socket: web.WebSocketResponse, is_current: Callable[[], bool]) -> None:
+        generation, tick, polled, alerts, stated_at = -1, -1, -1, 0, 0.0
+        while not socket.closed:
+            async with self._turn:
+                await self._turn.wait_for(lambda seen=polled: self._polled != seen)  # type: ignore[misc]
+                polled = self._polled
+            if not is_current():
+                await socket.close(code=LOGGED_OUT, message=b"the session ended")
+                return
+            held, reached, rows = await asyncio.to_thread(self.table.frame, generation, tick)
+            try:
+                if held != generation:
+                    await socket.send_str(_text("reset"))
+                if rows is not None:
+                    await socket.send_bytes(rows)
+                generation, tick = held, reached
+                if new := [alert for number, alert in self._alerts if number > alerts]:
+                    alerts = self._alerts_seen
+                    await socket.send_str(_text("alerts", alerts=new))
+                if rows is not None or time.monotonic() - stated_at >= STATE_SECONDS:
+                    stated_at = time.monotonic()
+                    await socket.send_str(_text("state", **msgspec.structs.asdict(self.summary())))
+            except ConnectionError:
+                return
+
+
+def _text(kind: str, **more: Any) -> str:
+    return _encode({"kind": kind, **more}).decode()

@@ -1,0 +1,251 @@
+"""A Redis as workers leave it, without workers: synthetic accounts, calls and alerts, some of which change all the time.
+
+Every account has one of four books, and there is a market, so that drill-downs and what-ifs work; their figures are not
+those of the table, which are random.
+
+`python -m tests.web_world [--accounts N] [--changing N] [--port N]` starts a Valkey with them and the web server on top, and
+prints an address with a token of an operator for one login.
+"""
+
+import contextlib
+import random
+import tempfile
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+import numpy as np
+from redis import Redis
+
+from engine.core import MarginEngine
+from engine.numbers import decimal_text
+from engine.shadow import market_of
+from monitors.keys import AGREEMENT_PREFIX, ALERTS_WINDOW, LAYOUT, OWNED_PREFIX, WRITES_FIELD, Keys, shard_field
+from monitors.published import MARKET_ACCOUNTS, MARKET_POSITIONS, publish_market
+from streams.embedded import embedded_kafka, embedded_redis
+from streams.processes import Child
+from streams.settings import Settings
+from streams.web_access import TokenFile
+from tests.engine import explain_world
+from tests.engine.explain_world import FIRM
+
+SHARDS: Final = 4
+POOLS: Final = {
+    "futures": ("USD", "f"),
+    "cash": ("USD", "t"),
+    "digital": ("USD", "k"),
+    "other": ("EUR", "n"),
+}  # with whose book
+EUR_USD: Final = 1.08
+WRITES: Final = 500  # accounts a pipeline
+CALLED: Final = ("CALL", "DEBIT")
+CHANGES_PER_SECOND: Final = 4
+SCRIPT: Final = """
+local prefix, names, rows = ARGV[1], unpack(cmsgpack.unpack(ARGV[2]))
+local first = redis.call('HINCRBY', KEYS[1], ARGV[3], #rows) - #rows
+for number, row in ipairs(rows) do
+  local id, excess, used, values = unpack(row)
+  local fields = {}
+  for place, name in ipairs(names) do
+    fields[2 * place - 1] = name
+    fields[2 * place] = values[place]
+  end
+  redis.call('HSET', prefix .. id, unpack(fields))
+  redis.call('ZADD', KEYS[2], first + number, id)
+  redis.call('ZADD', KEYS[3], excess, id)
+  redis.call('ZADD', KEYS[4], used, id)
+end
+"""
+LADDER: Final = {
+    "shocks": [
+        {"name": "-25 bp", "kind": "rates", "calls": 12, "amount_usd": "1840000.00", "accounts": ["fund-00007-0"]},
+        {"name": "-50 bp", "kind": "rates", "calls": 41, "amount_usd": "7310000.00", "accounts": ["fund-00007-0"]},
+        {"name": "BTC -10 %", "kind": "crypto", "calls": 9, "amount_usd": "912000.00", "accounts": ["fund-00002-1"]},
+    ]
+}
+
+
+class World:
+    """Accounts in Redis at url: `fill` writes them, `change` moves some, each in the layout of monitors/keys.py."""
+
+    def __init__(self, client: Redis, accounts: int, seed: int = 1, prefix: str = Keys().prefix) -> None:
+        self.client, self.keys, self.random = client, Keys(prefix), random.Random(seed)
+        self.ids = [f"fund-{at // 2:05d}-{at % 2}" for at in range(accounts)]
+        self.equity = [self.random.randrange(1_000_000, 500_000_000) for _ in self.ids]
+        self.maintenance = [int(equity * min(1.3, self.random.betavariate(2, 3) * 1.35)) for equity in self.equity]
+        self.status = ["" for _ in self.ids]
+        self.changes = [0 for _ in self.ids]
+        self.offset = 1000
+
+    def fill(self) -> None:
+        """Write everything, as of now."""
+        meta = {
+            "version": LAYOUT,
+            "log_id": "5f" * 16,
+            "shards": SHARDS,
+            "started": time.time_ns(),
+            "epoch": uuid.uuid4().hex,
+        }
+        self.client.hset(self.keys.meta, mapping=meta)
+        self.write(range(len(self.ids)))
+        self.client.set(self.keys.ladder, msgspec.json.encode(LADDER))
+        self.publish()
+
+    def publish(self) -> None:
+        """Write the market, and by account a book; every other customer has a cross-margin agreement."""
+        engine, books, keys = market_world(), dict[str, bytes](), self.keys
+        for name in ("f", "t", "k", "n"):
+            slot = engine.find_account(name)
+            (books[name],) = engine.books(np.array([slot], np.int32))
+        publish_market(self.client, keys, market_of(engine, MARKET_ACCOUNTS, MARKET_POSITIONS), engine.clock_ns)
+        pipe = self.client.pipeline(transaction=False)
+        for slot, account_id in enumerate(self.ids):
+            customer, (pool, (_, name)) = account_id.rpartition("-")[0], list(POOLS.items())[slot % 4]
+            pipe.set(keys.book(account_id), books[name])
+            pipe.hset(keys.customer(customer), f"{OWNED_PREFIX}{account_id}", "")
+            if pool == "cash":
+                legs = {"futures_account": self.ids[slot - 1], "treasury_account": account_id}
+                signed = {"signed": True, "designated": True, "futures_entity": "X", "treasury_entity": "X", "firm": FIRM}
+                agreement = {
+                    "kind": "agreement",
+                    "id": f"xm-{customer}",
+                    "customer": customer,
+                    "rule": "XM-2",
+                    **legs,
+                    **signed,
+                }
+                pipe.hset(keys.customer(customer), f"{AGREEMENT_PREFIX}xm-{customer}", msgspec.json.encode(agreement))
+            if len(pipe) > 10_000:
+                pipe.execute()
+        pipe.execute()
+
+    def change(self, count: int) -> None:
+        """Move the equity of so many accounts, and tell of those whose status changed."""
+        slots = self.random.sample(range(len(self.ids)), min(count, len(self.ids)))
+        for slot in slots:
+            self.equity[slot] = int(self.equity[slot] * (1 + self.random.gauss(0, 0.004)))
+        self.write(slots)
+
+    def write(self, slots: Iterable[int]) -> None:
+        """Write these accounts' figures, as the sink does, and their calls and alerts."""
+        slots = list(slots)
+        self.offset += 1
+        keys = self.keys
+        for first in range(0, len(slots), WRITES):
+            pipe = self.client.pipeline(transaction=False)
+            rows = [self._account(pipe, slot) for slot in slots[first : first + WRITES]]
+            names = list(rows[0][3])
+            packed = msgspec.msgpack.encode((names, [(*row[:3], list(row[3].values())) for row in rows]))
+            where = keys.meta, keys.changed, keys.by_excess, keys.by_utilization
+            pipe.eval(SCRIPT, 4, *where, keys.account_prefix, packed, WRITES_FIELD)
+            pipe.execute()
+        moments = {shard_field(s, name): value for s in range(SHARDS) for name, value in self._moment().items()}
+        self.client.hset(self.keys.meta, mapping=moments)
+
+    def _moment(self) -> dict[str, int]:
+        return {"offset": self.offset, "ts_ns": time.time_ns()}
+
+    def _account(self, pipe: Redis, slot: int) -> tuple[str, str, str, dict[str, str]]:
+        """(id, excess in USD, utilization as a score, fields of its hash); its status is told."""
+        name, equity, maintenance = self.ids[slot], self.equity[slot], self.maintenance[slot]
+        pool, (currency, _) = list(POOLS.items())[slot % 4]
+        initial = maintenance * 11 // 10
+        status = "DEBIT" if equity < 0 else "CALL" if equity < maintenance else "WATCH" if equity < initial else "OK"
+        quality = ("FRESH", "FRESH", "FRESH", "STALE")[slot % 97 % 4] if slot % 97 < 4 else "FRESH"
+        call = initial - equity if status in CALLED else 0
+        rate = EUR_USD if currency == "EUR" else 1
+        excess_usd, used = round((equity - initial) * rate / 100, 2), f"{maintenance / equity:.6f}" if equity > 0 else ""
+        before, self.status[slot] = self.status[slot], status
+        money = {"equity": equity, "initial": initial, "maintenance": maintenance, "excess": equity - initial, "call": call}
+        row = {name: decimal_text(amount, 2) for name, amount in money.items()}
+        row |= {"status": status, "quality": quality, "utilization": used, "currency": currency, "pool": pool}
+        row |= {"customer": name.rpartition("-")[0], "shard": str(slot % SHARDS), "rule_set": "00000000000000aa"}
+        row |= {name: str(value) for name, value in self._moment().items()}
+        if before != status:
+            self._tell(pipe, slot, before, status, row)
+            pipe.sadd(f"{self.keys.quality_prefix}{quality}", name)
+        return name, f"{excess_usd:.2f}", used or "+inf", {**row, "change": str(self.changes[slot])}
+
+    def _tell(self, pipe: Redis, slot: int, before: str, status: str, row: dict[str, str]) -> None:
+        """The change of a status: sets, the alert and the call of an account."""
+        keys, name = self.keys, self.ids[slot]
+        self.changes[slot] += 1
+        if before:
+            pipe.srem(f"{keys.status_prefix}{before}", name)
+            alert = {"id": f"{name}:{self.changes[slot]}", "kind": "status", "account": name, "from": before, "to": status}
+            alert |= {"amount": row["call"], "currency": row["currency"], "ts_ns": row["ts_ns"], "shard": row["shard"]}
+            pipe.xadd(keys.alerts, {**alert, "offset": row["offset"]}, maxlen=ALERTS_WINDOW)
+        pipe.sadd(f"{keys.status_prefix}{status}", name)
+        call_id, due = f"{name}:{row['pool']}:1", int(row["ts_ns"]) + (slot % 5 - 1) * 3_600 * 10**9
+        if status in CALLED:
+            state = "OVERDUE" if due < int(row["ts_ns"]) else "ISSUED"
+            call = {"id": call_id, "account": name, "customer": row["customer"], "pool": row["pool"], "state": state}
+            call |= {"currency": row["currency"], "amount": row["call"], "received": "0.00", "issued_ns": row["ts_ns"]}
+            call |= {"due_ns": str(due), "ts_ns": row["ts_ns"], "change": str(self.changes[slot]), "shard": row["shard"]}
+            call |= {"offset": row["offset"], "acknowledged_by": "", "acknowledged_ns": "0", "notes": "[]"}
+            pipe.hset(keys.call(call_id), mapping=call)
+            pipe.zadd(keys.open_calls, {call_id: due / 1e9})
+        elif before in CALLED:
+            pipe.hset(keys.call(call_id), mapping={"state": "COVERED", "ts_ns": row["ts_ns"]})
+            pipe.zrem(keys.open_calls, call_id)
+
+
+def market_world() -> MarginEngine:
+    """An engine with a market of every kind, four accounts with positions, and the pools of the synthetic accounts."""
+    world = explain_world.World()
+    world.rule(
+        "XM-2", "cross_margin", products=["treasury", "ZN"], years=1, cap="0.8", ttl=600, houses=["CME", "FICC"],
+        pools=["futures", "cash"],
+    )  # fmt: skip
+    for pool in ("futures", "cash", "other"):
+        world.define("pool", pool, regime=pool, currency="USD")
+    world.define("pool", "digital", regime="venue", currency="USD", collateral="TAKEN", shocks="GRID")
+    world.hold()
+    world.agreement()
+    for _ in range(3):
+        world.clock()
+    return world.engine
+
+
+def settings_of(redis_url: str, kafka: str, folder: Path, port: int = 0) -> Settings:
+    """The web server's, with its tokens in a folder."""
+    return Settings(redis_url=redis_url, kafka=kafka, web_port=port, web_tokens=str(folder / "tokens.jsonl"))
+
+
+@contextlib.contextmanager
+def shown(accounts: int, port: int) -> Iterator[tuple[World, str]]:
+    """A world, and the address of a web server that shows it, with a token for one login behind it."""
+    with (
+        tempfile.TemporaryDirectory() as name,
+        embedded_redis() as server,
+        embedded_kafka() as kafka,
+        Redis.from_url(server.url, decode_responses=True, legacy_responses=False) as client,
+    ):
+        world = World(client, accounts)
+        world.fill()
+        settings = settings_of(server.url, kafka, Path(name), port)
+        token = TokenFile(Path(settings.web_tokens)).add("demo", "operator", once=True)
+        with Child("web", settings, Path(name)):
+            yield world, f"http://127.0.0.1:{port}/#token={token}"
+
+
+@click.command()
+@click.option("--accounts", default=100_000, show_default=True)
+@click.option("--changing", default=2000, show_default=True, help="Accounts that change four times a second.")
+@click.option("--port", default=8800, show_default=True)
+def main(accounts: int, changing: int, port: int) -> None:
+    """Show synthetic accounts until Ctrl-C."""
+    with shown(accounts, port) as (world, address), contextlib.suppress(KeyboardInterrupt):
+        click.echo(address)
+        while True:
+            begun = time.monotonic()
+            world.change(changing)
+            time.sleep(max(0.0, 1 / CHANGES_PER_SECOND - (time.monotonic() - begun)))
+
+
+if __name__ == "__main__":
+    main()
