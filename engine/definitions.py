@@ -18,6 +18,7 @@ from engine.documents import (
     Asset,
     Calendar,
     Customer,
+    Holder,
     Instrument,
     Pool,
     Rule,
@@ -25,7 +26,7 @@ from engine.documents import (
     names_used,
     parse_document,
 )  # fmt: skip
-from engine.events import DAY_NS, HOUR_NS, NS, key64
+from engine.events import DAY_NS, HOUR_NS, NS, key64, signed64
 from engine.limits import Limits
 from engine.numbers import INT64_MAX, scaled, time_ns
 from engine.report import Quality
@@ -79,6 +80,7 @@ class Definitions:
     versions: int = 0
     tables_hash: int = 0  # of the documents that every shard holds
     pool_ids: list[str] = field(default_factory=list)
+    holder_ids: dict[int, str] = field(default_factory=dict)  # by key
     account_pools: list[int] = field(default_factory=list)  # by account slot, an index of pool_ids
     rule_set: str = ""  # a hash of the rule versions in force and their scenario sets, 16 hex digits
     unbound: bool = False
@@ -148,10 +150,12 @@ class Definitions:
             versions = [rule for versions in self.rules.values() for rule in versions]
             users = [rule for rule in versions if rule.parameters.scenarios == document.id]
             made = from_document(document)
-            self.portfolios.define_set(made, [(rule, self._decimals(rule.parameters.currency)) for rule in users])
+            self.portfolios.define_set(made, [(rule, self.decimals(rule.parameters.currency)) for rule in users])
             self.unbound = True
         elif isinstance(document, Agreement):
             self._agreement(document, old)
+        elif isinstance(document, Holder):
+            self.holder_ids[signed64(key64(document.id))] = document.id
 
     def asset_slot(self, asset_id: str) -> int:
         """The slot of a defined asset."""
@@ -264,7 +268,7 @@ class Definitions:
             asset = self.asset_slot(document.parameters.currency)
             if self.state.assets[asset]["currency_slot"] == NONE and self._are_currencies_full():
                 raise Refused(Code.FULL_CURRENCIES)
-            self.portfolios.define_rule(document, self._decimals(document.parameters.currency))
+            self.portfolios.define_rule(document, self.decimals(document.parameters.currency))
             self._currency(asset)
         else:
             self.portfolios.define_rule(document, 0)
@@ -344,7 +348,8 @@ class Definitions:
         """The version of a rule in force when rules were last bound, or None."""
         return self.rule_in_force(rule_id, self.bound_ns)
 
-    def _decimals(self, asset_id: str | None) -> int:
+    def decimals(self, asset_id: str | None) -> int:
+        """How many decimals the smallest unit of a defined asset has."""
         asset = self.documents["asset", asset_id or ""]
         assert isinstance(asset, Asset)
         return asset.decimals
@@ -359,7 +364,7 @@ class Definitions:
             instrument=self.instrument_slot,
             asset=self.asset_slot,
             currency=lambda asset_id: self._currency(self.asset_slot(asset_id)),
-            decimals=self._decimals,
+            decimals=self.decimals,
             account_pool=lambda account: self.pool_ids[self.account_pools[account]],
         )
 

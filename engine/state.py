@@ -142,6 +142,17 @@ CALL_TERMS: Final = np.dtype(
     ],
     align=True,
 )  # fmt: skip
+STATEMENT: Final = np.dtype(
+    [
+        ("account", "<i4"), ("next", "<i4"),  # the account's statement before
+        ("slot", "<i4"), ("is_asset", "u1"),  # of an asset, else of an instrument
+        ("holder", "<i8"),  # key64 of who stated it; 0: nobody did, though the account holds it
+        ("quantity", "<i8"), ("ts_ns", "<i8"),  # 1e-8 units
+        ("since_ns", "<i8"),  # since which clock statements differ from what is held; 0: the last one did not
+        ("gone_ns", "<i8"),  # the clock at which a run began that has not stated it; 0: the last run did
+    ],
+    align=True,
+)  # fmt: skip
 ENTRY: Final = np.dtype([("key", "<u8"), ("slot", "<i8")])
 TIER: Final = np.dtype([("above", "<i8"), ("initial", "<i8"), ("maintenance", "<i8")])
 GLOBALS: Final = np.dtype(
@@ -151,6 +162,7 @@ GLOBALS: Final = np.dtype(
         ("accounts", "<i8"), ("max_accounts", "<i8"), ("positions", "<i8"), ("max_positions", "<i8"), ("chunks", "<i8"),
         ("instruments", "<i8"), ("assets", "<i8"), ("currencies", "<i8"), ("factors", "<i8"),
         ("volatilities", "<i8"), ("max_volatilities", "<i8"),
+        ("statements", "<i8"),
         ("calls", "<i8"), ("free_call", "<i8"), ("next_deadline_ns", "<i8"),  # rows used, first free one among them or NONE
         ("generation", "<i8"), ("ids", "<i8"), ("max_ids", "<i8"), ("ids_from_ns", "<i8"), ("previous_ids_from_ns", "<i8"),
     ]
@@ -172,6 +184,7 @@ class Accounts(NamedTuple):
     first_position: NDArray[np.int32]
     first_call: NDArray[np.int32]  # the oldest that is open, NONE for most
     calls_made: NDArray[np.int64]
+    first_statement: NDArray[np.int32]  # the latest, NONE for most
     money: NDArray[np.int64]
     flags: NDArray[np.uint8]
     changed: NDArray[np.uint8]  # by account // LINE: whether any of these may have flags
@@ -217,6 +230,7 @@ class State(NamedTuple):
     shock_kinds: NDArray[np.int32]  # (pool, asset): Shock of engine/models/collateral.py
     calls: NDArray[Any]  # CALL
     call_terms: NDArray[Any]  # (pool, asset that is the account's currency) CALL_TERMS
+    statements: NDArray[Any]  # STATEMENT
     sessions: NDArray[np.int64]  # (calendar, MAX_SESSIONS, start and stop in the week); unused rows are 0, 0
     ids: NDArray[np.uint64]  # (bucket, generation, BUCKET keys)
     account_keys: NDArray[Any]  # ENTRY hash maps
@@ -331,6 +345,7 @@ def allocate(limits: Limits, start_ns: int) -> State:
         first_position=np.zeros(a, np.int32),
         first_call=np.full(a, NONE, np.int32),
         calls_made=np.zeros(a, np.int64),
+        first_statement=np.full(a, NONE, np.int32),
         money=np.zeros(a, np.int64),
         flags=_lines((8 * LINE * blocks,), np.uint8),
         changed=np.zeros(8 * blocks, np.uint8),
@@ -370,6 +385,7 @@ def allocate(limits: Limits, start_ns: int) -> State:
         shock_kinds=np.zeros((limits.pools, limits.assets), np.int32),
         calls=rows(np.zeros(CALLS_PER_ACCOUNT * a, CALL)),
         call_terms=rows(np.zeros((limits.pools, limits.assets), CALL_TERMS)),
+        statements=rows(np.zeros(limits.statements, STATEMENT)),
         sessions=np.zeros((limits.calendars, MAX_SESSIONS, 2), np.int64),
         ids=_lines((hash_size(limits.ids) // BUCKET, 2, BUCKET), np.uint64),
         account_keys=rows(_lines((hash_size(a),), ENTRY)),

@@ -334,6 +334,18 @@ class Call:
 
 
 @dataclass
+class Statement:
+    """What a holder (0: nobody) last stated of an item, (is it an asset, its id); gone_ns: a run since has not stated it."""
+
+    item: tuple[bool, str]
+    holder: int = 0
+    quantity: int = 0
+    ts_ns: int = 0
+    since_ns: int = 0
+    gone_ns: int = 0
+
+
+@dataclass
 class Account:
     """An account with its facts and its figures as of the last evaluation (minor units of its currency)."""
 
@@ -356,6 +368,7 @@ class Account:
     change: int = 0
     calls: list[Call] = field(default_factory=list)  # the oldest first
     calls_made: int = 0
+    statements: list[Statement] = field(default_factory=list)
     money: int = 0  # in, less out, since the last clock, in its currency
 
     def __post_init__(self) -> None:
@@ -387,6 +400,7 @@ class State:
     terms: dict[tuple[str, str], PoolTerms] = field(default_factory=dict)  # by pool and asset, as last bound
     contents: dict[RowSet, object] = field(default_factory=dict)  # what rows are made of, as last bound
     looked: dict[str, Looked] = field(default_factory=dict)  # by portfolio rule
+    holder_ids: dict[int, str] = field(default_factory=dict)  # by key
     next_row: int = 0  # the instrument at which the next walk over rows begins
 
     def book(self, account: Account, currency: str) -> int:

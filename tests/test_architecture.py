@@ -40,8 +40,8 @@ MACHINE_PATH = re.compile("(?<![\\w.])/(work|root|home|Users|mnt)/")
 # What monitors and streams build on: to rename or drop one of these changes the surface of the engine.
 ENGINE_SURFACE = {
     "account_count", "account_ids", "account_info", "builder", "clock_ns", "definitions", "digest", "figures",
-    "find_account", "from_bytes", "genesis", "id_span_ns", "is_open", "population", "rule_set", "shard_digest", "step",
-    "stored", "take_touched", "to_bytes", "usage",
+    "find_account", "from_bytes", "genesis", "id_span_ns", "is_open", "open_calls", "population", "reconciliation",
+    "rule_set", "shard_digest", "step", "stored", "take_touched", "to_bytes", "usage", "warnings",
 }  # fmt: skip
 
 
