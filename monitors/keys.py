@@ -9,6 +9,8 @@
 | quality:{QUALITY}     | set        | ids of the accounts now of that quality                               |
 | call:{id}             | hash       | CALL_FIELDS: a margin call; one that is over stays CALL_KEEP_SECONDS   |
 | calls:open            | sorted set | ids of open calls by due time in seconds                              |
+| ladder:{shard}        | string     | JSON, monitors/outlook.py: a shard's early warning; readers sum       |
+| reconciliation:{shard}| string     | JSON, monitors/outlook.py: a shard's statements against what it holds |
 | alerts                | stream     | ALERT_FIELDS: a window of margin.alerts, about ALERTS_WINDOW entries  |
 | meta                  | hash       | META_FIELDS, and per shard n shard:{n}:offset and shard:{n}:ts_ns     |
 """
@@ -23,7 +25,9 @@ PREFIX: Final = f"cm:{LAYOUT}:"
 ALERTS_WINDOW: Final = 100_000
 
 DEFINITION_FIELDS: Final = ("currency", "pool", "customer", "shard")
-FIGURE_FIELDS: Final = ("status", "quality", "equity", "initial", "maintenance", "excess", "utilization", "call")
+FIGURE_FIELDS: Final = (
+    "status", "quality", "equity", "initial", "maintenance", "excess", "utilization", "call", "distance", "distance_factor",
+)  # fmt: skip  # distance: bp of a factor rates:..., per cent of delta:...; 0 below maintenance, empty where none is near
 MOMENT_FIELDS: Final = ("ts_ns", "offset", "rule_set")
 ACCOUNT_FIELDS: Final = (*FIGURE_FIELDS, *DEFINITION_FIELDS, *MOMENT_FIELDS, "change")
 META_FIELDS: Final = ("version", "log_id", "shards", "started", "epoch")
@@ -80,6 +84,14 @@ class Keys:
     def open_calls(self) -> str:
         """The sorted set of open margin calls by due time."""
         return f"{self.prefix}calls:open"
+
+    def ladder(self, shard: int) -> str:
+        """The early warning of a shard."""
+        return f"{self.prefix}ladder:{shard}"
+
+    def reconciliation(self, shard: int) -> str:
+        """The statements of a shard against what its accounts hold."""
+        return f"{self.prefix}reconciliation:{shard}"
 
     @property
     def meta(self) -> str:

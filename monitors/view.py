@@ -8,6 +8,7 @@ from redis import Redis
 
 from engine.report import Quality, Status
 from monitors.keys import Keys, shard_field
+from monitors.outlook import Differences, Ladder, sum_differences, sum_ladders
 
 TIMEOUT_SECONDS: Final = 5
 Row = dict[str, str]  # a hash or stream entry: field -> text, as monitors/keys.py declares them
@@ -96,6 +97,20 @@ def read_account(client: Redis, keys: Keys, account_id: str) -> Row | None:
     """An account's hash with `account`; None when it is unknown or not written yet."""
     row = _row(client.hgetall(keys.account(account_id)))
     return {"account": account_id, **row} if "status" in row else None
+
+
+def read_ladder(client: Redis, keys: Keys, shards: int) -> Ladder | None:
+    """Early warning of all shards written so far; None before any was."""
+    return sum_ladders(_strings(client, [keys.ladder(shard) for shard in range(shards)]))
+
+
+def read_reconciliation(client: Redis, keys: Keys, shards: int) -> Differences | None:
+    """Statements of all shards written so far; None before any was."""
+    return sum_differences(_strings(client, [keys.reconciliation(shard) for shard in range(shards)]))
+
+
+def _strings(client: Redis, keys: list[str]) -> list[bytes]:
+    return [str(text).encode() for text in client.mget(keys) if text is not None]
 
 
 def _row(found: Mapping[Any, Any]) -> Row:

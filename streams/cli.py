@@ -287,13 +287,20 @@ def status(settings: Settings, account: str | None, as_json: bool) -> None:
     """Show all accounts, or one, from Redis."""
     from streams.status import show
 
-    shown = show(settings, account)
-    if as_json:
-        _print_json(shown.data)
-    else:
-        for title, columns, rows in shown.tables:
-            if rows:
-                _print_table(columns, rows, title)
+    _print_shown(show(settings, account), as_json)
+
+
+@cli.command()
+@json_flag
+@with_settings(*REDIS)
+def reconciliation(settings: Settings, as_json: bool) -> None:
+    """Show statements that differ from what accounts hold.
+
+    Of clearing houses and custodians (topic statements), from Redis: by kind and age, the oldest first.
+    """
+    from streams.status import show_reconciliation
+
+    _print_shown(show_reconciliation(settings), as_json)
 
 
 @cli.command()
@@ -309,13 +316,7 @@ def explain(settings: Settings, account: str, since: str | None, as_json: bool) 
     """
     from streams.explain import show
 
-    shown = show(settings, account, since)
-    if as_json:
-        _print_json(shown.data)
-    else:
-        for title, columns, rows in shown.tables:
-            if rows:
-                _print_table(columns, rows, title)
+    _print_shown(show(settings, account, since), as_json)
 
 
 @cli.command()
@@ -434,6 +435,15 @@ def _cell(value: object) -> str:
 
 def _print_json(value: object) -> None:
     click.echo(msgspec.json.encode(value, enc_hook=str))
+
+
+def _print_shown(shown: Any, as_json: bool) -> None:
+    if as_json:
+        _print_json(shown.data)
+        return
+    for title, columns, rows in shown.tables:
+        if rows:
+            _print_table(columns, rows, title)
 
 
 def _print_counts(counts: Mapping[str, int], as_json: bool) -> None:

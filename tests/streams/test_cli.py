@@ -23,8 +23,8 @@ from streams.settings import UserError
 from tests.services import ROOT
 
 VERBS = [
-    *("backtest", "bench", "check-config", "demo", "doctor", "explain", "feed", "load", "rebuild", "rejects", "replay"),
-    *("scenarios", "schema", "sequencer", "status", "worker"),
+    *("backtest", "bench", "check-config", "demo", "doctor", "explain", "feed", "load", "rebuild", "reconciliation"),
+    *("rejects", "replay", "scenarios", "schema", "sequencer", "status", "worker"),
 ]
 
 
