@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.events import HOUR_NS, NS, Flag
+from engine.models.addons import Regime
 from engine.warning import FIRST, LATER, RUNGS, UNCHANGED, WINDOWS, Warnings, move_text
 from tests import naive_warning as twin
+from tests.engine import test_portfolio
 from tests.engine.small_log import SmallLog
 from tests.engine.test_calls import called
 from tests.engine.test_views import played
@@ -184,6 +186,30 @@ def test_liquidity_is_due_by_window_and_hour() -> None:
     log.collateral("a", "USD", 5)
     log.clock()
     assert log.pair.engine.warnings().due["USD", "1h"] == 1_500
+
+
+def test_an_option_counts_with_its_own_delta() -> None:
+    log = test_portfolio.desk("historical", initial_ratio="1")
+    log.collateral("a", "USD", 3_000, replace=True)
+    test_portfolio.trade(log, "a", "C", 100)
+    test_portfolio.maintenance(log, "a")
+    state, found = log.pair.naive.state, log.pair.engine.warnings()
+    call = state.instruments["C"]
+    assert 0.3 < twin.delta(call) / call.sensitivity < 0.9
+    assert found.factors[found.nearest[0]] == "delta:X"
+    check_distance(state, state.accounts["a"], float(found.distance[0]), int(found.nearest[0]), found.factors)
+
+
+def test_a_volatility_regime_is_told() -> None:
+    regime = {"underlying": "X", "short_days": "7", "long_days": "30", "low": "0.5", "high": "1.5", "charge": "0.1"}
+    log = test_portfolio.desk("historical", addons={"regime": regime})
+    log.volatility("X", 30, "0.4")
+    seen = []
+    for short in ("0.1", "0.4", "0.9"):
+        log.volatility("X", 7, short)
+        log.clock(3600)  # they are looked at each hour
+        seen.append(log.pair.engine.warnings().regimes)
+    assert seen == [{"R": regime.name.lower()} for regime in Regime]
 
 
 def test_names_of_the_ladder() -> None:
