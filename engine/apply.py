@@ -8,14 +8,13 @@ from numpy.typing import NDArray
 from engine.arithmetic import INT64_MAX, half_even_product, kernel, part, quotient
 from engine.book import fill, find_position, inverse_value, is_full, position_hash, replace, trade_value
 from engine.calls import take_money
-from engine.codes import Code
+from engine.codes import REDELIVERED, SUPERSEDED, Code
 from engine.equity import hold
 from engine.events import Flag, Kind
 from engine.prefetch import prefetch
 from engine.state import AHEAD, BUCKET, MARGIN_DUE, NONE, POSITIONS_DIRTY, RING, VALUE_DIRTY, State, find, set_flags
+from engine.statements import take_statement
 
-SUPERSEDED: Final = 254
-REDELIVERED: Final = 255
 MAX_HOLDING: Final = 1 << 62
 
 _TRADE = int(Kind.TRADE)
@@ -290,19 +289,20 @@ def _collateral(state: State, record: Any) -> int:
 
 @part
 def _statement(state: State, record: Any) -> int:
-    if find(state.account_keys, record.account) == NONE:
+    account, is_asset = find(state.account_keys, record.account), record["flags"] & _ASSET != 0
+    if account == NONE:
         return _UNKNOWN_ACCOUNT
-    if record["flags"] & _ASSET:
-        if find(state.asset_keys, record.instrument) == NONE:
-            return _UNKNOWN_ASSET
-    elif find(state.instrument_keys, record.instrument) == NONE:
-        return _UNKNOWN_INSTRUMENT
+    item = find(state.asset_keys if is_asset else state.instrument_keys, record.instrument)
+    if item == NONE:
+        return _UNKNOWN_ASSET if is_asset else _UNKNOWN_INSTRUMENT
     if is_ahead(state, record.ts_ns):
         return _AHEAD_OF_TIME
     if is_remembered(state, record.id):
         return _DUPLICATE
-    remember(state, record.id, record.ts_ns)
-    return _OK
+    code = take_statement(state, account, item, is_asset, record)
+    if code == _OK:
+        remember(state, record.id, record.ts_ns)
+    return code
 
 
 @part

@@ -1,6 +1,10 @@
 """Why an event was not applied: every reject reason of the project, listed once."""
 
 from enum import IntEnum
+from typing import Final
+
+SUPERSEDED: Final = 254  # a result beside the codes: older than what is held
+REDELIVERED: Final = 255  # and: at or below its origin's watermark
 
 
 class Code(IntEnum):
@@ -47,6 +51,7 @@ class Code(IntEnum):
     FULL_CALENDARS = 57
     FULL_SCENARIOS = 58
     FULL_POOLS = 59
+    FULL_STATEMENTS = 60
 
     @property
     def reason(self) -> str:
@@ -97,5 +102,6 @@ EXPLANATION: dict[Code, str] = {
     Code.FULL_CALENDARS: "the limit of calendars is reached",
     Code.FULL_SCENARIOS: "the limit of scenario sets, or of scenarios in one, is reached",
     Code.FULL_POOLS: "the limit of pools is reached",
+    Code.FULL_STATEMENTS: "the limit of statements is reached",
     Code.FULL_ORIGINS: "an input has more partitions than the log's limit",
 }

@@ -9,10 +9,10 @@ import xxhash
 from numpy.typing import NDArray
 
 from engine import books, hashing, snapshot
-from engine.apply import REDELIVERED, SUPERSEDED, advance, apply, is_ahead, is_remembered, remember
+from engine.apply import advance, apply, is_ahead, is_remembered, remember
 from engine.arithmetic import rows
 from engine.calls import say_call
-from engine.codes import Code
+from engine.codes import REDELIVERED, SUPERSEDED, Code
 from engine.definitions import Definitions
 from engine.documents import CUSTOMERS_OWN, Account, Action, Agreement, Asset, kind_of, parse_action, parse_document
 from engine.evaluate import CHANGES_PER_ACCOUNT, evaluate_accounts, open_clock
@@ -22,6 +22,7 @@ from engine.limits import Limits
 from engine.margin import settle_rows
 from engine.numbers import time_ns
 from engine.portfolio import margin_portfolios
+from engine.reconciliation import Reconciliation, reconciliation
 from engine.report import (
     CHANGE,
     FIGURES,
@@ -42,6 +43,7 @@ from engine.risk import Builder
 from engine.state import NONE, State, allocate
 from engine.terms import Refused
 from engine.views import agreement, find_call, open_calls, population, stored
+from engine.warning import Warnings, warnings
 
 MAX_WRITERS = 64
 _SAID = {"ack": CallEvent.ACKNOWLEDGED, "note": CallEvent.NOTED, "cancel": CallEvent.CANCELLED}
@@ -382,6 +384,14 @@ class MarginEngine:
         """The shard's accounts in sum."""
         return population(self._state, self._open_log.definitions)
 
+    def warnings(self) -> Warnings:
+        """Who is near a margin call, and what moves would bring; a few nanoseconds per account and move."""
+        return warnings(self._state, self._open_log.definitions)
+
+    def reconciliation(self) -> Reconciliation:
+        """What holders state of the accounts beside what they hold."""
+        return reconciliation(self._state, self._open_log.definitions)
+
     def stored(self) -> dict[str, dict[Any, Any]]:
         """Positions, holdings, exposures, marks and volatilities by ids."""
         return stored(self._state, self._open_log.definitions)
@@ -391,7 +401,10 @@ class MarginEngine:
         now, limits, definitions = self._state.now[0], self.genesis.limits, self._open_log.definitions
         used = {
             n: int(now[n])
-            for n in ("accounts", "positions", "instruments", "assets", "currencies", "factors", "volatilities")
+            for n in (
+                *("accounts", "positions", "instruments", "assets", "currencies", "factors", "volatilities"),
+                "statements",
+            )
         }
         portfolios = definitions.portfolios
         used |= {

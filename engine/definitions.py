@@ -20,6 +20,7 @@ from engine.documents import (
     AnyDocument,
     Asset,
     Calendar,
+    Holder,
     Instrument,
     Pool,
     Rule,
@@ -27,7 +28,7 @@ from engine.documents import (
     names_used,
     parse_document,
 )  # fmt: skip
-from engine.events import DAY_NS, HOUR_NS, NS, key64
+from engine.events import DAY_NS, HOUR_NS, NS, key64, signed64
 from engine.limits import Limits
 from engine.numbers import INT64_MAX, scaled, time_ns
 from engine.report import Quality
@@ -81,6 +82,7 @@ class Definitions:
     versions: int = 0
     tables_hash: int = 0  # of the documents that every shard holds
     pool_ids: list[str] = field(default_factory=list)
+    holder_ids: dict[int, str] = field(default_factory=dict)  # by key
     account_pools: list[int] = field(default_factory=list)  # by account slot, an index of pool_ids
     rule_set: str = ""  # a hash of the rule versions in force and their scenario sets, 16 hex digits
     unbound: bool = False  # a document changed what is bound
@@ -152,10 +154,12 @@ class Definitions:
             versions = [rule for versions in self.rules.values() for rule in versions]
             users = [rule for rule in versions if rule.parameters.scenarios == document.id]
             made = from_document(document)
-            self.portfolios.define_set(made, [(rule, self._decimals(rule.parameters.currency)) for rule in users])
+            self.portfolios.define_set(made, [(rule, self.decimals(rule.parameters.currency)) for rule in users])
             self.unbound = True
         elif isinstance(document, Agreement):
             self._agreement(document, old)
+        elif isinstance(document, Holder):
+            self.holder_ids[signed64(key64(document.id))] = document.id
 
     def forget_accounts(self) -> None:
         """Know no customer, account or agreement any more; their rows of the state are the caller's business."""
@@ -221,7 +225,7 @@ class Definitions:
         row = self.state.assets[slot]
         valued_by = self.documents.get(("instrument", document.instrument or ""))
         assert valued_by is None or isinstance(valued_by, Instrument)
-        numerator, denominator = unit_value(document, self._decimals(document.currency) if not own else 2, valued_by)
+        numerator, denominator = unit_value(document, self.decimals(document.currency) if not own else 2, valued_by)
         insert(self.state.asset_keys, _u64(key), slot)
         row["key"], row["haircut"], row["currency_slot"] = key, haircut, NONE
         row["currency"] = slot if own else self.asset_slot(document.currency)
@@ -267,7 +271,7 @@ class Definitions:
                     isinstance(coin, Asset) and (coin.type, coin.currency) == ("stablecoin", BASE),
                     f"addons.depeg.asset is {coin.id}; allowed is a stablecoin of {BASE}",
                 )
-            self.portfolios.define_rule(document, self._decimals(document.parameters.currency))
+            self.portfolios.define_rule(document, self.decimals(document.parameters.currency))
             self._currency(asset)
         else:
             self.portfolios.define_rule(document, 0)
@@ -343,7 +347,8 @@ class Definitions:
         """The version of a rule in force when rules were last bound, or None."""
         return self.rule_in_force(rule_id, self.bound_ns)
 
-    def _decimals(self, asset_id: str | None) -> int:
+    def decimals(self, asset_id: str | None) -> int:
+        """How many decimals the smallest unit of a defined asset has."""
         asset = self.documents["asset", asset_id or ""]
         assert isinstance(asset, Asset)
         return asset.decimals
@@ -358,7 +363,7 @@ class Definitions:
             instrument=self.instrument_slot,
             asset=self.asset_slot,
             currency=lambda asset_id: self._currency(self.asset_slot(asset_id)),
-            decimals=self._decimals,
+            decimals=self.decimals,
             account_pool=lambda account: self.pool_ids[self.account_pools[account]],
         )
 
@@ -369,7 +374,7 @@ class Definitions:
         return next((r for r in reversed(self.rules[rule_id]) if r.effective_ns <= clock_ns), None)
 
     def _binding(self, document: Instrument, today: date) -> Binding:
-        return Binding(self._decimals(document.currency), Fraction(document.lot), position_of(document).maturity, today)
+        return Binding(self.decimals(document.currency), Fraction(document.lot), position_of(document).maturity, today)
 
     def _factor(self, name: str) -> int:
         if name in self.factor_names:

@@ -60,6 +60,12 @@ class Customer(Document, frozen=True, kw_only=True, tag="customer"):
             )
 
 
+class Holder(Document, frozen=True, kw_only=True, tag="holder"):
+    """A clearing house or custodian that sends statements: gives its id a name where they are listed."""
+
+    name: Name = ""
+
+
 class Account(Document, frozen=True, kw_only=True, tag="account"):
     """An account of a customer in one pool, margined in its currency."""
 
@@ -267,10 +273,10 @@ class Action(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     text: Text = ""
 
 
-AnyDocument = Customer | Account | Asset | Pool | Calendar | Instrument | Rule | Scenarios | Agreement
+AnyDocument = Customer | Account | Asset | Pool | Calendar | Instrument | Rule | Scenarios | Agreement | Holder
 DOCUMENTS: Final[dict[str, type[Document]]] = {
     str(t.__struct_config__.tag): t
-    for t in (Customer, Account, Asset, Pool, Calendar, Instrument, Rule, Scenarios, Agreement)
+    for t in (Customer, Account, Asset, Pool, Calendar, Instrument, Rule, Scenarios, Agreement, Holder)
 }
 CUSTOMERS_OWN: Final = frozenset({"customer", "account", "agreement"})  # kinds that only the customer's shard holds
 _decoder: Final[msgspec.json.Decoder[AnyDocument]] = msgspec.json.Decoder(AnyDocument)

@@ -10,9 +10,10 @@ Field meanings by kind (an unused field is 0):
 | VOLATILITY | -       | underlying     | tenor in days  | volatility       | BASIS_POINTS |
 | COLLATERAL | account | asset          | change, total  | -                | REPLACE      |
 | POSITION   | account | instrument     | signed qty     | price            | -            |
-| STATEMENT  | account | instrument or asset | qty       | -                | ASSET        |
+| STATEMENT  | account | instrument or asset | qty       | holder           | ASSET        |
 
-Quantities are in 1e-8 units (tenors too), prices, marks and volatilities in 1e-9 units, times in nanoseconds since 1970.
+Quantities are in 1e-8 units (tenors too), prices, marks and volatilities in 1e-9 units, times in nanoseconds since 1970; a
+holder is its key64 as a signed number.
 """
 
 from enum import IntEnum, IntFlag
@@ -92,6 +93,11 @@ KINDS: Final = len(Kind)
 def key64(name: str) -> int:
     """The 64-bit key of an account, instrument or asset id: xxh3 of its UTF-8 bytes, never 0 (0 means 'none')."""
     return xxhash.xxh3_64_intdigest(name.encode()) or 1
+
+
+def signed64(key: int) -> int:
+    """A 64-bit key as the signed number of the same bits."""
+    return key - (1 << 64) if key >= 1 << 63 else key
 
 
 def id_key(topic: str, account: str, source: str, event_id: str) -> int:

@@ -11,6 +11,19 @@ _SEED = np.uint64(0x5EED)
 
 
 @part
+def _statements(state: State, account: int) -> Any:
+    """The sum of a hash of each statement of an account."""
+    total, i = np.uint64(0), state.accounts.first_statement[account]
+    while i != NONE:
+        row = state.statements[i]
+        item = state.assets[row.slot].key if row.is_asset else state.instruments[row.slot].key
+        h = mix(mix(mix(_SEED, item), int(row.is_asset)), row.holder)
+        total = wrapping_add(total, mix(mix(mix(mix(h, row.quantity), row.ts_ns), row.since_ns), row.gone_ns))
+        i = row.next
+    return total
+
+
+@part
 def _account_hash(state: State, account: int) -> Any:
     accounts, book, figures = state.accounts, state.book, state.accounts.figures[account]
     h = mix(_SEED, accounts.key[account])
@@ -43,6 +56,7 @@ def _account_hash(state: State, account: int) -> Any:
         p = mix(mix(mix(mix(_SEED, call.sequence), int(call.state)), call.amount), call.received)
         parts = wrapping_add(parts, mix(mix(mix(p, call.issued_ns), call.due_ns), call.since_ns))
         i = call.next
+    parts = wrapping_add(parts, _statements(state, account))
     return mix(mix(mix(h, parts), accounts.calls_made[account]), accounts.money[account])
 
 

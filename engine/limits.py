@@ -14,6 +14,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ids: event ids remembered per generation (two are kept). ahead_ms: how far an event may be ahead of log time.
     rebuild_bps, rebuild_ms: a margin rate is rebuilt when the mark or volatility moved so far, or after so long.
     sets, scenarios: scenario sets, and scenarios of one; portfolios: rules that margin positions together.
+    statements: what holders state of an account, by holder and instrument or asset.
     spread_ms: the window over which the accounts of a rebuilt instrument are margined again, each at its own phase.
     """
 
@@ -24,6 +25,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     currencies: Annotated[int, Meta(ge=1, le=16)] = 8
     factors: Count = 64
     volatilities: Count = 1024
+    statements: Count = 1 << 20
     rules: Count = 1024
     calendars: Count = 64
     sets: Annotated[int, Meta(ge=1, le=16)] = 8

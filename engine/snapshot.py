@@ -50,10 +50,10 @@ class _Header(msgspec.Struct):
 
 
 def _parts(
-    state: State, risk: Risk, accounts: int, chunks: int, rows: tuple[int, int, int, int, int]
+    state: State, risk: Risk, accounts: int, chunks: int, rows: tuple[int, int, int, int, int, int]
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     """Views of the used part of every array, by name, for so many accounts, chunks and table rows."""
-    instruments, assets, factors, volatilities, calls = rows
+    instruments, assets, factors, volatilities, calls, statements = rows
     yield "now", state.now
     for name, array in state.accounts._asdict().items():
         if name in ("changed", "required"):  # derived
@@ -84,17 +84,18 @@ def _parts(
         yield f"risk.values.{s}", risk.values[s, :instruments, : risk.width[s]]
     yield "call_terms", state.call_terms
     yield "calls", state.calls[:calls]
+    yield "statements", state.statements[:statements]
     yield "volatilities", state.volatilities[:volatilities]
     yield "watermark_offset", state.watermark_offset
     yield "watermark_index", state.watermark_index
     yield "covered", state.covered
 
 
-def _used(now: Any) -> tuple[int, int, tuple[int, int, int, int, int]]:
-    instruments, assets, factors, volatilities, calls = (
-        int(now[name]) for name in ("instruments", "assets", "factors", "volatilities", "calls")
+def _used(now: Any) -> tuple[int, int, tuple[int, int, int, int, int, int]]:
+    instruments, assets, factors, volatilities, calls, statements = (
+        int(now[name]) for name in ("instruments", "assets", "factors", "volatilities", "calls", "statements")
     )
-    return int(now["accounts"]), int(now["chunks"]), (instruments, assets, factors, volatilities, calls)
+    return int(now["accounts"]), int(now["chunks"]), (instruments, assets, factors, volatilities, calls, statements)
 
 
 def pack(meta: Meta, bodies: list[bytes], state: State, risk: Risk) -> bytes:

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from math import inf
+from math import inf, isnan
 from typing import Any, Final, Literal
 
 import msgspec
@@ -14,12 +14,14 @@ from engine.numbers import decimal_text
 from engine.report import OPEN_CALLS, AgreedLeg, AgreementInfo, OpenCall, Quality, Report, Said, Status
 from monitors.alerts import Alert, decode_alert
 from monitors.keys import DEFINITION_FIELDS
+from monitors.outlook import Outlook
 from monitors.surface import EngineView
 
 _STATUS: Final = tuple(status.name for status in Status)
 _QUALITY: Final = tuple(quality.name for quality in Quality)
 _OPEN: Final = frozenset(state.name for state in OPEN_CALLS)
 _SAID: Final = {"acknowledged": "ack", "noted": "note", "cancelled": "cancel"}
+DISTANCE_STEP: Final = 0.01  # of the distances shown, basis points or per cent
 Entry = tuple[Any, Any, Any, Any, Any]
 AgreementEntry = tuple[str, str, tuple[str, ...]]
 Queued = tuple[int, int, bytes]  # the number of an alert, counted from 1 as they are queued, the account's slot, its JSON
@@ -122,6 +124,8 @@ class ShardBacklog:
         self.retry_at = 0.0
         self.written_offset = -1  # log offset up to which meta was written
         self.calls_written = False  # all open calls, since the shard became live
+        self.outlook: Outlook | None = None  # the latest
+        self.outlook_written = False
         self._max_alerts = max_alerts
         self._queued = self._written = self._dropped = 0  # numbers of alerts
         self._newest_offset = -1  # log offset of the last alert queued
@@ -144,6 +148,7 @@ class ShardBacklog:
         """Mark everything to be written again: the alerts window, then all accounts."""
         self._read_again()
         self.reread, self.written_offset = self._newest_offset, -1
+        self.outlook_written = False
         self._defined[:] = False
         self._books[:] = 0
         self._unchecked[: len(self._accounts)] = True
@@ -170,6 +175,29 @@ class ShardBacklog:
             self._written = self._dropped = self._queued
             self.reread = report.offset
             self._read_again()
+
+    def take_outlook(self, outlook: Outlook) -> None:
+        """Replace what lies ahead, and mark the accounts whose distance changed as it is shown."""
+        before, self.outlook, self.outlook_written = self.outlook, outlook, False
+        count = len(self._accounts)  # those defined since are pending anyway
+        now = outlook.warnings
+        if before is None or before.warnings.factors != now.factors:
+            self._pending[:count] = True
+            return
+        was = before.warnings
+        same = min(count, len(was.distance), len(now.distance))
+        moved = ~np.isclose(was.distance[:same], now.distance[:same], rtol=0, atol=DISTANCE_STEP / 2, equal_nan=True)
+        self._pending[:same] |= moved | (was.nearest[:same] != now.nearest[:same])
+
+    def _distance(self, slot: int) -> tuple[str, str]:
+        """An account's distance to a call and its factor as text; both empty where no move is near."""
+        if self.outlook is None or slot >= len(self.outlook.warnings.distance):
+            return "", ""
+        warnings = self.outlook.warnings
+        distance, place = float(warnings.distance[slot]), int(warnings.nearest[slot])
+        if isnan(distance):
+            return "", ""
+        return f"{distance:.2f}", warnings.factors[place] if place >= 0 else ""
 
     def take_alerts(self, count: int) -> list[Queued]:
         """Remove and return the oldest alerts, at most count."""
@@ -227,7 +255,8 @@ class ShardBacklog:
         offset, late = self.engine.offset, self.alerts or self.agreements or self.unchecked_books()
         waits = late or not self.live or not self.calls_written
         waits = waits or self.written_offset != offset or self._collected_offset != offset
-        return not waits and not self.has_figures()
+        ahead = self.outlook is not None and not self.outlook_written
+        return not waits and not ahead and not self.has_figures()
 
     def take_slots(self, count: int) -> NDArray[np.int32]:
         """The next accounts to write, at most count; round by round, so that none starves."""
@@ -281,6 +310,7 @@ class ShardBacklog:
                 _STATUS[status], _QUALITY[quality],
                 decimal_text(equity, decimals), decimal_text(initial, decimals), decimal_text(maintenance, decimals),
                 decimal_text(equity - initial, decimals), used, decimal_text(call, decimals),
+                *self._distance(slot),
             )  # fmt: skip
             definition = False if self._defined[slot] else self._definition(slot, change if settled else 0)
             figures = decimal_text(excess_usd, 2), score, values

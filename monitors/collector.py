@@ -17,15 +17,18 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from engine.codes import Code
-from engine.events import KINDS
+from engine.events import KINDS, Kind
+from engine.reconciliation import BreakKind
 from engine.report import TOP, CallEvent, Population, Report
+from engine.warning import REGIMES, RUNGS
 from monitors.metrics import LABEL_VALUES, TABLE
+from monitors.outlook import Outlook, worst_moves
 from monitors.redis_sink import Backlog
 from monitors.surface import EngineView
 
 Samples = Mapping[Any, float]  # by tuple of label values
-_KINDS: Final = LABEL_VALUES["kind"]
-_STATES: Final = tuple((state,) for state in LABEL_VALUES["state"])
+_KINDS: Final = tuple(kind.name.lower() for kind in Kind)
+_STATES: Final = (("in_force",), ("not_in_force",))
 _REDIS: Final = ("redis",)
 
 
@@ -132,8 +135,9 @@ def rejects_family(rejects: Mapping[Code, int]) -> Metric:
 class WorkerCollector(Collector):
     """All metrics of a worker, for a prometheus_client registry.
 
-    engines: the shards now held, each with its genesis; lag_frames, snapshot_ages_seconds: by shard. now: wall time in ns.
-    build: version and python. Engines are only read; a scrape in another thread may see a step half done.
+    engines: the shards now held, each with its genesis; outlooks: the latest looks ahead of them; lag_frames,
+    snapshot_ages_seconds: by shard. now: wall time in ns. build: version and python. Engines are only read; a scrape in
+    another thread may see a step half done.
     """
 
     def __init__(
@@ -142,13 +146,15 @@ class WorkerCollector(Collector):
         counters: Counters,
         sink: Sink,
         *,
+        outlooks: Callable[[], Sequence[Outlook]],
         lag_frames: Callable[[], Mapping[int, float]],
         snapshot_ages_seconds: Callable[[], Mapping[int, float]],
         build: Mapping[str, str],
         now: Callable[[], int] = time.time_ns,
     ) -> None:
         self._engines, self._counters, self._sink, self._now = engines, counters, sink, now
-        self._lag_frames, self._snapshot_ages, self._build = lag_frames, snapshot_ages_seconds, build
+        self._outlooks, self._build = outlooks, build
+        self._lag_frames, self._snapshot_ages = lag_frames, snapshot_ages_seconds
 
     def describe(self) -> Iterator[Metric]:
         """Nothing: registering must not read engines."""
@@ -161,6 +167,9 @@ class WorkerCollector(Collector):
         if engines:
             yield from self._clock_and_limits(engines)
             yield from populations([engine.population() for engine in engines])
+        outlooks = list(self._outlooks())
+        if outlooks:
+            yield from outlook_families(outlooks)
         backlog = self._sink.backlog()
         yield family("crossmargin_sink_backlog_accounts", {_REDIS: backlog.accounts})
         yield family("crossmargin_sink_backlog_alerts", {_REDIS: backlog.alerts})
@@ -235,3 +244,27 @@ def _details(shards: Sequence[Population]) -> Iterator[Metric]:
     yield family("crossmargin_collateral_usd", {key: cents / 100 for key, cents in collateral.items()})
     for name, samples in sides.items():
         yield family(f"crossmargin_{name}", samples)
+
+
+def outlook_families(shards: Sequence[Outlook]) -> Iterator[Metric]:
+    """Families of early warning and statements of these shards in sum; rules are the same on all of them."""
+    ladders = [shard.warnings.ladder for shard in shards]
+    yield family(
+        "crossmargin_stress_accounts", {(name,): sum(ladder[name].accounts for ladder in ladders) for name in RUNGS}
+    )
+    called = {(name,): sum(ladder[name].call_usd for ladder in ladders) / 100 for name in RUNGS}
+    yield family("crossmargin_stress_call_usd", called)
+    worst = worst_moves([shard.warnings.forecast for shard in shards])
+    yield family("crossmargin_call_forecast_usd", {(pool,): cents / 100 for pool, (_, cents) in worst.items()})
+    due: Counter[tuple[str, str]] = Counter()
+    for shard in shards:
+        due.update(shard.warnings.due)
+    yield family("crossmargin_liquidity_due_usd", {labels: cents / 100 for labels, cents in due.items()})
+    regimes = {(state,): max(list(s.warnings.regimes.values()).count(state) for s in shards) for state in REGIMES}
+    yield family("crossmargin_volatility_regime", regimes)
+    counts = [shard.reconciliation.counts for shard in shards]
+    breaks = {(kind.name.lower(),): sum(count[kind.name] for count in counts) for kind in BreakKind if kind}
+    yield family("crossmargin_reconciliation_breaks", breaks)
+    found = [shard.reconciliation for shard in shards]
+    ages = [one.ts_ns - one.oldest_ns for one in found if one.oldest_ns]
+    yield family("crossmargin_reconciliation_oldest_seconds", {(): max(ages, default=0) / 1e9})

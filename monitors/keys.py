@@ -9,6 +9,8 @@
 | quality:{QUALITY}     | set        | ids of the accounts now of that quality                               |
 | call:{id}             | hash       | CALL_FIELDS: a margin call; one that is over stays CALL_KEEP_SECONDS   |
 | calls:open            | sorted set | ids of open calls by due time in seconds                              |
+| ladder:{shard}        | string     | JSON, monitors/outlook.py: a shard's early warning; readers sum       |
+| reconciliation:{shard}| string     | JSON, monitors/outlook.py: a shard's statements against what it holds |
 | alerts                | stream     | ALERT_FIELDS: a window of margin.alerts, about ALERTS_WINDOW entries  |
 | agreement:{id}        | hash       | AGREEMENT_FIELDS: how a cross-margin agreement stands, as of ts_ns    |
 | meta                  | hash       | META_FIELDS, per shard n shard:{n}:offset and shard:{n}:ts_ns, writes |
@@ -17,7 +19,6 @@
 | book:{id}             | string     | an account's positions and holdings, as engine/books.py packs them    |
 | customer:{id}         | hash       | account:{id} of each account, "", and agreement:{id}, its document    |
 | market                | string     | a snapshot without accounts: documents, marks, volatilities, rows     |
-| ladder, reconciliation | string    | JSON of the latest ones                                               |
 
 Of an agreement: state is `in force`, `not in force`, or `fallback` where a house does not answer; reasons is a JSON array of
 why it is not in force; basis is AGREED, LAST_AGREED, NONE, or empty before the first clock in force; saving is a fraction.
@@ -35,7 +36,9 @@ PREFIX: Final = f"cm:{LAYOUT}:"
 ALERTS_WINDOW: Final = 100_000
 
 DEFINITION_FIELDS: Final = ("currency", "pool", "customer", "shard")
-FIGURE_FIELDS: Final = ("status", "quality", "equity", "initial", "maintenance", "excess", "utilization", "call")
+FIGURE_FIELDS: Final = (
+    "status", "quality", "equity", "initial", "maintenance", "excess", "utilization", "call", "distance", "distance_factor",
+)  # fmt: skip  # distance: bp of a factor rates:..., per cent of delta:...; 0 below maintenance, empty where none is near
 MOMENT_FIELDS: Final = ("ts_ns", "offset", "rule_set")
 ACCOUNT_FIELDS: Final = (*FIGURE_FIELDS, *DEFINITION_FIELDS, *MOMENT_FIELDS, "change")
 AGREEMENT_FIELDS: Final = (
@@ -98,6 +101,14 @@ class Keys:
         """The sorted set of open margin calls by due time."""
         return f"{self.prefix}calls:open"
 
+    def ladder(self, shard: int) -> str:
+        """The early warning of a shard."""
+        return f"{self.prefix}ladder:{shard}"
+
+    def reconciliation(self, shard: int) -> str:
+        """The statements of a shard against what its accounts hold."""
+        return f"{self.prefix}reconciliation:{shard}"
+
     @property
     def meta(self) -> str:
         """The hash that says whose data this is and how new."""
@@ -116,16 +127,6 @@ class Keys:
     def market(self) -> str:
         """The market's snapshot."""
         return f"{self.prefix}market"
-
-    @property
-    def ladder(self) -> str:
-        """The stress ladder as JSON."""
-        return f"{self.prefix}ladder"
-
-    @property
-    def reconciliation(self) -> str:
-        """The latest reconciliation as JSON."""
-        return f"{self.prefix}reconciliation"
 
     @property
     def book_prefix(self) -> str:

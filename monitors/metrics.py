@@ -9,7 +9,9 @@ from typing import Final, Literal
 
 from engine.codes import Code
 from engine.events import KIND_OF, Kind
+from engine.reconciliation import BreakKind
 from engine.report import OPEN_CALLS, UTILIZATION_BOUNDS, CallEvent, Quality, Status
+from engine.warning import LATER, REGIMES, RUNGS, WINDOWS
 
 Type = Literal["gauge", "counter", "histogram", "gaugehistogram"]
 
@@ -21,15 +23,17 @@ STEP_BOUNDS: Final = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2
 LABEL_VALUES: Final[dict[str, tuple[str, ...]]] = {
     "status": tuple(status.name for status in Status),
     "quality": tuple(quality.name for quality in Quality),
-    "kind": tuple(kind.name.lower() for kind in Kind),
+    "kind": (*(kind.name.lower() for kind in Kind), *(kind.name.lower() for kind in BreakKind if kind)),
     "reason": tuple(code.reason for code in Code if code),
     "level": ("initial", "maintenance"),
     "change": tuple(event.name.lower() for event in CallEvent if event),
     "call": tuple(state.name for state in OPEN_CALLS),
     "sink": ("redis",),
     "topic": tuple(KIND_OF),
-    "state": ("in_force", "not_in_force"),
+    "state": ("in_force", "not_in_force", *REGIMES),
     "side": ("long", "short"),
+    "shock": tuple(RUNGS),
+    "window": (*WINDOWS, LATER),
 }
 OPEN_LABELS: Final = frozenset(  # few values too, but not known here
     {"pool", "shard", "limit", "version", "python", "asset", "currency", "bucket", "underlying", "account"}
@@ -87,6 +91,23 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("crossmargin_margin_calls_open", "gauge", "Open margin calls by where they are in their life.", ("call",)),
     Metric("crossmargin_margin_calls_usd", "gauge", "What open margin calls still ask for.", ("pool",)),
     Metric("crossmargin_margin_calls_total", "counter", "What happened to margin calls.", ("change",)),
+    Metric("crossmargin_stress_accounts", "gauge", "Accounts that a move would bring below maintenance.", ("shock",)),
+    Metric("crossmargin_stress_call_usd", "gauge", "What they would be called for after it.", ("shock",)),
+    Metric(
+        "crossmargin_call_forecast_usd",
+        "gauge",
+        "Further calls after the worst move of one factor by its standard deviation of a day.",
+        ("pool",),
+    ),
+    Metric(
+        "crossmargin_liquidity_due_usd",
+        "gauge",
+        "What open margin calls ask for by when it is due; what is overdue is in the first window.",
+        ("currency", "window"),
+    ),
+    Metric("crossmargin_volatility_regime", "gauge", "Rules by where short volatility is to its band.", ("state",)),
+    Metric("crossmargin_reconciliation_breaks", "gauge", "Statements that differ from what is held.", ("kind",)),
+    Metric("crossmargin_reconciliation_oldest_seconds", "gauge", "Age of the oldest such difference, in log time."),
     Metric("crossmargin_events_total", "counter", "Events applied; what all shards see is counted once.", ("kind",)),
     Metric("crossmargin_superseded_total", "counter", "Prices and volatilities older than the held one.", ("kind",)),
     Metric("crossmargin_rejects_total", "counter", "Events not applied.", ("reason",)),

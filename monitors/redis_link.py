@@ -124,6 +124,10 @@ class RedisLink:
         if not await self._ask(*self._calls, shard, CALL_KEEP_SECONDS, _pack(calls)):
             raise self._wiped()
 
+    async def put(self, key: str, text: bytes) -> None:
+        """Set a string; nothing else may be unanswered."""
+        await self._ask("SET", key, text)
+
     async def receive(self) -> list[int]:
         """How many alerts of each section of the oldest unanswered send were new; Wiped when nothing was written."""
         added: list[int] = await self._receive()

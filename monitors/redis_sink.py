@@ -19,6 +19,7 @@ from engine.report import Report
 from monitors.alerts import Alert
 from monitors.backlog import Queued, ShardBacklog, alert_entry, open_call_entry, unique_alerts
 from monitors.keys import ALERTS_WINDOW, PREFIX, Keys
+from monitors.outlook import Outlook, encode_ladder, encode_reconciliation
 from monitors.redis_link import Moment, RedisLink, Wiped
 from monitors.surface import EngineView
 
@@ -63,7 +64,8 @@ class RedisSink:
         figures_per_flush: int = 1000,
         max_alerts: int = 1 << 16,
     ) -> None:
-        self._link = RedisLink(url, Keys(prefix), log_id, shards, now)
+        self._keys = Keys(prefix)
+        self._link = RedisLink(url, self._keys, log_id, shards, now)
         self._shards, self._read_alerts = shards, read_alerts
         self._observe, self._now = observe, now
         self._period, self._per_flush, self._max_alerts = 1 / figures_per_second, figures_per_flush, max_alerts
@@ -115,6 +117,12 @@ class RedisSink:
             self._wake.set()
         else:
             self._wake_at(self._next_flush)
+
+    def look_ahead(self, shard: int, outlook: Outlook) -> None:
+        """Queue what lies ahead of a shard; accounts whose distance changed are written again."""
+        self._idle.clear()
+        self._backlogs[shard].take_outlook(outlook)
+        self._wake_at(self._next_flush)
 
     def backlog(self) -> Backlog:
         """What waits, as of the last look at the engines; all accounts while Redis is away. Safe to call from any thread."""
@@ -184,6 +192,7 @@ class RedisSink:
             self._read_windows()
             if await self._write_windows() or await self._write_changes() or await self._write_calls():
                 continue
+            await self._write_outlooks()
             if await self._write_agreements() or await self._write_figures():
                 continue
             if all(backlog.is_written() for backlog in self._backlogs.values()):
@@ -273,6 +282,16 @@ class RedisSink:
                 await self._link.write_calls(shard, [open_call_entry(shard, engine, call) for call in engine.open_calls()])
                 return True
         return False
+
+    async def _write_outlooks(self) -> None:
+        """Write what lies ahead of the shards for which that is new."""
+        for backlog in list(self._backlogs.values()):
+            outlook = backlog.outlook
+            if outlook is not None and not backlog.outlook_written:
+                backlog.outlook_written = True
+                await self._link.put(self._keys.ladder(backlog.shard), encode_ladder(outlook.warnings))
+                found = encode_reconciliation(outlook.reconciliation)
+                await self._link.put(self._keys.reconciliation(backlog.shard), found)
 
     async def _acknowledge(self, in_flight: deque[list[_Sent]]) -> None:
         added = await self._link.receive()

@@ -1,6 +1,6 @@
 """The reading side of Redis: what `crossmargin status` and screens show, as plain values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -8,6 +8,7 @@ from redis import Redis
 
 from engine.report import Quality, Status
 from monitors.keys import Keys, shard_field
+from monitors.outlook import Differences, Ladder, sum_differences, sum_ladders
 
 TIMEOUT_SECONDS: Final = 5
 Row = dict[str, str]  # a hash or stream entry: field -> text, as monitors/keys.py declares them
@@ -126,6 +127,24 @@ def read_call(client: Redis, keys: Keys, call_id: str) -> Row | None:
     """A margin call's hash; None when it is unknown."""
     row = _row(client.hgetall(keys.call(call_id)))
     return row if "state" in row else None
+
+
+def read_ladder(client: Redis, keys: Keys) -> Ladder | None:
+    """Early warning of all shards written so far; None before any was."""
+    return sum_ladders(_of_shards(client, keys, keys.ladder))
+
+
+def read_reconciliation(client: Redis, keys: Keys) -> Differences | None:
+    """Statements of all shards written so far; None before any was."""
+    return sum_differences(_of_shards(client, keys, keys.reconciliation))
+
+
+def _of_shards(client: Redis, keys: Keys, key: Callable[[int], str]) -> list[bytes]:
+    """The strings of a key that each shard has, of those written so far."""
+    shards = int(client.hget(keys.meta, "shards") or 0)
+    return (
+        [str(text).encode() for text in client.mget([key(n) for n in range(shards)]) if text is not None] if shards else []
+    )
 
 
 def _row(found: Mapping[Any, Any]) -> Row:

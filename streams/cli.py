@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from streams import settings as sources
-from streams.cli_parts import KAFKA, ORIGINS, REDIS, cell, json_flag, print_json, print_table, print_tables, with_settings
+from streams.cli_parts import KAFKA, ORIGINS, REDIS, cell, json_flag, print_json, print_shown, print_table, with_settings
 from streams.cli_reports import day_end, explain, pilot_report
 from streams.settings import ConfigError, Settings, UserError
 
@@ -292,11 +292,20 @@ def status(settings: Settings, account: str | None, as_json: bool) -> None:
     """Show all accounts, or one, from Redis."""
     from streams.status import show
 
-    shown = show(settings, account)
-    if as_json:
-        print_json(shown.data)
-    else:
-        print_tables(shown.tables)
+    print_shown(show(settings, account), as_json)
+
+
+@cli.command()
+@json_flag
+@with_settings(*REDIS)
+def reconciliation(settings: Settings, as_json: bool) -> None:
+    """Show statements that differ from what accounts hold.
+
+    Of clearing houses and custodians (topic statements), from Redis: by kind and age, the oldest first.
+    """
+    from streams.status import show_reconciliation
+
+    print_shown(show_reconciliation(settings), as_json)
 
 
 for report in (day_end, explain, pilot_report):

@@ -73,3 +73,11 @@ def print_tables(tables: Sequence[tuple[str, tuple[str, ...], list[tuple[str, ..
     for title, columns, rows in tables:
         if rows:
             print_table(columns, rows, title)
+
+
+def print_shown(shown: Any, as_json: bool) -> None:
+    """What a verb shows, as data or as tables."""
+    if as_json:
+        print_json(shown.data)
+    else:
+        print_tables(shown.tables)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from streams.cli_parts import KAFKA, json_flag, print_json, print_table, print_tables, with_settings
+from streams.cli_parts import KAFKA, json_flag, print_json, print_shown, print_table, with_settings
 from streams.settings import Settings
 
 
@@ -24,10 +24,7 @@ def explain(settings: Settings, account: str, since: str | None, snapshots_only:
     from streams.explain import show
 
     shown = show(settings, account, since, with_log=not snapshots_only)
-    if as_json:
-        print_json(shown.data)
-    else:
-        print_tables(shown.tables)
+    print_shown(shown, as_json)
 
 
 @click.command("day-end")

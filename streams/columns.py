@@ -13,7 +13,7 @@ from msgspec import UNSET
 from numpy.typing import NDArray
 
 from engine.codes import Code
-from engine.events import RECORD, TOPIC_OF, Flag, Kind
+from engine.events import RECORD, TOPIC_OF, Flag, Kind, key64
 from engine.numbers import INT64_MAX, MAX_TIME_NS, scaled, time_ns
 from streams.directory import ALL_SHARDS, Directory, Names, Refused
 from streams.schema import (
@@ -160,7 +160,9 @@ class Columns:
             if (event.instrument is UNSET) == (event.asset is UNSET):
                 found = _found(event, "instrument", "asset")
                 self.refuse(row, Code.BAD_FIELD, f"found {found}; allowed: either instrument or asset")
-        self._remember(Kind.STATEMENT, events, [event.holder for event in events])
+        holders = [event.holder for event in events]
+        self._remember(Kind.STATEMENT, events, holders)
+        self.records["price"] = np.fromiter(map(key64, holders), np.uint64, len(holders)).view(np.int64)
         of_asset = np.fromiter((event.instrument is UNSET for event in events), np.bool_, len(events))
         self.records["flags"] = np.where(of_asset, Flag.ASSET.value, 0)
         for name, names, mask in (

@@ -1,19 +1,23 @@
-"""`crossmargin status`: what Redis says about all accounts, or about one, as data and as tables."""
+"""`crossmargin status` and `reconciliation`: what Redis says about accounts and statements, as data and as tables."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
+import msgspec
 from redis import Redis
 from redis.exceptions import RedisError
 
 from monitors.keys import ACCOUNT_FIELDS, Keys
-from monitors.view import Meta, open_client, read_account, read_meta, read_summary
+from monitors.view import Meta, open_client, read_account, read_meta, read_reconciliation, read_summary
 from streams.settings import Settings, UserError, masked_url
 
 Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 """Title, column names, rows."""
 WORST: Final = ("account", "status", "quality", "excess_usd", "equity", "initial", "maintenance", "currency")
+DIFFERENCES: Final = ("account", "holder", "name", "kind", "held", "stated")
 ALERTS: Final = ("id", "kind", "from", "to", "amount", "currency")
 
 
@@ -27,21 +31,45 @@ class Shown:
 
 def show(settings: Settings, account: str | None) -> Shown:
     """All accounts at a glance, or one; UserError where Redis does not answer or knows nothing of it."""
+    return _read(settings, partial(_accounts, account))
+
+
+def show_reconciliation(settings: Settings) -> Shown:
+    """Statements beside what accounts hold; UserError where Redis does not answer or no worker has compared yet."""
+    return _read(settings, _reconciliation)
+
+
+def _read(settings: Settings, show_from: Callable[[Redis, Keys, Meta, str], Shown]) -> Shown:
+    """What a function shows of Redis, where there is something."""
     where = f"Redis at {masked_url(settings.redis_url)} (setting redis_url, CROSSMARGIN_REDIS_URL)"
     try:
         client = open_client(settings.redis_url)
         try:
-            return _read(client, Keys(settings.redis_prefix), account, where)
+            keys = Keys(settings.redis_prefix)
+            meta = read_meta(client, keys)
+            if meta is None:
+                raise UserError(f"{where} has no accounts under {keys.prefix}: no worker has written there yet")
+            return show_from(client, keys, meta, where)
         finally:
             client.close()
     except (RedisError, ValueError) as error:
         raise UserError(f"{where} does not answer: {error}") from error
 
 
-def _read(client: Redis, keys: Keys, account: str | None, where: str) -> Shown:
-    meta = read_meta(client, keys)
-    if meta is None:
-        raise UserError(f"{where} has no accounts under {keys.prefix}: no worker has written there yet")
+def _reconciliation(client: Redis, keys: Keys, meta: Meta, where: str) -> Shown:
+    found = read_reconciliation(client, keys)
+    if found is None:
+        raise UserError(f"{where} has no reconciliation under {keys.prefix}: a worker writes it every few seconds")
+    rows = [
+        (*(getattr(one, name) for name in DIFFERENCES), f"{(int(found.ts_ns) - int(one.since_ns)) / 3600e9:.1f} h")
+        for one in found.breaks
+    ]
+    counts: list[tuple[str, ...]] = [(name, f"{count:,}") for name, count in found.counts.items()]
+    tables: list[Table] = [("", ("statements", "count"), counts), ("breaks, the oldest first", (*DIFFERENCES, "age"), rows)]
+    return Shown(msgspec.to_builtins(found), tables)
+
+
+def _accounts(account: str | None, client: Redis, keys: Keys, meta: Meta, where: str) -> Shown:
     if account is None:
         return _summary(client, keys, meta)
     row = read_account(client, keys, account)

@@ -68,6 +68,8 @@ def _ask_all(engine: MarginEngine) -> None:
     again = MarginEngine.from_bytes(engine.to_bytes())
     again.figures(again.take_touched())
     again.population()
+    again.warnings()
+    again.reconciliation()
     again.shard_digest()
 
 

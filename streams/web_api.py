@@ -11,7 +11,8 @@ from typing import Any, Final
 import msgspec
 
 from engine.documents import Action
-from monitors.view import Row, read_account, read_accounts, read_call, read_calls
+from monitors.outlook import Differences, Ladder
+from monitors.view import Row, read_account, read_accounts, read_call, read_calls, read_ladder, read_reconciliation
 from monitors.what_if import Unanswerable
 from streams.web_access import Who
 from streams.web_desk import Desk
@@ -170,12 +171,12 @@ class Api:
         return Accepted(id=action.id)
 
     async def ladder(self, ask: Ask) -> Answer:
-        """As published."""
-        return await self._published(self._keys.ladder)
+        """Of all shards."""
+        return _published(await asyncio.to_thread(read_ladder, self._client, self._keys))
 
     async def reconciliation(self, ask: Ask) -> Answer:
-        """As published."""
-        return await self._published(self._keys.reconciliation)
+        """Of all shards."""
+        return _published(await asyncio.to_thread(read_reconciliation, self._client, self._keys))
 
     async def what_if(self, ask: Ask) -> Answer:
         """On the market snapshot."""
@@ -198,9 +199,10 @@ class Api:
             raise Refusal(404, f"found no call '{call_id}'")
         return row
 
-    async def _published(self, key: str) -> Answer:
-        text = await asyncio.to_thread(self._client.get, key)
-        return Published(available=text is not None, data=None if text is None else msgspec.json.decode(str(text)))
+
+def _published(found: Ladder | Differences | None) -> Answer:
+    """What workers published, once they did."""
+    return Published(available=found is not None, data=None if found is None else msgspec.to_builtins(found))
 
 
 def _figures(row: Row) -> Figures:

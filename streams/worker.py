@@ -123,6 +123,7 @@ class Worker:
             self.shards.engines,
             self.counters,
             self.sink,
+            outlooks=self.shards.outlooks,
             lag_frames=self.watchdog.lag,
             snapshot_ages_seconds=self.shards.snapshot_ages,
             build={"version": metadata.version("crossmargin"), "python": python_version()},
@@ -191,7 +192,7 @@ class Worker:
             await self.app.start()
             self.app.sensors.remove(self.app.monitor)  # Faust's own statistics, at a cost per frame; ours are on /metrics
             self.watchdog.start()
-            tasks = [self._tend(), self.shards.keep_snapshots(self._commit)]
+            tasks = [self._tend(), self.shards.keep_snapshots(self._commit), self.shards.keep_looking_ahead()]
             await asyncio.wait([asyncio.create_task(task) for task in tasks])
             self._stopping = True
             if self._failure is None:

@@ -14,6 +14,7 @@ from engine.frames import Genesis
 from engine.shadow import market_of
 from engine.snapshot import BadSnapshot
 from monitors.keys import Keys
+from monitors.outlook import Outlook
 from monitors.published import MARKET_ACCOUNTS, MARKET_POSITIONS, publish_market
 from monitors.redis_sink import RedisSink
 from monitors.view import open_client
@@ -25,6 +26,7 @@ LOOK_SECONDS: Final = 0.1
 ACKNOWLEDGE_SECONDS: Final = 0.005
 LAST_SECONDS: Final = 10.0
 MARKET_SECONDS: Final = 5.0  # between two publications of the market at least
+AHEAD_SECONDS: Final = 5.0  # between two looks ahead
 SPARE: Final = 10  # large snapshots are written less often: at most this part of the time goes into one shard's
 logger: Final = logging.getLogger("crossmargin.worker")
 Commit = Callable[[dict[int, int]], Awaitable[None]]  # offsets by shard
@@ -47,6 +49,7 @@ class Shard:
         self.snapshot_due = snapshot_due
         self.snapshot_at = 0.0  # when the newest snapshot was taken, monotonic seconds; 0: never
         self.snapshot_offset = -1
+        self.outlook: Outlook | None = None  # the latest look ahead
 
 
 class Shards:
@@ -104,6 +107,10 @@ class Shards:
         """Seconds since the newest snapshot this worker took or loaded, by shard."""
         now = time.monotonic()
         return {shard.number: now - shard.snapshot_at for shard in list(self._held.values()) if shard.snapshot_at}
+
+    def outlooks(self) -> list[Outlook]:
+        """The latest look ahead of each shard that had one."""
+        return [shard.outlook for shard in list(self._held.values()) if shard.outlook is not None]
 
     def take(self, numbers: Iterable[int]) -> None:
         """Hold these shards; they are loaded in the background, the rest of the group must not wait for it."""
@@ -178,6 +185,36 @@ class Shards:
                         shard.snapshot_due = begun + max(self._period, SPARE * took_seconds)
         except Exception as error:
             self._fail(error)
+
+    async def keep_looking_ahead(self) -> None:
+        """Work out early warning and reconciliation of each shard every few seconds, until the process is to end.
+
+        In a thread, between two frames: the shard is not stepped meanwhile, all else goes on.
+        """
+        due = 0.0
+        try:
+            while not self._ended.is_set():
+                await asyncio.sleep(LOOK_SECONDS)
+                begun = time.monotonic()
+                if begun < due:
+                    continue
+                for shard in list(self._held.values()):
+                    if shard.attached and shard.free.is_set():
+                        await self._look_ahead(shard)
+                due = begun + max(AHEAD_SECONDS, SPARE * (time.monotonic() - begun))
+        except Exception as error:
+            self._fail(error)
+
+    async def _look_ahead(self, shard: Shard) -> None:
+        engine = shard.engine
+        shard.free.clear()
+        try:
+            outlook = await asyncio.to_thread(lambda: Outlook(engine.offset, engine.warnings(), engine.reconciliation()))
+        finally:
+            shard.free.set()
+        if self._held.get(shard.number) is shard:
+            shard.outlook = outlook
+            self._sink.look_ahead(shard.number, outlook)
 
     async def save_all(self, commit: Commit) -> None:
         """Write a last snapshot of every loaded shard, and commit once for all."""

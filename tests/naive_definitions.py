@@ -6,7 +6,18 @@ import msgspec
 
 from engine.codes import Code
 from engine.documents import Account as AccountDocument
-from engine.documents import Agreement, AnyDocument, Calendar, Customer, Pool, Rule, Scenarios, names_used, parse_document
+from engine.documents import (
+    Agreement,
+    AnyDocument,
+    Calendar,
+    Customer,
+    Holder,
+    Pool,
+    Rule,
+    Scenarios,
+    names_used,
+    parse_document,
+)  # fmt: skip
 from engine.documents import Asset as AssetDocument
 from engine.documents import Instrument as InstrumentDocument
 from engine.events import key64
@@ -71,6 +82,8 @@ def _take(state: State, document: AnyDocument) -> None:
         take_set(state, document)
     elif isinstance(document, Agreement):
         take_agreement(state, document)
+    elif isinstance(document, Holder):
+        state.holder_ids[key64(document.id)] = document.id
     else:
         _account(state, document)
 

@@ -8,7 +8,7 @@ from engine.codes import Code
 from engine.documents import parse_action
 from engine.events import Flag, Kind, id_key, key64
 from engine.numbers import time_ns
-from tests import naive_calls
+from tests import naive_calls, naive_reconciliation
 from tests.naive_clock import Change, alone
 from tests.naive_portfolio import counted
 from tests.naive_state import Account, Instrument, OutOfRange, Position, State, half_even
@@ -266,13 +266,16 @@ def _take_money(state: State, account: Account, asset_id: str, amount: int) -> N
 
 
 def _statement(state: State, event: Event) -> Verdict:
-    if _account(state, event.account) is None:
+    account, instrument = _account(state, event.account), _instrument(state, event.instrument)
+    if account is None:
         return Code.UNKNOWN_ACCOUNT
-    if event.flags & Flag.ASSET:
-        if _asset_id(state, event.instrument) is None:
-            return Code.UNKNOWN_ASSET
-    elif _instrument(state, event.instrument) is None:
-        return Code.UNKNOWN_INSTRUMENT
+    is_asset = bool(event.flags & Flag.ASSET)
+    name = _asset_id(state, event.instrument) if is_asset else instrument and instrument.document.id
+    if name is None:
+        return Code.UNKNOWN_ASSET if is_asset else Code.UNKNOWN_INSTRUMENT
     if _ahead(state, event.ts_ns):
         return Code.AHEAD_OF_TIME
-    return _remember(state, event.id)
+    if _is_remembered(state, event.id):
+        return Code.DUPLICATE
+    verdict = naive_reconciliation.take(state, account, (is_asset, name), event.price, event.quantity, event.ts_ns)
+    return _remember(state, event.id) if verdict is Code.OK else verdict

@@ -343,6 +343,18 @@ class Call:
 
 
 @dataclass
+class Statement:
+    """What a holder (0: nobody) last stated of an item, (is it an asset, its id); gone_ns: a run since has not stated it."""
+
+    item: tuple[bool, str]
+    holder: int = 0
+    quantity: int = 0
+    ts_ns: int = 0
+    since_ns: int = 0
+    gone_ns: int = 0
+
+
+@dataclass
 class Account:
     """An account with its facts and its figures as of the last evaluation (minor units of its currency)."""
 
@@ -365,6 +377,7 @@ class Account:
     change: int = 0
     calls: list[Call] = field(default_factory=list)  # the oldest first
     calls_made: int = 0
+    statements: list[Statement] = field(default_factory=list)
     money: int = 0  # in, less out, since the last clock, in its currency
 
     def __post_init__(self) -> None:
@@ -399,6 +412,7 @@ class State:
     watched: set[str] = field(default_factory=set)  # stablecoins that rules in force look at, as last bound
     floors: dict[tuple[str, str], int] = field(default_factory=dict)  # 1e-9, by historical rule and instrument, as bound
     spreads: dict[tuple[str, str], int | None] = field(default_factory=dict)  # by cross-margin rule and instrument, as bound
+    holder_ids: dict[int, str] = field(default_factory=dict)  # by key
     next_row: int = 0  # the instrument at which the next walk over rows begins
 
     def book(self, account: Account, currency: str) -> int:

@@ -20,13 +20,14 @@ from tests.strategies_world import START_NS, World
 LOG_ID = bytes(range(16))
 ROOMY = Limits(
     accounts=32, positions=256, instruments=64, assets=16, currencies=8, factors=32, volatilities=32, rules=64, calendars=8,
-    partitions=3, ids=1 << 12, sets=8, scenarios=40, portfolios=8, pools=8,
+    partitions=3, ids=1 << 12, sets=8, scenarios=40, portfolios=8, pools=8, statements=256,
 )  # fmt: skip
 TINY = {
     "accounts": (1, 4), "positions": (1, 8), "instruments": (4, 16), "assets": (2, 6), "currencies": (1, 3),
     "factors": (1, 4),
     "volatilities": (1, 3), "rules": (1, 6), "calendars": (1, 2), "ids": (1, 20), "partitions": (1, 2),
     "sets": (1, 4), "scenarios": (8, 30), "portfolios": (1, 4), "pools": (1, 3),
+    "statements": (1, 8),
 }  # fmt: skip
 
 

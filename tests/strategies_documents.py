@@ -13,6 +13,7 @@ DAY = 24 * HOUR
 ACCOUNTS = tuple(f"a{i}" for i in range(7))
 POOL_OF = dict(zip(ACCOUNTS, ("futures", "coins", "coins", "futures", "securities", "securities", "futures"), strict=True))
 PACTS = (("AG-0", "a0", "a5"), ("AG-1", "a6", "a1"))  # agreements: futures account, Treasury account of one customer
+HOLDERS = ("cme", "bank", "h0")  # the last is never defined
 Document = dict[str, Any]
 Sent = tuple[str | None, Document]  # the customer whose shard gets it (None: all), the document
 
@@ -249,6 +250,7 @@ class Documents:
     def first(self) -> Iterator[Sent]:
         """Everything once, what others name before them; a few are left for later or out."""
         yield None, self._asset("USD")
+        yield from ((None, {"kind": "holder", "id": name}) for name in HOLDERS[:2])
         for name in ("week", "day"):
             yield None, self._calendar(name)
         for name, (model, parameters) in RULES.items():

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from engine.events import Flag, Kind, id_key, key64
-from tests.strategies_documents import ACCOUNTS, DAY, HOUR, PACTS, POOL_OF, SECOND, Documents, Market
+from engine.events import Flag, Kind, id_key, key64, signed64
+from tests.strategies_documents import ACCOUNTS, DAY, HOLDERS, HOUR, PACTS, POOL_OF, SECOND, Documents, Market
 
 START_NS = int(datetime(2026, 11, 19, 20, tzinfo=UTC).timestamp()) * SECOND  # a Thursday
 CUSTOMERS = tuple(f"c{i}" for i in range(5))
@@ -88,7 +88,7 @@ class World:
     def _any(self) -> Event:
         makers: list[tuple[Callable[[], Event], float]] = [
             (self._trade, 30), (self._some_price, 25), (self._some_collateral, 8), (self._volatility, 8),
-            (self._start_of_day, 6), (self._statement, 3), (self._action, 5), (self._reference, 5), (self._again, 3),
+            (self._start_of_day, 6), (self._statement, 8), (self._action, 5), (self._reference, 5), (self._again, 3),
             (self._settlement, 6),
         ]  # fmt: skip
         event = self.rng.choices([m for m, _ in makers], [w for _, w in makers])[0]()
@@ -185,8 +185,13 @@ class World:
     def _statement(self) -> Event:
         account, flags = self.rng.choice(ACCOUNTS), self.rng.choice((0, Flag.ASSET))
         name = self.rng.choice(list(self.documents.assets if flags else self.markets))
+        quantity = self.rng.choice((0, 10**8, 123))
+        if self.lots and not flags and self.rng.random() < 0.7:  # what the account has, for all this world knows
+            account, name = self.rng.choice(list(self.lots))
+            quantity = self.lots[account, name] * self.markets[name].lot
         ids = key64(account), key64(name), self._id("statements", account)
-        return Event(Kind.STATEMENT, CUSTOMER_OF[account], (self._ts(), *ids, 10**8, 0), flags)
+        holder = signed64(key64(self.rng.choice(HOLDERS)))
+        return Event(Kind.STATEMENT, CUSTOMER_OF[account], (self._ts(), *ids, quantity, holder), flags)
 
     def _action(self) -> Event:
         account = self.rng.choice(ACCOUNTS)

@@ -41,8 +41,8 @@ MACHINE_PATH = re.compile("(?<![\\w.])/(work|root|home|Users|mnt)/")
 ENGINE_SURFACE = {
     "account_count", "account_ids", "account_info", "agreements", "book_hashes", "books", "builder", "clock_ns",
     "definitions", "digest", "figures", "find_account", "from_bytes", "genesis", "id_span_ns", "is_open", "market_bytes",
-    "open_calls", "population", "rule_set", "shard_digest", "step", "stored", "take_agreements", "take_touched", "to_bytes",
-    "usage",
+    "open_calls", "population", "reconciliation", "rule_set", "shard_digest", "step", "stored", "take_agreements",
+    "take_touched", "to_bytes", "usage", "warnings",
 }  # fmt: skip
 
 

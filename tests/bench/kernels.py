@@ -28,6 +28,7 @@ NOTES: Final = [
     "trades: engine.apply.apply on 64-byte records with watermark, duplicate check, lot, tick and range checks",
     "holders: engine.revalue.add_value, one price tick over all holders of an instrument, called in compiled code",
     "portfolios: engine.portfolio.margin_portfolios over the example's daily rate scenarios, 99 % loss and stress set",
+    "early_warning: distances, ladder and forecast of all accounts",
     "frames: decode, apply, clock, margin and evaluation of the accounts traded or revalued, one clock a batch of"
     f" {BATCH:,} trades or {INSTRUMENTS} prices; no Kafka, no sinks",
 ]
@@ -74,6 +75,9 @@ def _rates(filled: Filled, repetitions: int) -> Figures:
     margined = median_seconds(lambda: evaluate(POSITIONS_DIRTY | MARGIN_DUE), repetitions)
     figures["accounts_margined_m_per_s"] = accounts / margined / 1e6
     figures["positions_margined_m_per_s"] = accounts * filled.universe.positions / margined / 1e6
+    definitions = filled.engine.definitions
+    definitions.account_ids, definitions.account_pools = [""] * accounts, [0] * accounts
+    figures["early_warning_ms"] = median_seconds(filled.engine.warnings, repetitions) * 1e3
     figures["idle_clock_us"] = median_seconds(lambda: _idle(state, changes), repetitions) * 1e6
     return figures
 

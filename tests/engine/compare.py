@@ -1,6 +1,6 @@
 """Runs the engine beside its slow twin and says where they differ."""
 
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 import numpy as np
 
@@ -8,6 +8,7 @@ from engine.core import MarginEngine
 from engine.frames import Frame, decode_frame, encode_frame
 from engine.report import Report
 from tests.naive import NaiveEngine, NaiveReport
+from tests.naive_reconciliation import reconciliation
 
 FIGURE_NAMES = ("status", "quality", "equity", "initial", "maintenance", "call", "excess_usd", "change")
 
@@ -33,6 +34,7 @@ class Pair:
         assert self.engine.clock_ns == self.naive.state.clock_ns, where
         assert self.engine.stored() == self.naive.stored(), where
         assert savings_of(self.engine) == savings_of_twin(self.naive), where
+        assert reconciliation_of(self.engine) == reconciliation(self.naive.state), where
         figures = figures_of(self.engine)
         assert figures == self.naive.figures(), where
         touched = {self.engine.account_ids[slot] for slot in self.engine.take_touched()}
@@ -77,6 +79,12 @@ def figures_of(engine: MarginEngine) -> dict[str, tuple[int, ...]]:
     rows = engine.figures(np.arange(engine.account_count, dtype=np.int32))
     columns = [rows[name].tolist() for name in FIGURE_NAMES]
     return dict(zip(engine.account_ids, zip(*columns, strict=True), strict=True))
+
+
+def reconciliation_of(engine: MarginEngine) -> tuple[dict[str, int], int, list[tuple[object, ...]]]:
+    """Statements by kind, since when the oldest break, and all breaks as sorted tuples."""
+    found = engine.reconciliation()
+    return found.counts, found.oldest_ns, sorted(astuple(one) for one in found.breaks)
 
 
 def savings_of(engine: MarginEngine) -> list[tuple[int, ...]]:

@@ -2,13 +2,14 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from engine.codes import Code
-from engine.events import NS, RECORD, Flag, Kind, id_key, key64
+from engine.events import NS, RECORD, Flag, Kind, id_key, key64, signed64
 from engine.frames import Entry, Frame, FrameKind, Genesis
 from engine.numbers import scaled
 from engine.report import Quality, Report, Status
@@ -89,6 +90,11 @@ class SmallLog:
     def collateral(self, account: str, asset: str, quantity: Any, replace: bool = False, **more: Any) -> Report:
         """A change, or the new total, of an asset."""
         return self.record(Kind.COLLATERAL, account, asset, quantity, flags=Flag.REPLACE if replace else 0, **more)
+
+    def statement(self, holder: str, account: str, name: str, quantity: Any, is_asset: bool = False, **more: Any) -> Report:
+        """What a holder says an account has."""
+        key, flags = Decimal(signed64(key64(holder))).scaleb(-9), Flag.ASSET if is_asset else 0
+        return self.record(Kind.STATEMENT, account, name, quantity, key, flags, **more)
 
     def clock(self, seconds: float = 1) -> Report:
         """A clock so much later."""

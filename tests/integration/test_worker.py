@@ -31,6 +31,7 @@ from streams.processes import Child, ready
 from streams.rebuild import rebuild
 from streams.settings import Settings, UserError, environment
 from streams.snapshots import Snapshot, SnapshotStore
+from streams.status import show_reconciliation
 from streams.topics import ALERTS, LOG
 from tests.integration import chain
 from tests.services import delete_topics, require_redis, wait_until
@@ -174,6 +175,7 @@ def test_it_shows_how_it_is_and_ends_in_good_order(log: Log, settings: Settings,
     with Child("worker", settings, tmp_path) as worker:
         await_end(settings)
         wait_until(lambda: 'log_lag_records{shard="0"} 0.0' in get(settings, "/metrics")[1], 10, "the log's end")
+        wait_until(lambda: "crossmargin_stress_accounts{" in get(settings, "/metrics")[1], 10, "a look ahead")
         assert get(settings, "/healthz") == (200, "ok\n")
         assert get(settings, "/readyz") == (200, "ready\n")
         assert get(settings, "/")[0] == 404
@@ -190,6 +192,8 @@ def test_it_shows_how_it_is_and_ends_in_good_order(log: Log, settings: Settings,
     chain.check_redis(settings, log.replayed)
     check_published(settings, snapshots(settings))
     repeats = chain.check_alerts(settings, log.replayed)
+    counts = show_reconciliation(settings).data["counts"]
+    assert counts == {"MATCHED": 0, "QUANTITY": 0, "MISSING_HERE": 0, "MISSING_THERE": 0}
 
     before = worker.log.read_text().count("recovered in")
     with Child("worker", settings, tmp_path) as worker:

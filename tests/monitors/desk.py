@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
@@ -13,6 +13,7 @@ from redis import Redis
 from engine.report import Quality, Report, Status
 from monitors.alerts import encode_alerts
 from monitors.keys import ACCOUNT_FIELDS, ALERT_FIELDS, Keys
+from monitors.outlook import Outlook, encode_ladder, encode_reconciliation
 from monitors.redis_sink import RedisSink
 from monitors.view import open_client
 from tests.monitors.fake_engine import FakeEngine
@@ -48,6 +49,7 @@ class Desk:
         options = {"log_id": LOG_ID, "shards": SHARDS, "now": lambda: 10**9 * 5_000, **options}
         self.sink = RedisSink(url, read_alerts=self.topic.read, observe=self.latencies.append, **options)
         self.engines: dict[int, FakeEngine] = {}
+        self.outlooks: dict[int, Outlook] = {}
 
     def attach(self, engine: FakeEngine) -> None:
         self.engines[engine.shard] = engine
@@ -60,6 +62,11 @@ class Desk:
             self.topic.append(engine.shard, alerts)
         self.sink.publish(engine.shard, engine, report, alerts)
 
+    def look_ahead(self, engine: FakeEngine, outlook: Outlook) -> None:
+        """What the worker does every few seconds."""
+        self.outlooks[engine.shard] = outlook
+        self.sink.look_ahead(engine.shard, outlook)
+
     async def settle(self) -> None:
         """Everything that is due is in Redis."""
         assert await self.sink.drain(20)
@@ -67,7 +74,8 @@ class Desk:
     def check(self) -> None:
         """Redis holds exactly the engines' figures, and every alert of the topic once, in each account's order."""
         with open_client(self.url) as client:
-            assert_figures(client, self.keys, self.engines.values())
+            assert_figures(client, self.keys, self.engines.values(), self.outlooks)
+            assert_outlooks(client, self.keys, self.outlooks)
             assert_alerts(client, self.keys, self.topic)
             assert_calls(client, self.keys, self.engines.values())
 
@@ -101,7 +109,16 @@ def money(minor: int, decimals: int) -> str:
     return f"{Decimal(minor).scaleb(-decimals):.{decimals}f}"
 
 
-def expected_row(engine: FakeEngine, slot: int) -> dict[str, str]:
+def expected_distance(outlook: Outlook | None, slot: int) -> dict[str, str]:
+    """Distance and factor of an account as the last look ahead has them."""
+    if outlook is None or np.isnan(outlook.warnings.distance[slot]):
+        return {"distance": "", "distance_factor": ""}
+    place = int(outlook.warnings.nearest[slot])
+    factor = outlook.warnings.factors[place] if place >= 0 else ""
+    return {"distance": f"{outlook.warnings.distance[slot]:.2f}", "distance_factor": factor}
+
+
+def expected_row(engine: FakeEngine, slot: int, outlook: Outlook | None = None) -> dict[str, str]:
     """An account's hash, but for the moment it was written at."""
     info, row = engine.account_info(slot), engine.rows[slot]
     equity, initial, maintenance = (int(row[name]) for name in ("equity", "initial", "maintenance"))
@@ -114,6 +131,7 @@ def expected_row(engine: FakeEngine, slot: int) -> dict[str, str]:
         "excess": money(equity - initial, info.decimals),
         "utilization": f"{maintenance / equity:.6f}" if equity > 0 else "",
         "call": money(int(row["call"]), info.decimals),
+        **expected_distance(outlook, slot),
         "currency": info.currency,
         "pool": info.pool,
         "customer": info.customer,
@@ -124,7 +142,7 @@ def expected_row(engine: FakeEngine, slot: int) -> dict[str, str]:
     return fields
 
 
-def assert_figures(client: Redis, keys: Keys, engines: Iterable[FakeEngine]) -> None:
+def assert_figures(client: Redis, keys: Keys, engines: Iterable[FakeEngine], outlooks: Mapping[int, Outlook]) -> None:
     excess, used, by_state, customers = {}, {}, {}, {}
     for engine in engines:
         for customer, agreement_id, body in engine.signed:
@@ -137,7 +155,7 @@ def assert_figures(client: Redis, keys: Keys, engines: Iterable[FakeEngine]) -> 
             assert set(row) == set(ACCOUNT_FIELDS), (account_id, row)
             assert 0 < int(row.pop("offset")) <= engine.offset
             assert int(row.pop("ts_ns")) <= engine.clock_ns
-            assert row == expected_row(engine, slot)
+            assert row == expected_row(engine, slot, outlooks.get(engine.shard))
             excess[account_id] = float(engine.rows["excess_usd"][slot]) / 100
             used[account_id] = float(row["utilization"] or "inf")
             by_state.setdefault(keys.status_prefix + row["status"], set()).add(account_id)
@@ -153,6 +171,12 @@ def assert_figures(client: Redis, keys: Keys, engines: Iterable[FakeEngine]) -> 
     assert max(number for _, number in numbers) == int(client.hget(keys.meta, "writes") or 0)
     for state in [keys.status(status) for status in Status] + [keys.quality(quality) for quality in Quality]:
         assert client.smembers(state) == by_state.get(state, set())
+
+
+def assert_outlooks(client: Redis, keys: Keys, outlooks: Mapping[int, Outlook]) -> None:
+    for shard, outlook in outlooks.items():
+        assert client.get(keys.ladder(shard)) == encode_ladder(outlook.warnings).decode()
+        assert client.get(keys.reconciliation(shard)) == encode_reconciliation(outlook.reconciliation).decode()
 
 
 def assert_alerts(client: Redis, keys: Keys, topic: Topic) -> None:

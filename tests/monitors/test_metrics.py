@@ -18,6 +18,7 @@ from monitors.metrics import LABEL_VALUES, METRICS, OPEN_LABELS, TABLE
 from monitors.redis_sink import Backlog
 from monitors.surface import EngineView
 from tests.monitors.fake_engine import SECOND, FakeEngine
+from tests.monitors.test_outlook import SHOCK, outlook
 
 SAMPLE_SUFFIXES = {"histogram": {"_bucket", "_sum", "_count"}, "gaugehistogram": {"_bucket", "_gsum", "_gcount"}}
 
@@ -39,6 +40,7 @@ def registry_of(engines: Mapping[int, EngineView], counters: Counters) -> Collec
             lambda: engines,
             counters,
             FakeSink(),
+            outlooks=lambda: [outlook(shard) for shard in engines],
             lag_frames=lambda: {1: 4, 0: 2},
             snapshot_ages_seconds=lambda: {0: 1.5},
             build={"version": "1.2.3", "python": "3.11.0"},
@@ -114,6 +116,15 @@ def test_values(scraped: dict[tuple[str, tuple[tuple[str, str], ...]], float]) -
         ("agreements", {"state": "not_in_force"}, 3),
         ("cross_margin_alone_usd", {}, 20_001.0),
         ("cross_margin_saving_usd", {}, 12_000.5),
+        ("stress_accounts", {"shock": SHOCK}, 61),
+        ("stress_call_usd", {"shock": SHOCK}, 246.90),
+        ("stress_call_usd", {"shock": "BTC -10 %"}, 0),
+        ("call_forecast_usd", {"pool": "P"}, 5.0),
+        ("liquidity_due_usd", {"currency": "USD", "window": "1h"}, 100.0),
+        ("volatility_regime", {"state": "above"}, 1),
+        ("volatility_regime", {"state": "inside"}, 0),
+        ("reconciliation_breaks", {"kind": "quantity"}, 2),
+        ("reconciliation_oldest_seconds", {}, 1e9),
         ("clock_age_seconds", {}, 99.6),
         ("price_age_seconds_max", {}, 13.5),
         ("capacity_used_ratio", {"limit": "positions"}, 0.75),

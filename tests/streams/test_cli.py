@@ -24,7 +24,8 @@ from tests.services import ROOT
 
 VERBS = [
     *("backtest", "bench", "check-config", "day-end", "demo", "doctor", "explain", "feed", "load", "pilot-report"),
-    *("rebuild", "rejects", "replay", "scenarios", "schema", "sequencer", "status", "web", "web-token", "worker"),
+    *("rebuild", "reconciliation", "rejects", "replay", "scenarios", "schema", "sequencer", "status", "web", "web-token"),
+    "worker",
 ]
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from engine.codes import Code
 from engine.documents import DOCUMENTS
-from engine.events import MAX_ARRAY, MAX_MESSAGE_BYTES, Flag, Kind, id_key, key64, shard_of
+from engine.events import MAX_ARRAY, MAX_MESSAGE_BYTES, Flag, Kind, id_key, key64, shard_of, signed64
 from engine.numbers import INT64_MAX, MAX_TIME_NS
 from streams.codec import decode_events, read_document, split, why
 from streams.columns import MAX_DETAIL, Columns, middle
@@ -224,6 +224,7 @@ def test_collateral_position_and_statement() -> None:
     assert record(Kind.POSITION, GOOD[Kind.POSITION])["id"] == id_key("positions", "A", "", "1")
     row = record(Kind.STATEMENT, GOOD[Kind.STATEMENT])
     assert (row["instrument"], row["flags"], row["id"]) == (key64("USD"), Flag.ASSET, id_key("statements", "A", "h", "1"))
+    assert row["price"] == signed64(key64("h"))
     other = {name: value for name, value in GOOD[Kind.STATEMENT].items() if name != "asset"}
     row = record(Kind.STATEMENT, {**other, "instrument": "I"})
     assert (row["instrument"], row["flags"]) == (key64("I"), 0)

@@ -1,0 +1,188 @@
+"""What lies ahead of a shard and what is stated of it, as JSON in Redis: one string a shard and kind, which readers sum."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+
+from engine.events import QUANTITY_ONE
+from engine.numbers import decimal_text
+from engine.reconciliation import MOST_SHOWN, Break, Reconciliation
+from engine.warning import FIRST, UNCHANGED, Warnings
+
+_encode: Final = msgspec.json.Encoder().encode
+_QUANTITY_DECIMALS: Final = len(str(QUANTITY_ONE)) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a worker looks at every few seconds: early warning and statements of one shard, as of a log offset."""
+
+    offset: int
+    warnings: Warnings
+    reconciliation: Reconciliation
+
+
+class Called(msgspec.Struct, frozen=True):
+    """An account and what it would be called for."""
+
+    account: str
+    call_usd: str
+
+
+class Step(msgspec.Struct, frozen=True):
+    """A step of the ladder: accounts it brings below maintenance, the largest calls first."""
+
+    shock: str
+    accounts: int
+    call_usd: str
+    first: list[Called]
+
+
+class Ladder(msgspec.Struct, frozen=True):
+    """Early warning (engine/warning.py); money in USD as decimal text, moments in ns as text.
+
+    forecast: by pool and move; due_usd: by currency and window; due: by currency and the hour at whose end it is due, in the
+    currency. Of several shards ts_ns is the oldest.
+    """
+
+    ts_ns: str
+    short: int
+    unpriced: int
+    steps: list[Step]
+    forecast: dict[str, dict[str, str]]
+    due_usd: dict[str, dict[str, str]]
+    due: dict[str, dict[str, str]]
+    regimes: dict[str, str]
+    unvalued: list[str]
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """A break (engine/reconciliation.py); quantities as decimal text, moments in ns as text, stated_ns 0 for never."""
+
+    account: str
+    holder: str
+    name: str
+    type: str  # instrument or asset
+    kind: str
+    held: str
+    stated: str
+    since_ns: str
+    stated_ns: str
+
+
+class Differences(msgspec.Struct, frozen=True):
+    """Statements by kind, and the oldest breaks, at most MOST_SHOWN; of several shards ts_ns is the oldest."""
+
+    ts_ns: str
+    counts: dict[str, int]
+    breaks: list[Difference]
+
+
+def encode_ladder(warnings: Warnings) -> bytes:
+    """A shard's early warning as JSON."""
+    steps = [
+        Step(name, rung.accounts, _usd(rung.call_usd), [Called(account, _usd(call)) for account, call in rung.first])
+        for name, rung in warnings.ladder.items()
+    ]
+    due_usd: dict[str, dict[str, str]] = {}
+    for (currency, window), cents in warnings.due.items():
+        due_usd.setdefault(currency, {})[window] = _usd(cents)
+    due: dict[str, dict[str, str]] = {}
+    for (currency, hour_ns), amount in warnings.due_hours.items():
+        due.setdefault(currency, {})[str(hour_ns)] = amount
+    return _encode(
+        Ladder(
+            ts_ns=str(warnings.ts_ns),
+            short=warnings.short,
+            unpriced=warnings.unpriced,
+            steps=steps,
+            forecast={pool: {m: _usd(cents) for m, cents in moves.items()} for pool, moves in warnings.forecast.items()},
+            due_usd=due_usd,
+            due=due,
+            regimes=warnings.regimes,
+            unvalued=list(warnings.unvalued),
+        )
+    )
+
+
+def encode_reconciliation(found: Reconciliation) -> bytes:
+    """A shard's breaks as JSON."""
+    return _encode(Differences(str(found.ts_ns), found.counts, [_difference(one) for one in found.breaks]))
+
+
+def _difference(one: Break) -> Difference:
+    kind, (held, stated) = "asset" if one.is_asset else "instrument", map(_quantity, (one.held, one.stated))
+    moments = str(one.since_ns), str(one.stated_ns)
+    return Difference(one.account, one.holder, one.name, kind, one.kind.name, held, stated, *moments)
+
+
+def sum_ladders(shards: Iterable[bytes]) -> Ladder | None:
+    """The early warning of all shards from their JSON; None without any."""
+    found = [msgspec.json.decode(one, type=Ladder) for one in shards]
+    if not found:
+        return None
+    steps = []
+    for same in zip(*(one.steps for one in found), strict=True):
+        first = sorted((c for step in same for c in step.first), key=lambda c: Decimal(c.call_usd), reverse=True)[:FIRST]
+        called = _sum(step.call_usd for step in same)
+        steps.append(Step(same[0].shock, sum(step.accounts for step in same), called, first))
+    return Ladder(
+        ts_ns=min((one.ts_ns for one in found), key=int),
+        short=sum(one.short for one in found),
+        unpriced=sum(one.unpriced for one in found),
+        steps=steps,
+        forecast=_sums([one.forecast for one in found]),
+        due_usd=_sums([one.due_usd for one in found]),
+        due=_sums([one.due for one in found]),
+        regimes=found[0].regimes,
+        unvalued=sorted({name for one in found for name in one.unvalued}),
+    )
+
+
+def sum_differences(shards: Iterable[bytes]) -> Differences | None:
+    """The statements of all shards from their JSON; None without any."""
+    found = [msgspec.json.decode(one, type=Differences) for one in shards]
+    if not found:
+        return None
+    counts: Counter[str] = Counter()
+    for one in found:
+        counts.update(one.counts)
+    breaks = sorted((each for one in found for each in one.breaks), key=lambda each: int(each.since_ns))
+    return Differences(min((one.ts_ns for one in found), key=int), dict(counts), breaks[:MOST_SHOWN])
+
+
+def worst_moves(shards: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, tuple[str, int]]:
+    """By pool: the move after which most would be called (UNCHANGED where none is worse), and how much, all shards."""
+    sums: dict[str, Counter[str]] = {}
+    for forecast in shards:
+        for pool, moves in forecast.items():
+            sums.setdefault(pool, Counter({UNCHANGED: 0})).update(moves)
+    return {pool: max(moves.items(), key=lambda item: item[1]) for pool, moves in sums.items()}
+
+
+def _sum(amounts: Iterable[str]) -> str:
+    return str(sum(map(Decimal, amounts), Decimal(0)))
+
+
+def _sums(tables: list[dict[str, dict[str, str]]]) -> dict[str, dict[str, str]]:
+    """Two-level tables of decimal text, added up."""
+    total: dict[str, dict[str, str]] = {}
+    for table in tables:
+        for name, amounts in table.items():
+            row = total.setdefault(name, {})
+            for key, amount in amounts.items():
+                row[key] = _sum((row.get(key, "0"), amount))
+    return total
+
+
+def _usd(cents: int) -> str:
+    return decimal_text(cents, 2)
+
+
+def _quantity(units: int) -> str:
+    text = decimal_text(units, _QUANTITY_DECIMALS)
+    return text.rstrip("0").rstrip(".")
