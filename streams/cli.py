@@ -4,11 +4,10 @@ Exit status 0 done, 1 failed, 2 wrong use or bad configuration, 130 interrupted;
 verb imports its own part only, so that help and small verbs start at once.
 """
 
-import functools
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -17,18 +16,13 @@ import msgspec
 
 from streams import settings as sources
 from streams.settings import ConfigError, Settings, UserError
+from streams.verbs import KAFKA, ORIGINS, REDIS, cell, json_flag, log_to_stderr, print_json, print_table, with_settings
 
 INTERRUPTED: Final = 130
-LOG_FORMAT: Final = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
-ORIGINS: Final = "crossmargin.origins"  # where the context keeps the source of each setting
 ROOT: Final = Path(__file__).parents[1]
-KAFKA: Final = ("kafka", "kafka_config")
-REDIS: Final = ("redis_url", "redis_prefix")
 
-Verb = Callable[..., None]
 files_argument: Final = click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 topic_option: Final = click.option("--topic", help="Topic of rows that name none, in files whose name tells none.")
-json_flag: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
 def main() -> NoReturn:
@@ -62,29 +56,6 @@ def _fail(line: str, status: int) -> int:
     return status
 
 
-def with_settings(*names: str) -> Callable[[Verb], Verb]:
-    """Gives a verb the merged settings as its first argument, and a flag for each setting named here."""
-
-    def decorate(verb: Verb) -> Verb:
-        @functools.wraps(verb)
-        def merged(config: str | None, **options: Any) -> None:
-            flags = {name: options.pop(name) for name in names}
-            chosen, origins = sources.load_with_sources(config, os.environ, flags)
-            click.get_current_context().meta[ORIGINS] = origins
-            verb(chosen, **options)
-
-        defaults = Settings()
-        decorated: Verb = merged
-        for name in reversed(names):
-            default = getattr(defaults, name) or "none"
-            text = f"{sources.DESCRIPTIONS[name]} [{sources.variable(name)}; default: {default}]"
-            decorated = click.option(sources.flag(name), name, metavar="VALUE", help=text)(decorated)
-        help_text = f"Settings file [{sources.CONFIG_VARIABLE}; default: {sources.FILE_NAME} where it exists]."
-        return click.option("--config", metavar="FILE", help=help_text)(decorated)
-
-    return decorate
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="crossmargin", message="%(prog)s %(version)s")
 def cli() -> None:
@@ -108,7 +79,7 @@ def demo(seconds: float | None, accounts: int, seed: int, as_json: bool) -> None
 
     summary = show.run(show.Options(seconds=seconds, accounts=accounts, seed=seed, json=as_json))
     if as_json:
-        _print_json(summary)
+        print_json(summary)
 
 
 @cli.command()
@@ -123,7 +94,7 @@ def sequencer(settings: Settings) -> None:
     """
     from streams import sequencer as process
 
-    _log_to_stderr()
+    log_to_stderr()
     process.run(settings)
 
 
@@ -139,7 +110,7 @@ def worker(settings: Settings) -> None:
     """
     from streams import worker as process
 
-    _log_to_stderr()
+    log_to_stderr()
     process.run(settings)
 
 
@@ -201,9 +172,9 @@ def replay(settings: Settings, files: tuple[Path, ...], count: int, as_json: boo
 
     manifest = replaying.replay(files, shards=count, limits=settings.limits, **options)
     if as_json:
-        _print_json(manifest)
+        print_json(manifest)
     else:
-        _print_table(("figure", "value"), ((name, _cell(value)) for name, value in manifest.items() if name != "inputs"))
+        print_table(("figure", "value"), ((name, cell(value)) for name, value in manifest.items() if name != "inputs"))
 
 
 @cli.command()
@@ -236,11 +207,11 @@ def backtest(
         return
     figures = test.run_portfolio(portfolio, out, history) if portfolio else test.run(contracts, out, history)
     if as_json:
-        _print_json(figures)
+        print_json(figures)
     elif portfolio:
-        _print_table(test.PORTFOLIO_COLUMNS, test.portfolio_table(figures))
+        print_table(test.PORTFOLIO_COLUMNS, test.portfolio_table(figures))
     else:
-        _print_table(test.COLUMNS, test.table(figures))
+        print_table(test.COLUMNS, test.table(figures))
     if not as_json:
         click.echo(f"report: {out}")
 
@@ -274,9 +245,9 @@ def scenarios(files: tuple[Path, ...], out: Path, as_json: bool, **options: Any)
 
     figures = building.build(files, out, **options)
     if as_json:
-        _print_json(figures)
+        print_json(figures)
     else:
-        _print_table(("figure", "value"), ((name, _cell(value)) for name, value in figures.items()))
+        print_table(("figure", "value"), ((name, cell(value)) for name, value in figures.items()))
 
 
 @cli.command()
@@ -289,11 +260,11 @@ def status(settings: Settings, account: str | None, as_json: bool) -> None:
 
     shown = show(settings, account)
     if as_json:
-        _print_json(shown.data)
+        print_json(shown.data)
     else:
         for title, columns, rows in shown.tables:
             if rows:
-                _print_table(columns, rows, title)
+                print_table(columns, rows, title)
 
 
 @cli.command()
@@ -311,11 +282,11 @@ def explain(settings: Settings, account: str, since: str | None, as_json: bool) 
 
     shown = show(settings, account, since)
     if as_json:
-        _print_json(shown.data)
+        print_json(shown.data)
     else:
         for title, columns, rows in shown.tables:
             if rows:
-                _print_table(columns, rows, title)
+                print_table(columns, rows, title)
 
 
 @cli.command()
@@ -334,13 +305,13 @@ def rejects(settings: Settings, reason: str | None, limit: int | None, resubmit:
     found = rejected.read_rejects(settings, reason, limit)
     sent = rejected.resubmit(settings, found) if resubmit else None
     if as_json:
-        _print_json({"rejects": found} if sent is None else {"rejects": found, "resubmitted": sent})
+        print_json({"rejects": found} if sent is None else {"rejects": found, "resubmitted": sent})
         return
     rows = (
         (r.reason, ":".join(map(str, msgspec.structs.astuple(r.origin))), r.detail, r.raw or r.raw_base64 or "")
         for r in found
     )
-    _print_table(("reason", "topic:partition:offset:index", "detail", "event"), rows)
+    print_table(("reason", "topic:partition:offset:index", "detail", "event"), rows)
     if sent is not None:
         click.echo(f"{sent} of {len(found)} sent again")
 
@@ -358,7 +329,7 @@ def rebuild(settings: Settings, shard: int, as_json: bool) -> None:
 
     line = reset(settings, shard)
     if as_json:
-        _print_json({"shard": shard, "done": line})
+        print_json({"shard": shard, "done": line})
     else:
         click.echo(line)
 
@@ -374,10 +345,10 @@ def check_config(settings: Settings, as_json: bool) -> None:
     origins = click.get_current_context().meta[ORIGINS]
     shown = sources.masked(settings)
     if as_json:
-        _print_json({name: {"value": value, "source": origins[name]} for name, value in shown.items()})
+        print_json({name: {"value": value, "source": origins[name]} for name, value in shown.items()})
         return
-    rows = ((name, _cell(value), origins[name], sources.DESCRIPTIONS.get(name, "")) for name, value in shown.items())
-    _print_table(("setting", "value", "from", "meaning"), rows)
+    rows = ((name, cell(value), origins[name], sources.DESCRIPTIONS.get(name, "")) for name, value in shown.items())
+    print_table(("setting", "value", "from", "meaning"), rows)
 
 
 @cli.command()
@@ -400,9 +371,9 @@ def doctor(settings: Settings, as_json: bool) -> None:
 
     findings = list(examine(settings))
     if as_json:
-        _print_json(findings)
+        print_json(findings)
     else:
-        _print_table(("what", "state", "detail"), ((f.name, f.state, f.detail) for f in findings))
+        print_table(("what", "state", "detail"), ((f.name, f.state, f.detail) for f in findings))
     if any(finding.state == "missing" for finding in findings):
         click.get_current_context().exit(1)
 
@@ -420,48 +391,16 @@ def bench(arguments: tuple[str, ...]) -> None:
     click.get_current_context().exit(done.returncode)
 
 
-def _log_to_stderr() -> None:
-    import logging
-
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key}={text}" for key, text in value.items())
-    return str(value)
-
-
-def _print_json(value: object) -> None:
-    click.echo(msgspec.json.encode(value, enc_hook=str))
-
-
 def _print_counts(counts: Mapping[str, int], as_json: bool) -> None:
     if as_json:
-        _print_json(counts)
+        print_json(counts)
     else:
-        _print_table(("topic", "messages"), ((topic, f"{count:,}") for topic, count in counts.items()))
+        print_table(("topic", "messages"), ((topic, f"{count:,}") for topic, count in counts.items()))
 
 
 def _print_grid(grids: Mapping[str, Sequence[Mapping[str, Any]]], as_json: bool) -> None:
     if as_json:
-        _print_json(grids)
+        print_json(grids)
         return
     for family, points in grids.items():
-        _print_table(tuple(points[0]), ([_cell(value) for value in point.values()] for point in points), family)
-
-
-def _print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 250
-    if title:
-        console.print(Text(f"\n{title}", style="bold"))
-    console.print(table)
+        print_table(tuple(points[0]), ([cell(value) for value in point.values()] for point in points), family)

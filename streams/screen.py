@@ -15,6 +15,7 @@ from rich.text import Text
 
 from monitors.keys import Keys
 from monitors.view import Row, Summary, open_client, read_summary
+from monitors.wording import money
 from streams.settings import UserError
 
 SYNTHETIC: Final = "Treasury path: synthetic, generated from daily par yields"
@@ -146,7 +147,7 @@ def percentile_ms(after: Buckets, before: Buckets, share: float) -> float | None
 
 def flag_text(alert: Row) -> str:
     """An alert in a few words."""
-    call = f", call {_money(alert['amount'])} {alert['currency']}" if float(alert["amount"] or 0) else ""
+    call = f", call {money(alert['amount'])} {alert['currency']}" if float(alert["amount"] or 0) else ""
     return f"{alert['account']} {alert['from']} -> {alert['to']}{call}"
 
 
@@ -216,8 +217,8 @@ def _worst(rows: Iterable[Row]) -> Panel:
         table.add_column(name, justify="right", min_width=15)
     for row in rows:
         status = Text(row.get("status", ""), style=COLOURS.get(row.get("status", ""), ""))
-        money = (_money(row.get(name, "")) for name in ("excess_usd", "equity", "maintenance"))
-        table.add_row(row["account"], status, *money)
+        amounts = (money(row.get(name, "")) for name in ("excess_usd", "equity", "maintenance"))
+        table.add_row(row["account"], status, *amounts)
     return Panel(table, title="worst excess", title_align="left")
 
 
@@ -239,12 +240,6 @@ def _latency(scene: Scene) -> str:
 
 def _millions(amount: float) -> str:
     return f"{amount / 1e6:,.2f}m"
-
-
-def _money(text: str) -> str:
-    """A decimal string with thousands separated."""
-    whole, point, rest = text.partition(".")
-    return f"{int(whole):,}{point}{rest}" if whole.lstrip("-").isdigit() else text
 
 
 def summary_table(rows: Iterable[tuple[str, Any]]) -> Table:

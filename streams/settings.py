@@ -76,6 +76,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     snapshot_seconds: Annotated[float, Meta(gt=0, le=3600, description="time between two snapshots of a shard")] = 10
     watchdog_seconds: Annotated[float, Meta(ge=1, le=3600, description="a worker that stands still so long is ended")] = 30
     figures_per_second: Annotated[float, Meta(gt=0, le=1000, description="how often changed figures go to Redis")] = 20
+    notices: Annotated[Text, Meta(description="TOML file of the notifier's webhooks")] = "notices.toml"
+    notifier_group: Annotated[Text, Meta(description="Kafka consumer group of the notifier, before -ROUTE")] = (
+        "crossmargin-notifier"
+    )
     mock_kafka: Annotated[bool, Meta(description="Kafka is librdkafka's mock cluster, as in the demo")] = False
     limits: Annotated[Limits, Meta(description="capacities per shard and parameters of a new log")] = Limits()
 

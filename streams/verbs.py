@@ -1,0 +1,76 @@
+"""What the verbs of crossmargin share: settings as flags, and printing as a table or as JSON."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+import click
+import msgspec
+
+from streams import settings as sources
+from streams.settings import Settings
+
+LOG_FORMAT: Final = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
+ORIGINS: Final = "crossmargin.origins"  # where the context keeps the source of each setting
+KAFKA: Final = ("kafka", "kafka_config")
+REDIS: Final = ("redis_url", "redis_prefix")
+
+Verb = Callable[..., None]
+json_flag: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+def with_settings(*names: str) -> Callable[[Verb], Verb]:
+    """Gives a verb the merged settings as its first argument, and a flag for each setting named here."""
+
+    def decorate(verb: Verb) -> Verb:
+        @functools.wraps(verb)
+        def merged(config: str | None, **options: Any) -> None:
+            flags = {name: options.pop(name) for name in names}
+            chosen, origins = sources.load_with_sources(config, os.environ, flags)
+            click.get_current_context().meta[ORIGINS] = origins
+            verb(chosen, **options)
+
+        defaults = Settings()
+        decorated: Verb = merged
+        for name in reversed(names):
+            default = getattr(defaults, name) or "none"
+            text = f"{sources.DESCRIPTIONS[name]} [{sources.variable(name)}; default: {default}]"
+            decorated = click.option(sources.flag(name), name, metavar="VALUE", help=text)(decorated)
+        help_text = f"Settings file [{sources.CONFIG_VARIABLE}; default: {sources.FILE_NAME} where it exists]."
+        return click.option("--config", metavar="FILE", help=help_text)(decorated)
+
+    return decorate
+
+
+def log_to_stderr() -> None:
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
+
+
+def cell(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={text}" for key, text in value.items())
+    return str(value)
+
+
+def print_json(value: object) -> None:
+    click.echo(msgspec.json.encode(value, enc_hook=str))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 250
+    if title:
+        console.print(Text(f"\n{title}", style="bold"))
+    console.print(table)
