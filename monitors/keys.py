@@ -90,6 +90,10 @@ class Keys:
         """The hash of an account's figures."""
         return self.account_prefix + account_id
 
+    def call(self, call_id: str) -> str:
+        """The hash of a margin call."""
+        return self.call_prefix + call_id
+
     def status(self, status: Status) -> str:
         """The set of accounts in a status."""
         return self.status_prefix + status.name

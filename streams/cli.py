@@ -14,9 +14,21 @@ from typing import Any, Final, NoReturn
 import click
 import msgspec
 
+from streams import cli_desk
 from streams import settings as sources
 from streams.settings import ConfigError, Settings, UserError
-from streams.verbs import KAFKA, ORIGINS, REDIS, cell, json_flag, log_to_stderr, print_json, print_table, with_settings
+from streams.verbs import (
+    KAFKA,
+    ORIGINS,
+    REDIS,
+    cell,
+    json_flag,
+    log_to_stderr,
+    print_json,
+    print_shown,
+    print_table,
+    with_settings,
+)
 
 INTERRUPTED: Final = 130
 ROOT: Final = Path(__file__).parents[1]
@@ -258,13 +270,7 @@ def status(settings: Settings, account: str | None, as_json: bool) -> None:
     """Show all accounts, or one, from Redis."""
     from streams.status import show
 
-    shown = show(settings, account)
-    if as_json:
-        print_json(shown.data)
-    else:
-        for title, columns, rows in shown.tables:
-            if rows:
-                print_table(columns, rows, title)
+    print_shown(show(settings, account), as_json)
 
 
 @cli.command()
@@ -280,13 +286,7 @@ def explain(settings: Settings, account: str, since: str | None, as_json: bool) 
     """
     from streams.explain import show
 
-    shown = show(settings, account, since)
-    if as_json:
-        print_json(shown.data)
-    else:
-        for title, columns, rows in shown.tables:
-            if rows:
-                print_table(columns, rows, title)
+    print_shown(show(settings, account, since), as_json)
 
 
 @cli.command()
@@ -389,6 +389,10 @@ def bench(arguments: tuple[str, ...]) -> None:
         raise UserError(f"no benchmarks under {ROOT}: they come with a source checkout (tests/bench), not with the package")
     done = subprocess.run([sys.executable, "-m", "tests.bench", *arguments], cwd=ROOT, check=False)
     click.get_current_context().exit(done.returncode)
+
+
+for desk_verb in (cli_desk.calls, cli_desk.top, cli_desk.notifier):
+    cli.add_command(desk_verb)
 
 
 def _print_counts(counts: Mapping[str, int], as_json: bool) -> None:

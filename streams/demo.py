@@ -233,7 +233,7 @@ class Chain:
         """A live screen on a terminal, else a line every few seconds."""
         if self.console.is_terminal:
             with Live(console=self.console, auto_refresh=False, vertical_overflow="crop") as live:
-                yield lambda scene: live.update(render(scene, *self.console.size), refresh=True)
+                yield lambda scene: live.update(render(scene, *self.console.size, time.time_ns()), refresh=True)
         else:
             printed = [-LINE_SECONDS]
 

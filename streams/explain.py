@@ -19,9 +19,9 @@ from engine.numbers import time_ns
 from engine.report import Quality, Status
 from engine.rules import BPS
 from engine.snapshot import BadSnapshot, unpack
+from streams.desk import Shown, Table
 from streams.settings import ConfigError, Settings, UserError
 from streams.snapshots import Snapshot, SnapshotStore, Torn
-from streams.status import Shown, Table
 
 PLACE: Final = "(setting snapshots, CROSSMARGIN_SNAPSHOTS)"
 UNKNOWN: Final = "not known"

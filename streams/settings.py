@@ -80,6 +80,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     notifier_group: Annotated[Text, Meta(description="Kafka consumer group of the notifier, before -ROUTE")] = (
         "crossmargin-notifier"
     )
+    user: Annotated[
+        str, Meta(max_length=64, pattern="^[ -~]*$", description="who acts on margin calls; empty: the login name")
+    ] = ""
     mock_kafka: Annotated[bool, Meta(description="Kafka is librdkafka's mock cluster, as in the demo")] = False
     limits: Annotated[Limits, Meta(description="capacities per shard and parameters of a new log")] = Limits()
 
@@ -235,7 +238,7 @@ def allowed(name: str) -> str:
         case inspect.LiteralType(values=values):
             return " or ".join(str(value) for value in values)
         case inspect.StrType():
-            return "text, not empty"
+            return "text, not empty" if kind.min_length else f"printable ASCII, up to {kind.max_length} characters"
         case _:
             noun = "a whole number" if isinstance(kind, inspect.IntType) else "a number"
             low = f"more than {kind.gt}" if kind.gt is not None else f"{kind.ge}"

@@ -4,7 +4,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
@@ -12,7 +12,10 @@ import msgspec
 from streams import settings as sources
 from streams.settings import Settings
 
-LOG_FORMAT: Final = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
+if TYPE_CHECKING:
+    from streams.desk import Shown
+
+_LOG_FORMAT: Final = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
 ORIGINS: Final = "crossmargin.origins"  # where the context keeps the source of each setting
 KAFKA: Final = ("kafka", "kafka_config")
 REDIS: Final = ("redis_url", "redis_prefix")
@@ -45,22 +48,36 @@ def with_settings(*names: str) -> Callable[[Verb], Verb]:
 
 
 def log_to_stderr() -> None:
+    """A long-running process tells on stderr what it does."""
     import logging
 
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
+    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT, stream=sys.stderr)
 
 
 def cell(value: object) -> str:
+    """A value in a table."""
     if isinstance(value, dict):
         return ", ".join(f"{key}={text}" for key, text in value.items())
     return str(value)
 
 
 def print_json(value: object) -> None:
+    """One JSON value on a line."""
     click.echo(msgspec.json.encode(value, enc_hook=str))
 
 
+def print_shown(shown: "Shown", as_json: bool) -> None:
+    """Figures as JSON, or as those of their tables that have rows."""
+    if as_json:
+        print_json(shown.data)
+        return
+    for title, columns, rows in shown.tables:
+        if rows:
+            print_table(columns, rows, title)
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
+    """A table as wide as the terminal, or wide enough for a file."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

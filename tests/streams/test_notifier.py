@@ -308,4 +308,9 @@ def test_a_wrong_file_is_one_line(tmp_path: Path, content: str | None, said: str
 
 def test_the_example_is_a_good_configuration() -> None:
     secrets = dict.fromkeys(("MARGIN_DESK_SECRET", "CLIENTS_SECRET", "DATA_QUALITY_SECRET"), SECRET)
-    assert list(read_routes(ROOT / "deploy" / "example" / "notices.toml", secrets)) == ["margin-desk", "clients", "data-quality"]
+    found = read_routes(ROOT / "deploy" / "example" / "notices.toml", secrets)
+    assert list(found) == [
+        "margin-desk",
+        "clients",
+        "data-quality",
+    ]
