@@ -104,7 +104,13 @@ def test_a_service_that_is_away_is_one_line_and_status_1(own_folder: Path) -> No
     (own_folder / "a.jsonl").write_text('{"topic":"reference","kind":"customer","id":"C"}\n')
     nothing = {"CROSSMARGIN_KAFKA": "127.0.0.1:1", "CROSSMARGIN_REDIS_URL": "redis://127.0.0.1:1/0"}
     verbs = [["sequencer"], ["worker"], ["status"], ["rejects"], ["load", "a.jsonl"], ["feed", "a.jsonl"]]
-    verbs += [["rebuild", "--shard", "0"], ["calls"], ["calls", "show", "A:P:1"], ["calls", "ack", "A:P:1"], ["top", "--once"]]
+    verbs += [
+        ["rebuild", "--shard", "0"],
+        ["calls"],
+        ["calls", "show", "A:P:1"],
+        ["calls", "ack", "A:P:1"],
+        ["top", "--once"],
+    ]
     verbs.append(["doctor", "--json"])
     with ThreadPoolExecutor(len(verbs)) as pool:
         *ended, doctor = pool.map(lambda verb: crossmargin(*verb, **nothing), verbs)
