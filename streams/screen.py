@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from monitors.keys import Keys
-from monitors.view import Row, Summary, open_client, read_summary
+from monitors.view import Row, Summary, open_client, read_calls, read_summary
 from monitors.wording import money, outstanding, time_left
 from streams.settings import UserError
 
@@ -25,6 +25,7 @@ COLOURS: Final = {
 }  # fmt: skip  # of statuses and of calls
 WORST: Final = 20
 LATEST: Final = 6  # as many as there are statuses beside them
+MOST_CALLS: Final = 20_000  # as many as the demo's accounts at most
 STATES_WIDTH: Final = 38
 Buckets = dict[float, float]
 """Cumulative counts of a histogram by upper bound in seconds."""
@@ -96,6 +97,13 @@ class Watch:
             latency=_buckets(samples, "crossmargin_event_to_flag_seconds_bucket"),
             cross_margin=_cross_margin(samples),
         )
+
+    def open_calls(self) -> list[Row]:
+        """All open margin calls, up to MOST_CALLS; UserError where Redis does not answer."""
+        try:
+            return read_calls(self._redis, self._keys, 0, MOST_CALLS)[0]
+        except RedisError as error:
+            raise UserError(f"Redis does not answer: {error}") from error
 
 
 def scrape(host: str, port: int) -> list[tuple[str, Mapping[str, str], float]]:
