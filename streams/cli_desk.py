@@ -1,8 +1,9 @@
 """The verbs of the margin desk: calls and what is done to them, the live screen, notices."""
 
 import click
+from click.core import ParameterSource
 
-from streams.settings import Settings
+from streams.settings import ConfigError, Settings
 from streams.verbs import KAFKA, REDIS, json_flag, log_to_stderr, print_json, print_shown, with_settings
 
 text_option = click.option("--text", default="", help="What is said with it, up to 1,024 characters.")
@@ -22,6 +23,10 @@ def calls(context: click.Context, settings: Settings, pool: str | None, state: s
     from streams.calls import show_open
 
     if context.invoked_subcommand is not None:
+        given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+        if given:
+            where = f"behind {context.invoked_subcommand}"
+            raise ConfigError(f"calls: found {', '.join(given)} before {context.invoked_subcommand}; allowed: {where}")
         return
     shown = show_open(settings, pool, state)
     print_shown(shown, as_json)

@@ -217,6 +217,7 @@ def test_what_cannot_be_done_is_one_line(
         ("text", 2, ["note", "A1:FICC:1", "--text", "x" * 1025]),
         ("flag --user: found 'é'; allowed: printable ASCII, up to 64 characters", 2, ["ack", "A1:FICC:1", "--user", "é"]),
         ("--text", 2, ["cancel", "A1:FICC:1"]),
+        ("found redis_url before ack; allowed: behind ack", 2, ["--redis-url", "redis://x", "ack", "A1:FICC:1"]),
     ):
         found, out, err = said(capsys, settings, "calls", *arguments, kafka=True)
         assert (found, out, err.count("\n")) == (status, "", 1), err

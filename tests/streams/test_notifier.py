@@ -24,9 +24,10 @@ from monitors.notices import Route, parse_notices
 from streams import kafka, notifier
 from streams.embedded import LOOPBACK
 from streams.notifier import DeadNotice, Hook, read_routes, serve
+from streams.processes import Child
 from streams.settings import ConfigError, Settings
 from streams.topics import ALERTS, CALLS, DEAD_NOTICES
-from tests.services import ROOT
+from tests.services import ROOT, wait_until
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef").decode()
 
@@ -256,6 +257,17 @@ def test_after_a_crash_before_the_commit_the_same_ids_come_again(
             return receiver
 
     assert asyncio.run(run()).keys("/desk") == ["A1:1", "A1:2", "A1:1", "A1:2"]
+
+
+@pytest.mark.services
+def test_the_process_says_what_it_does_and_ends_by_sigterm(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "notices.toml").write_text('[routes.desk]\nurl = "http://127.0.0.1:1/"\nsecret = "hidden"\ncalls = ["*"]\n')
+    with Child("notifier", settings, tmp_path) as child:
+        wait_until(lambda: "route desk: json of margin.calls" in child.log.read_text() or child.check(), 30)
+        assert child.stop() == 0, child.last_lines()
+    said = child.log.read_text()
+    assert "Traceback" not in said
+    assert "hidden" not in said
 
 
 def test_a_webhook_that_does_not_answer_is_given_up_and_nothing_secret_is_logged(
