@@ -256,7 +256,7 @@ def calls_table(accounts: Summary, count: int, now_ns: int) -> Table:
 
 def _flags(alerts: Iterable[Row], width: int) -> Panel:
     table = Table.grid(padding=(0, 1))
-    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, min_width=8)
     table.add_column(no_wrap=True, overflow="ellipsis")
     for alert in alerts:
         clock = datetime.fromtimestamp(int(alert["ts_ns"]) / 1e9, UTC).strftime("%H:%M:%S")
