@@ -46,6 +46,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, renam
     after: str
     amount: str
     currency: str
+    pool: str = ""
     ts_ns: int
     shard: int
     offset: int
@@ -118,6 +119,7 @@ def encode_alerts(shard: int, engine: EngineView, report: Report) -> list[tuple[
             after=_STATES[kind][after],
             amount=decimal_text(amount, info.decimals),
             currency=info.currency,
+            pool=info.pool,
             ts_ns=ts_ns,
             shard=shard,
             offset=report.offset,

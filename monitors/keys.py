@@ -146,13 +146,13 @@ class Keys:
         """The hash of a customer's accounts and agreements."""
         return self.customer_prefix + customer_id
 
-    def call(self, call_id: str) -> str:
-        """The hash of a margin call."""
-        return f"{self.prefix}call:{call_id}"
-
     def account(self, account_id: str) -> str:
         """The hash of an account's figures."""
         return self.account_prefix + account_id
+
+    def call(self, call_id: str) -> str:
+        """The hash of a margin call."""
+        return self.call_prefix + call_id
 
     def status(self, status: Status) -> str:
         """The set of accounts in a status."""

@@ -1,7 +1,7 @@
 """The reading side of Redis: what `crossmargin status` and screens show, as plain values."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from redis import Redis
@@ -37,12 +37,18 @@ class Meta:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """All accounts at a glance. worst: accounts by excess in USD, the lowest first; alerts: the newest first."""
+    """All accounts at a glance.
+
+    worst: accounts by excess in USD, the lowest first; alerts: the newest first; calls: open ones, the first due first, of
+    open_calls in all.
+    """
 
     by_status: dict[str, int]
     by_quality: dict[str, int]
     worst: list[Row]
     alerts: list[Row]
+    calls: list[Row] = field(default_factory=list)
+    open_calls: int = 0
 
 
 def open_client(url: str, *, text: bool = True) -> Redis:
@@ -73,8 +79,8 @@ def parse_meta(found: Row) -> Meta | None:
     return Meta(int(found["version"]), found["log_id"], shards, int(found["started"]), clocks, offsets)
 
 
-def read_summary(client: Redis, keys: Keys, worst: int = 10, alerts: int = 10) -> Summary:
-    """Counts by status and quality, the accounts of the lowest excess (with `account`, `excess_usd`), newest alerts."""
+def read_summary(client: Redis, keys: Keys, worst: int = 10, alerts: int = 10, calls: int = 10) -> Summary:
+    """Counts by status and quality, so many accounts (with `account`, `excess_usd`), alerts and open calls."""
     pipe = client.pipeline(transaction=False)
     for status in Status:
         pipe.scard(keys.status(status))
@@ -89,12 +95,29 @@ def read_summary(client: Redis, keys: Keys, worst: int = 10, alerts: int = 10) -
         {"account": account_id, "excess_usd": f"{excess:.2f}", **row}
         for (account_id, excess), row in zip(lowest, pipe.execute(), strict=True)
     ]
+    first_due, open_calls = read_calls(client, keys, 0, calls)
     return Summary(
         by_status=dict(zip((status.name for status in Status), counts, strict=False)),
         by_quality=dict(zip((quality.name for quality in Quality), counts[len(Status) :], strict=True)),
         worst=rows,
         alerts=[dict(fields) for _, fields in newest],
+        calls=first_due,
+        open_calls=open_calls,
     )
+
+
+def read_highest(client: Redis, keys: Keys, count: int) -> list[Row]:
+    """The accounts of the highest utilization (with `account`, `excess_usd`); those without equity first."""
+    highest = [str(account_id) for account_id in client.zrevrange(keys.by_utilization, 0, count - 1)]
+    pipe = client.pipeline(transaction=False)
+    for account_id in highest:
+        pipe.zscore(keys.by_excess, account_id)
+        pipe.hgetall(keys.account(account_id))
+    found = pipe.execute()
+    return [
+        {"account": account_id, "excess_usd": f"{excess or 0:.2f}", **row}
+        for account_id, excess, row in zip(highest, found[::2], found[1::2], strict=True)
+    ]
 
 
 def read_account(client: Redis, keys: Keys, account_id: str) -> Row | None:
@@ -118,13 +141,18 @@ def read_calls(client: Redis, keys: Keys, first: int, count: int) -> tuple[list[
     pipe.zrange(keys.open_calls, first, first + count - 1)
     pipe.zcard(keys.open_calls)
     ids, total = pipe.execute()
-    for call_id in ids:
-        pipe.hgetall(keys.call(call_id))
-    return [row for row in pipe.execute() if "state" in row] if ids else [], total
+    return _calls(client, keys, ids), total
+
+
+def read_account_calls(client: Redis, keys: Keys, account_id: str) -> list[Row]:
+    """An account's open calls, the first due first."""
+    ids = [str(call_id) for call_id in client.zrange(keys.open_calls, 0, -1)]
+    near = [call_id for call_id in ids if call_id.startswith(f"{account_id}:")]
+    return [row for row in _calls(client, keys, near) if row["account"] == account_id]
 
 
 def read_call(client: Redis, keys: Keys, call_id: str) -> Row | None:
-    """A margin call's hash; None when it is unknown."""
+    """A margin call's hash; None when it is unknown, or over for long."""
     row = _row(client.hgetall(keys.call(call_id)))
     return row if "state" in row else None
 
@@ -142,9 +170,15 @@ def read_reconciliation(client: Redis, keys: Keys) -> Differences | None:
 def _of_shards(client: Redis, keys: Keys, key: Callable[[int], str]) -> list[bytes]:
     """The strings of a key that each shard has, of those written so far."""
     shards = int(client.hget(keys.meta, "shards") or 0)
-    return (
-        [str(text).encode() for text in client.mget([key(n) for n in range(shards)]) if text is not None] if shards else []
-    )
+    found = client.mget([key(n) for n in range(shards)]) if shards else []
+    return [str(text).encode() for text in found if text is not None]
+
+
+def _calls(client: Redis, keys: Keys, ids: Sequence[str]) -> list[Row]:
+    pipe = client.pipeline(transaction=False)
+    for call_id in ids:
+        pipe.hgetall(keys.call(call_id))
+    return [row for row in pipe.execute() if "state" in row]
 
 
 def _row(found: Mapping[Any, Any]) -> Row:

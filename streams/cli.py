@@ -14,13 +14,24 @@ from typing import Any, Final, NoReturn
 import click
 import msgspec
 
+from streams import cli_desk
 from streams import settings as sources
-from streams.cli_parts import KAFKA, ORIGINS, REDIS, cell, json_flag, print_json, print_shown, print_table, with_settings
+from streams.cli_parts import (
+    KAFKA,
+    ORIGINS,
+    REDIS,
+    cell,
+    json_flag,
+    log_to_stderr,
+    print_json,
+    print_shown,
+    print_table,
+    with_settings,
+)  # fmt: skip
 from streams.cli_reports import day_end, explain, pilot_report
 from streams.settings import ConfigError, Settings, UserError
 
 INTERRUPTED: Final = 130
-LOG_FORMAT: Final = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
 ROOT: Final = Path(__file__).parents[1]
 
 files_argument: Final = click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -96,7 +107,7 @@ def sequencer(settings: Settings) -> None:
     """
     from streams import sequencer as process
 
-    _log_to_stderr()
+    log_to_stderr()
     process.run(settings)
 
 
@@ -112,7 +123,7 @@ def worker(settings: Settings) -> None:
     """
     from streams import worker as process
 
-    _log_to_stderr()
+    log_to_stderr()
     process.run(settings)
 
 
@@ -125,7 +136,7 @@ def web(settings: Settings) -> None:
     """
     from streams import web as process
 
-    _log_to_stderr()
+    log_to_stderr()
     process.run(settings)
 
 
@@ -414,10 +425,8 @@ def bench(arguments: tuple[str, ...]) -> None:
     click.get_current_context().exit(done.returncode)
 
 
-def _log_to_stderr() -> None:
-    import logging
-
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
+for desk_verb in (cli_desk.calls, cli_desk.top, cli_desk.notifier):
+    cli.add_command(desk_verb)
 
 
 def _print_counts(counts: Mapping[str, int], as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ import msgspec
 from streams import settings as sources
 from streams.settings import Settings
 
+_LOG_FORMAT: Final = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
 ORIGINS: Final = "crossmargin.origins"  # where the context keeps the source of each setting
 KAFKA: Final = ("kafka", "kafka_config")
 REDIS: Final = ("redis_url", "redis_prefix")
@@ -40,6 +42,13 @@ def with_settings(*names: str) -> Callable[[Verb], Verb]:
         return click.option("--config", metavar="FILE", help=help_text)(decorated)
 
     return decorate
+
+
+def log_to_stderr() -> None:
+    """A long-running process tells on stderr what it does."""
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT, stream=sys.stderr)
 
 
 def cell(value: object) -> str:

@@ -23,11 +23,12 @@ from rich.live import Live
 from engine.events import NS
 from engine.limits import Limits
 from streams import kafka
+from streams.customers import Customers
 from streams.embedded import LOOPBACK, embedded_kafka, embedded_redis, free_port
 from streams.generate import Generator
 from streams.load import Publisher
 from streams.market import Shock, daily_yields, excerpt, excerpt_ticks
-from streams.population import example
+from streams.population import due_soon, example
 from streams.processes import Child, ChildEnded, ready
 from streams.screen import SYNTHETIC, Buckets, Figures, Scene, Watch, flag_text, line, percentile_ms, render, summary_table
 from streams.settings import CONFIG_VARIABLE, FILE_NAME, Settings, UserError, toml
@@ -37,6 +38,7 @@ from streams.topics import ALERTS, INPUTS, LOG, REJECTS
 SHARDS: Final = 4
 SNAPSHOTS_KEPT: Final = 24  # of a shard: changes of the last four minutes can be explained, though the mock drops its log
 SHOCK_SECONDS: Final = 2.0  # after the first tick
+DUE_SECONDS: Final = 40.0  # after it, at the next whole minute, calls are due
 AHEAD_BYTES: Final = 1 << 20  # at most so much is sent that is not processed yet: the mock keeps 5 MiB a partition
 OPENING: Final = (frozenset(INPUTS) - {"positions"}, frozenset({"positions"}))  # collateral first, or all start in CALL
 READY_SECONDS: Final = 600.0
@@ -166,9 +168,10 @@ class Chain:
             return Shock(first_ns + round(SHOCK_SECONDS * NS))
 
         ticks = excerpt_ticks(time.time_ns() + NS)
+        self.customers = Customers(self.options.seed)
         self.generator = Generator(self.options.seed, self.options.accounts, ticks, shock)
         self._say(f"loading {self.options.accounts:,} generated accounts (seed {self.options.seed})")
-        for item in example().documents:
+        for item in (*example().documents, *due_soon(self.generator.start_ns + round(DUE_SECONDS * NS))):
             self.feed.send(item)
         opening = list(self.generator.opening())
         for topics in OPENING:
@@ -197,6 +200,8 @@ class Chain:
                     due_look = now + LOOK_SECONDS
                     self._check()
                     show(self._scene(now - begun, looks))
+                    for deposit in self.customers.answer(self.watch.open_calls(), time.time_ns()):
+                        self.feed.send(deposit)
         self._tick_seconds = time.monotonic() - begun
 
     def _ticks(self) -> Iterator[Item | None]:
@@ -238,7 +243,7 @@ class Chain:
         """A live screen on a terminal, else a line every few seconds."""
         if self.console.is_terminal:
             with Live(console=self.console, auto_refresh=False, vertical_overflow="crop") as live:
-                yield lambda scene: live.update(render(scene, *self.console.size), refresh=True)
+                yield lambda scene: live.update(render(scene, *self.console.size, time.time_ns()), refresh=True)
         else:
             printed = [-LINE_SECONDS]
 

@@ -15,9 +15,9 @@ from engine.models.views import View
 from engine.numbers import time_text
 from engine.report import Quality, Status
 from engine.rules import BPS
+from streams.desk import Shown, Table
 from streams.moments import NEWEST, Moments, moment
 from streams.settings import Settings, UserError
-from streams.status import Shown, Table
 
 UNKNOWN: Final = "not known"
 Row = tuple[str, ...]

@@ -6,9 +6,7 @@ streams.market); the ticks they are laid between may be real ones.
 
 import hashlib
 import heapq
-import math
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from itertools import chain
 from typing import Final
 
@@ -20,7 +18,7 @@ from engine.numbers import scaled, time_ns
 from engine.pricing.options import black_value, years_to_expiry
 from streams.binance import PRICES
 from streams.market import NOTES, ONE_MILLION, RECORDED, Shock, TreasuryPath, crypto_volatility, price_text, shocked
-from streams.population import THIN, Population, Portfolio, accounts, date_of, dated, event, example, quantity_text
+from streams.population import Population, accounts, date_of, dated, event, example, quantity_text
 from streams.sources import Item
 
 TENOR_DAYS: Final = 30
@@ -80,14 +78,13 @@ class Generator:
         return self._counted(self._opening())
 
     def live(self) -> Iterator[Item]:
-        """The ticks under the shock, and between them, by time, synthetic prices, volatilities, trades and deposits."""
+        """The ticks under the shock, and between them, by time, synthetic prices, volatilities and trades."""
         heap: list[tuple[int, int, Act]] = [
             (self.start_ns, 0, self._second),
             (self.start_ns + VOLATILITY_EVERY_NS, 1, self._mood),
         ]
         if self._trades_per_second > 0 and self.portfolios:
             heap.append((self.start_ns + self._gap_ns(), 2, self._trade))
-        heap += [(ts_ns, 3 + n, deposit) for n, (ts_ns, deposit) in enumerate(self._deposits())]
         heapq.heapify(heap)
         for item in shocked(self._ticks, self.shock):
             ts_ns = item[0]
@@ -207,19 +204,6 @@ class Generator:
         price = price_text(self._population.on_tick(name))
         made = event(Kind.TRADE, p.account, **row, qty=quantity_text(side * size), price=price, source="generated")
         return [made], ts_ns + self._gap_ns()
-
-    def _deposits(self) -> Iterator[tuple[int, Act]]:
-        """After a shock one thin account in three pays in half of what it needed at first: (when, what)."""
-        if self.shock is None:
-            return
-        for p in self.portfolios:
-            if p.richness < THIN and self._trading.random() < 1 / 3:
-                yield self.shock.start_ns + round(float(self._trading.uniform(15, 50)) * NS), partial(self._deposit, p)
-
-    def _deposit(self, p: Portfolio, ts_ns: int) -> tuple[list[Item], int]:
-        qty = str(math.ceil(p.initial_usd / 2))
-        row = {"id": f"pay-{p.account}", "ts": ts_ns, "account": p.account, "asset": "USD"}
-        return [event(Kind.COLLATERAL, p.account, **row, qty=qty, source="generated")], 0
 
 
 def first_prices(ticks: Iterable[Item]) -> tuple[dict[str, bytes], Iterator[Item], int]:

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.documents import Asset, Instrument, parse_document
-from engine.events import PRICE_ONE, QUANTITY_ONE, TOPIC_OF, Kind
+from engine.documents import Asset, Day, Instrument, parse_document
+from engine.events import NS, PRICE_ONE, QUANTITY_ONE, TOPIC_OF, Kind
 from engine.limits import Limits
 from engine.numbers import decimal_text, scaled
 from engine.pricing.dates import add_months
@@ -111,6 +111,16 @@ def dated(day: date) -> Iterator[Item]:
         if kind == "instrument" and name in RUNS_MONTHS:
             maturity = add_months(day, RUNS_MONTHS[name]).isoformat()
             yield document({**msgspec.json.decode(body), "maturity": maturity})
+
+
+def due_soon(ts_ns: int) -> Iterator[Item]:
+    """The example's calendars again, every day a business day, and called money due at the first minute after this time."""
+    minutes = -(-ts_ns // (60 * NS)) % 1440
+    cutoff = {"at": f"{minutes // 60:02}:{minutes % 60:02}", "notice_hours": 0}
+    for _, _, key, body in example().documents:
+        if key.startswith("calendar:"):
+            every_day = {"business_days": list(get_args(Day)), "holidays": [], "cutoffs": {"*": cutoff}}
+            yield document({**msgspec.json.decode(body), **every_day})
 
 
 def document(fields: dict[str, Any]) -> Item:

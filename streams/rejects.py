@@ -29,16 +29,18 @@ _decode: Final = msgspec.json.Decoder(RejectMessage).decode
 REASONS: Final = tuple(code.reason for code in Code if code)
 
 
-def read_rejects(settings: Settings, reason: str | None = None, limit: int | None = None) -> list[RejectMessage]:
+def read_rejects(
+    settings: Settings, reason: str | None = None, limit: int | None = None, since: Mapping[int, int] | None = None
+) -> list[RejectMessage]:
     """The newest `limit` rejects (all of them by default), oldest first, one per origin (its last), with the event's bytes.
 
-    raw and raw_base64 are both null where the input no longer holds the event. Raises ConfigError for an unknown
-    reason, UserError when Kafka does not answer.
+    since: offsets in the topic by partition, before which nothing is read. raw and raw_base64 are both null where the
+    input no longer holds the event. Raises ConfigError for an unknown reason, UserError when Kafka does not answer.
     """
     if reason is not None and reason not in REASONS:
         raise ConfigError(f"reason: found '{reason}'; allowed: {', '.join(REASONS)}")
     by_origin: dict[Origin, RejectMessage] = {}
-    for message in _messages(settings):
+    for message in _messages(settings, since or {}):
         by_origin.pop(message.origin, None)
         by_origin[message.origin] = message
     found = [message for message in by_origin.values() if reason in (None, message.reason)]
@@ -68,9 +70,9 @@ def resubmit(settings: Settings, rejects: Iterable[RejectMessage]) -> int:
     return sent
 
 
-def _messages(settings: Settings) -> Iterator[RejectMessage]:
+def _messages(settings: Settings, since: Mapping[int, int]) -> Iterator[RejectMessage]:
     for partition, (first, end) in kafka.log_range(settings, REJECTS).items():
-        for message in kafka.read_partition(settings, REJECTS, partition, first, end):
+        for message in kafka.read_partition(settings, REJECTS, partition, max(first, since.get(partition, first)), end):
             try:
                 yield _decode(message.value() or b"")
             except msgspec.DecodeError as error:

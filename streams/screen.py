@@ -14,13 +14,19 @@ from rich.table import Table
 from rich.text import Text
 
 from monitors.keys import Keys
-from monitors.view import Row, Summary, open_client, read_summary
+from monitors.view import Row, Summary, open_client, read_calls, read_summary
+from monitors.wording import money, outstanding, time_left
 from streams.settings import UserError
 
 SYNTHETIC: Final = "Treasury path: synthetic, generated from daily par yields"
-COLOURS: Final = {"OK": "green", "WATCH": "yellow", "CALL": "red", "DEBIT": "bold white on red"}
-WORST: Final = 10
-LATEST: Final = 7  # as many as there are statuses and qualities beside them
+COLOURS: Final = {
+    "OK": "green", "WATCH": "yellow", "CALL": "red", "OVERDUE": "bold red", "RESTRICTED": "bold magenta",
+    "DEBIT": "bold white on red", "ISSUED": "yellow", "PART_MET": "cyan", "ESCALATED": "bold white on red",
+}  # fmt: skip  # of statuses and of calls
+WORST: Final = 20
+LATEST: Final = 6  # as many as there are statuses beside them
+MOST_CALLS: Final = 20_000  # as many as the demo's accounts at most
+STATES_WIDTH: Final = 38
 Buckets = dict[float, float]
 """Cumulative counts of a histogram by upper bound in seconds."""
 
@@ -79,7 +85,7 @@ class Watch:
     def read(self) -> Figures:
         """The figures now; UserError where a service does not answer."""
         try:
-            accounts = read_summary(self._redis, self._keys, WORST, LATEST)
+            accounts = read_summary(self._redis, self._keys, WORST, LATEST, WORST)
             samples = [sample for host, port in self._metrics for sample in scrape(host, port)]
         except (RedisError, OSError, http.client.HTTPException) as error:
             raise UserError(f"a part of the chain does not answer: {error}") from error
@@ -91,6 +97,13 @@ class Watch:
             latency=_buckets(samples, "crossmargin_event_to_flag_seconds_bucket"),
             cross_margin=_cross_margin(samples),
         )
+
+    def open_calls(self) -> list[Row]:
+        """All open margin calls, up to MOST_CALLS; UserError where Redis does not answer."""
+        try:
+            return read_calls(self._redis, self._keys, 0, MOST_CALLS)[0]
+        except RedisError as error:
+            raise UserError(f"Redis does not answer: {error}") from error
 
 
 def scrape(host: str, port: int) -> list[tuple[str, Mapping[str, str], float]]:
@@ -146,7 +159,7 @@ def percentile_ms(after: Buckets, before: Buckets, share: float) -> float | None
 
 def flag_text(alert: Row) -> str:
     """An alert in a few words."""
-    call = f", call {_money(alert['amount'])} {alert['currency']}" if float(alert["amount"] or 0) else ""
+    call = f", call {money(alert['amount'])} {alert['currency']}" if float(alert["amount"] or 0) else ""
     return f"{alert['account']} {alert['from']} -> {alert['to']}{call}"
 
 
@@ -166,18 +179,18 @@ class Scene:
 def line(scene: Scene) -> str:
     """The scene in one line, for an output that is not a terminal."""
     figures, accounts = scene.figures, scene.figures.accounts
-    states = " ".join(f"{name} {count}" for name, count in _shown(accounts.by_status))
+    states = " ".join(f"{name} {count}" for name, count in accounts.by_status.items() if count)
     poor = "".join(f" {name} {count}" for name, count in accounts.by_quality.items() if name != "FRESH" and count)
     latest = f", latest {flag_text(accounts.alerts[0])}" if accounts.alerts else ""
     return (
-        f"{scene.seconds:4.0f} s  {states}{poor}  {figures.events:,} events"
+        f"{scene.seconds:4.0f} s  {states}{poor}  {accounts.open_calls:,} calls  {figures.events:,} events"
         f" ({scene.events_per_second:,.0f}/s)  {_latency(scene)}  {', '.join(figures.cross_margin.texts())}"
         f"  {scene.market}{latest}"
     )
 
 
-def render(scene: Scene, columns: int, lines: int) -> RenderableType:
-    """The scene for a terminal of this size; made for 80 x 24 and more."""
+def render(scene: Scene, columns: int, lines: int, now_ns: int) -> RenderableType:
+    """The scene at a wall time for a terminal of this size; made for 80 x 24 and more."""
     figures = scene.figures
     head = Text.assemble(
         (f" crossmargin demo  {scene.seconds:,.0f} s ", "bold"),
@@ -188,42 +201,62 @@ def render(scene: Scene, columns: int, lines: int) -> RenderableType:
     head.rstrip()
     foot = Text(f" {SYNTHETIC}\n {scene.metrics_url}   Ctrl-C ends", style="dim")
     states = Table.grid(padding=0)
-    states.add_row(_states(figures.accounts), _flags(figures.accounts.alerts, columns - 22))
-    return Group(head, _worst(figures.accounts.worst[: max(3, lines - 19)]), states, foot)
-
-
-def _shown(by_status: Mapping[str, int]) -> list[tuple[str, int]]:
-    """The statuses to show: those that can come, and any other that somebody is in."""
-    return [(name, count) for name, count in by_status.items() if count or name in COLOURS]
+    states.add_row(_states(figures.accounts), _flags(figures.accounts.alerts, columns - STATES_WIDTH))
+    free = max(6, lines - 19)
+    tables = worst_table(figures.accounts.worst, free - free // 2), calls_table(figures.accounts, free // 2, now_ns)
+    return Group(head, *tables, states, foot)
 
 
 def _states(accounts: Summary) -> Panel:
-    table = Table.grid(padding=(0, 2))
-    for name, count in _shown(accounts.by_status):
-        table.add_row(Text(name, style=COLOURS.get(name, "")), Text(f"{count:,}", justify="right"))
-    for name, count in accounts.by_quality.items():
-        table.add_row(
-            Text(name, style="" if name == "FRESH" or not count else "magenta"), Text(f"{count:,}", justify="right")
-        )
-    return Panel(table, title="accounts", title_align="left", width=22, height=LATEST + 2)
+    table = Table.grid(padding=(0, 1))
+    qualities = [
+        (Text(name, style="magenta" if name != "FRESH" and n else ""), n) for name, n in accounts.by_quality.items()
+    ]
+    beside = [*qualities, (Text("calls", style="bold"), accounts.open_calls)]
+    for place, (name, count) in enumerate(accounts.by_status.items()):
+        right = (beside[place][0], Text(f"{beside[place][1]:,}", justify="right")) if place < len(beside) else ("", "")
+        table.add_row(Text(name, style=COLOURS[name] if count else "dim"), Text(f"{count:,} ", justify="right"), *right)
+    return Panel(table, title="accounts", title_align="left", width=STATES_WIDTH, height=LATEST + 2)
 
 
-def _worst(rows: Iterable[Row]) -> Panel:
+def worst_table(rows: Sequence[Row], count: int, title: str = "lowest excess") -> Table:
+    """So many accounts with status and money, in lines without a frame."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("account")
-    table.add_column("status", width=6)
+    table.add_column(title, no_wrap=True, overflow="ellipsis", max_width=24, min_width=14)
+    table.add_column("status", min_width=10)
     for name in ("excess USD", "equity", "maintenance"):
-        table.add_column(name, justify="right", min_width=15)
-    for row in rows:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("used", justify="right", no_wrap=True)
+    for row in rows[:count]:
         status = Text(row.get("status", ""), style=COLOURS.get(row.get("status", ""), ""))
-        money = (_money(row.get(name, "")) for name in ("excess_usd", "equity", "maintenance"))
-        table.add_row(row["account"], status, *money)
-    return Panel(table, title="worst excess", title_align="left")
+        amounts = (money(row.get(name, "")) for name in ("excess_usd", "equity", "maintenance"))
+        table.add_row(Text(row["account"]), status, *amounts, _share(row.get("utilization", "")))
+    return table
+
+
+def _share(utilization: str) -> str:
+    return f"{100 * float(utilization):.0f} %" if utilization else "-"
+
+
+def calls_table(accounts: Summary, count: int, now_ns: int) -> Table:
+    """So many open calls, the first due first, in lines without a frame."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column(f"open calls: {accounts.open_calls:,}", no_wrap=True, overflow="ellipsis", max_width=24, min_width=20)
+    table.add_column("state", min_width=10)
+    table.add_column("outstanding", justify="right", no_wrap=True)
+    table.add_column("due", no_wrap=True, min_width=15)
+    table.add_column("acknowledged by", no_wrap=True, overflow="ellipsis")
+    for call in accounts.calls[:count]:
+        asks = f"{money(outstanding(call['amount'], call['received']))} {call['currency']}"
+        state = Text(call["state"], style=COLOURS.get(call["state"], ""))
+        until = time_left(int(call["due_ns"]), now_ns)
+        table.add_row(Text(call["id"]), state, asks, until, Text(call.get("acknowledged_by", "")))
+    return table
 
 
 def _flags(alerts: Iterable[Row], width: int) -> Panel:
     table = Table.grid(padding=(0, 1))
-    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, min_width=8)
     table.add_column(no_wrap=True, overflow="ellipsis")
     for alert in alerts:
         clock = datetime.fromtimestamp(int(alert["ts_ns"]) / 1e9, UTC).strftime("%H:%M:%S")
@@ -239,12 +272,6 @@ def _latency(scene: Scene) -> str:
 
 def _millions(amount: float) -> str:
     return f"{amount / 1e6:,.2f}m"
-
-
-def _money(text: str) -> str:
-    """A decimal string with thousands separated."""
-    whole, point, rest = text.partition(".")
-    return f"{int(whole):,}{point}{rest}" if whole.lstrip("-").isdigit() else text
 
 
 def summary_table(rows: Iterable[tuple[str, Any]]) -> Table:

@@ -78,6 +78,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     snapshots_kept: Annotated[int, Meta(ge=2, le=10_000, description="snapshots of a shard kept, for moments gone by")] = 2
     watchdog_seconds: Annotated[float, Meta(ge=1, le=3600, description="a worker that stands still so long is ended")] = 30
     figures_per_second: Annotated[float, Meta(gt=0, le=1000, description="how often changed figures go to Redis")] = 20
+    notices: Annotated[Text, Meta(description="TOML file of the notifier's webhooks")] = "notices.toml"
+    notifier_group: Annotated[Text, Meta(description="Kafka consumer group of the notifier, before -ROUTE")] = (
+        "crossmargin-notifier"
+    )
+    user: Annotated[
+        str, Meta(max_length=64, pattern="^[ -~]*$", description="who acts on margin calls; empty: the login name")
+    ] = ""
     mock_kafka: Annotated[bool, Meta(description="Kafka is librdkafka's mock cluster, as in the demo")] = False
     web_host: Annotated[Text, Meta(description="address of the page and the JSON API")] = "127.0.0.1"
     web_port: Annotated[AnyPort, Meta(description="port of the page and the JSON API; 0: a free one")] = 8800
@@ -251,7 +258,7 @@ def allowed(name: str) -> str:
         case inspect.LiteralType(values=values):
             return " or ".join(str(value) for value in values)
         case inspect.StrType():
-            return "text, not empty"
+            return "text, not empty" if kind.min_length else f"printable ASCII, up to {kind.max_length} characters"
         case _:
             noun = "a whole number" if isinstance(kind, inspect.IntType) else "a number"
             low = f"more than {kind.gt}" if kind.gt is not None else f"{kind.ge}"

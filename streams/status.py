@@ -1,65 +1,45 @@
 """`crossmargin status` and `reconciliation`: what Redis says about accounts and statements, as data and as tables."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from redis import Redis
-from redis.exceptions import RedisError
 
-from monitors.keys import ACCOUNT_FIELDS, Keys
-from monitors.view import Meta, open_client, read_account, read_meta, read_reconciliation, read_summary
-from streams.settings import Settings, UserError, masked_url
+from monitors.keys import ACCOUNT_FIELDS
+from monitors.view import read_account, read_account_calls, read_reconciliation, read_summary
+from streams.calls import COLUMNS, call_cells, call_data
+from streams.desk import Desk, Shown, Table, open_desk
+from streams.settings import Settings, UserError
 
-Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
-"""Title, column names, rows."""
 WORST: Final = ("account", "status", "quality", "excess_usd", "equity", "initial", "maintenance", "currency")
 DIFFERENCES: Final = ("account", "holder", "name", "kind", "held", "stated")
 ALERTS: Final = ("id", "kind", "from", "to", "amount", "currency")
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """The same figures for programs and for people."""
-
-    data: dict[str, Any]
-    tables: list[Table]
-
-
 def show(settings: Settings, account: str | None) -> Shown:
-    """All accounts at a glance, or one; UserError where Redis does not answer or knows nothing of it."""
-    return _read(settings, partial(_accounts, account))
+    """All accounts at a glance, or one with its open calls; UserError where Redis does not answer or knows nothing of it."""
+    with open_desk(settings) as desk:
+        if account is None:
+            return _summary(desk)
+        row = read_account(desk.client, desk.keys, account)
+        if row is None:
+            raise UserError(f"{desk.where}: found no account '{account}' under {desk.keys.prefix}")
+        calls, now_ns = read_account_calls(desk.client, desk.keys, account), time.time_ns()
+    return Shown(
+        {**row, "calls": [call_data(call, now_ns) for call in calls]},
+        [
+            ("", ("figure", "value"), [(name, row.get(name, "")) for name in ("account", *ACCOUNT_FIELDS)]),
+            ("open calls", COLUMNS, [call_cells(call, now_ns) for call in calls]),
+        ],
+    )
 
 
 def show_reconciliation(settings: Settings) -> Shown:
     """Statements beside what accounts hold; UserError where Redis does not answer or no worker has compared yet."""
-    return _read(settings, _reconciliation)
-
-
-def _read(settings: Settings, show_from: Callable[[Redis, Keys, Meta, str], Shown]) -> Shown:
-    """What a function shows of Redis, where there is something."""
-    where = f"Redis at {masked_url(settings.redis_url)} (setting redis_url, CROSSMARGIN_REDIS_URL)"
-    try:
-        client = open_client(settings.redis_url)
-        try:
-            keys = Keys(settings.redis_prefix)
-            meta = read_meta(client, keys)
-            if meta is None:
-                raise UserError(f"{where} has no accounts under {keys.prefix}: no worker has written there yet")
-            return show_from(client, keys, meta, where)
-        finally:
-            client.close()
-    except (RedisError, ValueError) as error:
-        raise UserError(f"{where} does not answer: {error}") from error
-
-
-def _reconciliation(client: Redis, keys: Keys, meta: Meta, where: str) -> Shown:
-    found = read_reconciliation(client, keys)
+    with open_desk(settings) as desk:
+        found = read_reconciliation(desk.client, desk.keys)
     if found is None:
-        raise UserError(f"{where} has no reconciliation under {keys.prefix}: a worker writes it every few seconds")
+        raise UserError(f"{desk.where} has no reconciliation under {desk.keys.prefix}: a worker writes it every few seconds")
     rows = [
         (*(getattr(one, name) for name in DIFFERENCES), f"{(int(found.ts_ns) - int(one.since_ns)) / 3600e9:.1f} h")
         for one in found.breaks
@@ -69,19 +49,8 @@ def _reconciliation(client: Redis, keys: Keys, meta: Meta, where: str) -> Shown:
     return Shown(msgspec.to_builtins(found), tables)
 
 
-def _accounts(account: str | None, client: Redis, keys: Keys, meta: Meta, where: str) -> Shown:
-    if account is None:
-        return _summary(client, keys, meta)
-    row = read_account(client, keys, account)
-    if row is None:
-        raise UserError(f"{where}: found no account '{account}' under {keys.prefix}")
-    return Shown(
-        dict(row), [("", ("figure", "value"), [(name, row.get(name, "")) for name in ("account", *ACCOUNT_FIELDS)])]
-    )
-
-
-def _summary(client: Redis, keys: Keys, meta: Meta) -> Shown:
-    summary = read_summary(client, keys)
+def _summary(desk: Desk) -> Shown:
+    summary, meta = read_summary(desk.client, desk.keys), desk.meta
     age_seconds = meta.age_seconds(time.time_ns())
     data = {
         "log_id": meta.log_id,
@@ -92,11 +61,13 @@ def _summary(client: Redis, keys: Keys, meta: Meta) -> Shown:
         "by_quality": summary.by_quality,
         "worst": summary.worst,
         "alerts": summary.alerts,
+        "open_calls": summary.open_calls,
     }
     missing = f", never written: {', '.join(map(str, meta.missing))}" if meta.missing else ""
     about = f"log {meta.log_id}, {meta.shards} shards{missing}, as of {age_seconds:.1f} s ago"
     counts: list[tuple[str, ...]] = [
-        (name, f"{count:,}") for name, count in (summary.by_status | summary.by_quality).items()
+        (name, f"{count:,}")
+        for name, count in (summary.by_status | summary.by_quality | {"open calls": summary.open_calls}).items()
     ]
     worst = [tuple(row.get(name, "") for name in WORST) for row in summary.worst]
     alerts = [tuple(row.get(name, "") for name in ALERTS) for row in summary.alerts]

@@ -24,6 +24,7 @@ LOG: Final = "margin.log"
 ALERTS: Final = "margin.alerts"
 CALLS: Final = "margin.calls"
 REJECTS: Final = "rejects"
+DEAD_NOTICES: Final = "notices.dead"
 INPUTS: Final = tuple(TOPIC_OF.values())
 
 TOPICS: Final = (
@@ -35,4 +36,5 @@ TOPICS: Final = (
     Topic(ALERTS, "shards", {**KEEP_FOREVER, "message.timestamp.type": "LogAppendTime"}),
     Topic(CALLS, "shards", {**KEEP_FOREVER}),
     Topic(REJECTS, 1, {**KEEP_FOREVER, "max.message.bytes": str(MAX_FRAME_BYTES)}),
+    Topic(DEAD_NOTICES, 1, {**KEEP_FOREVER, "max.message.bytes": str(MAX_FRAME_BYTES)}),
 )

@@ -19,22 +19,22 @@ def test_alerts_of_a_step_as_they_are_sent() -> None:
         (
             b"A3-0",
             b'{"id":"A3-0:1","kind":"status","account":"A3-0","from":"OK","to":"CALL","amount":"1234.56","currency":"USD",'
-            b'"ts_ns":1700000000200000000,"shard":3,"offset":2}',
+            b'"pool":"cash","ts_ns":1700000000200000000,"shard":3,"offset":2}',
         ),
         (
             b"A3-1",
             b'{"id":"A3-1:2","kind":"status","account":"A3-1","from":"WATCH","to":"DEBIT","amount":"0.00123456",'
-            b'"currency":"BTC","ts_ns":1700000000200000000,"shard":3,"offset":2}',
+            b'"currency":"BTC","pool":"futures","ts_ns":1700000000200000000,"shard":3,"offset":2}',
         ),
         (
             b"A3-2",
             b'{"id":"A3-2:1","kind":"status","account":"A3-2","from":"OK","to":"WATCH","amount":"0","currency":"JPY",'
-            b'"ts_ns":1700000000200000000,"shard":3,"offset":2}',
+            b'"pool":"cash","ts_ns":1700000000200000000,"shard":3,"offset":2}',
         ),
         (
             b"A3-0",
             b'{"id":"A3-0:2","kind":"quality","account":"A3-0","from":"FRESH","to":"STALE","amount":"1234.56","currency":"USD",'
-            b'"ts_ns":1700000000200000000,"shard":3,"offset":2}',
+            b'"pool":"cash","ts_ns":1700000000200000000,"shard":3,"offset":2}',
         ),
     ]
 

@@ -23,9 +23,9 @@ from streams.settings import UserError
 from tests.services import ROOT
 
 VERBS = [
-    *("backtest", "bench", "check-config", "day-end", "demo", "doctor", "explain", "feed", "load", "pilot-report"),
-    *("rebuild", "reconciliation", "rejects", "replay", "scenarios", "schema", "sequencer", "status", "web", "web-token"),
-    "worker",
+    *("backtest", "bench", "calls", "check-config", "day-end", "demo", "doctor", "explain", "feed", "load", "notifier"),
+    *("pilot-report", "rebuild", "reconciliation", "rejects", "replay", "scenarios", "schema", "sequencer", "status"),
+    *("top", "web", "web-token", "worker"),
 ]
 
 
@@ -106,6 +106,12 @@ def test_a_service_that_is_away_is_one_line_and_status_1(own_folder: Path) -> No
     nothing = {"CROSSMARGIN_KAFKA": "127.0.0.1:1", "CROSSMARGIN_REDIS_URL": "redis://127.0.0.1:1/0"}
     verbs = [["sequencer"], ["worker"], ["status"], ["rejects"], ["load", "a.jsonl"], ["feed", "a.jsonl"]]
     verbs += [["rebuild", "--shard", "0"], ["explain", "a"], ["day-end", "--out", "x"], ["pilot-report"]]
+    verbs += [
+        ["calls"],
+        ["calls", "show", "A:P:1"],
+        ["calls", "ack", "A:P:1"],
+        ["top", "--once"],
+    ]
     verbs.append(["doctor", "--json"])
     with ThreadPoolExecutor(len(verbs)) as pool:
         *ended, doctor = pool.map(lambda verb: crossmargin(*verb, **nothing), verbs)

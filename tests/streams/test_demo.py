@@ -28,11 +28,17 @@ ALERT = {
     "currency": "USD",
     "ts_ns": "1722520800000000000",
 }
+CALL = {
+    "id": "A1:FUTURES:2", "state": "OVERDUE", "amount": "1234567.50", "received": "0.50", "currency": "USD",
+    "due_ns": "1722520740000000000",
+}  # fmt: skip
 SUMMARY = Summary(
     by_status={"OK": 90, "WATCH": 5, "CALL": 4, "OVERDUE": 0, "RESTRICTED": 0, "DEBIT": 1},
     by_quality={"FRESH": 99, "STALE": 1, "UNPRICED": 0},
     worst=[{"account": "A1", "status": "CALL", "equity": "-5.25", "maintenance": "1000.00", "excess_usd": "-1000.25"}],
     alerts=[ALERT],
+    calls=[CALL],
+    open_calls=7,
 )
 SCENE = Scene(
     seconds=12,
@@ -58,7 +64,7 @@ def test_percentiles_of_a_histogram_are_linear_within_a_bucket_and_since_a_readi
 @pytest.mark.parametrize(("columns", "lines"), [(80, 24), (140, 50)])
 def test_the_screen_fits_its_terminal_and_says_what_is_synthetic(columns: int, lines: int) -> None:
     output = StringIO()
-    Console(width=columns, file=output).print(screen.render(SCENE, columns, lines))
+    Console(width=columns, file=output).print(screen.render(SCENE, columns, lines, int(ALERT["ts_ns"])))
     text = output.getvalue()
     assert len(text.splitlines()) <= lines
     assert max(map(len, text.splitlines())) <= columns
@@ -71,14 +77,17 @@ def test_the_screen_fits_its_terminal_and_says_what_is_synthetic(columns: int, l
         "127.0.0.1:9400/metrics",
         "cross-margin: 102 agreements in force (14 not)",
         "requirement alone 123.46m USD, with cross-margin 37.04m, saved 86.42m (70 %)",
+        "open calls: 7",
+        "A1:FUTURES:2",
+        "1,234,567.00 USD",
+        "1 min 0 s ago",
     ):
         assert expected in text
-    assert "OVERDUE" not in text
 
 
 def test_the_line_has_the_figures_that_matter() -> None:
     line = screen.line(SCENE)
-    assert "OK 90 WATCH 5 CALL 4 DEBIT 1 STALE 1" in line
+    assert "OK 90 WATCH 5 CALL 4 DEBIT 1 STALE 1  7 calls" in line
     assert "12,345 events (1,000/s)  p50 4.2 ms p99 9.9 ms" in line
     assert "(14 not), requirement alone 123.46m USD, with cross-margin 37.04m, saved 86.42m (70 %)" in line
     assert line.endswith("latest A1 OK -> CALL, call 1,234,567.50 USD")

@@ -1,0 +1,178 @@
+"""`crossmargin calls`: open margin calls from Redis, the life of one from margin.calls, and what a user does to one."""
+
+import getpass
+import time
+import uuid
+import zlib
+from typing import Any, Final, Literal
+
+import msgspec
+from confluent_kafka import Producer
+
+from engine.documents import Action, parse_action
+from engine.report import OPEN_CALLS
+from monitors.alerts import Alert, decode_alert
+from monitors.view import Row, read_call, read_calls
+from monitors.wording import money, outstanding, time_left
+from streams import kafka
+from streams.desk import Shown, open_desk
+from streams.settings import ConfigError, Settings, UserError
+from streams.topics import CALLS, REJECTS
+
+COLUMNS: Final = (
+    "call", "account", "state", "amount", "received", "outstanding", "currency", "issued (UTC)", "due (UTC)", "left",
+    "acknowledged by",
+)  # fmt: skip
+LIFE: Final = ("at (UTC)", "event", "state", "amount", "received", "currency", "due (UTC)", "by", "text", "alert")
+PAGE: Final = 1000
+ACTIONS: Final = "actions"
+SEEN_SECONDS: Final = 15.0
+LOOK_SECONDS, REJECTS_EVERY = 0.1, 10  # between two looks at Redis; looks between two at the rejects
+_encode: Final = msgspec.json.Encoder().encode
+Kind = Literal["ack", "note", "cancel"]
+
+
+def call_data(call: Row, now_ns: int) -> dict[str, Any]:
+    """A call's hash for programs: its fields as text, with what is outstanding and the seconds left."""
+    left = round((int(call["due_ns"]) - now_ns) / 1e9, 3)
+    notes = msgspec.json.decode(call.get("notes", "[]"))
+    return {**call, "outstanding": outstanding(call["amount"], call["received"]), "seconds_left": left, "notes": notes}
+
+
+def call_cells(call: Row, now_ns: int) -> tuple[str, ...]:
+    """A call's hash as the row of a table, as COLUMNS names it."""
+    left = outstanding(call["amount"], call["received"])
+    amounts = tuple(money(text) for text in (call["amount"], call["received"], left))
+    times = tuple(short_moment(int(call[name])) for name in ("issued_ns", "due_ns"))
+    until = time_left(int(call["due_ns"]), now_ns)
+    return (
+        call["id"], call["account"], call["state"], *amounts, call["currency"], *times, until,
+        call.get("acknowledged_by", ""),
+    )  # fmt: skip
+
+
+def short_moment(ts_ns: int) -> str:
+    """A time in UTC to the second."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(ts_ns // 10**9))
+
+
+def show_open(settings: Settings, pool: str | None, state: str | None) -> Shown:
+    """The open calls of a pool, in a state, or all: the first due first."""
+    states = [one.name for one in OPEN_CALLS]
+    if state is not None and state.upper() not in states:
+        raise ConfigError(f"--state: found '{state}'; allowed: {', '.join(states)}")
+    calls: list[Row] = []
+    with open_desk(settings) as desk:
+        first, total = 0, 1
+        while first < total:
+            page, total = read_calls(desk.client, desk.keys, first, PAGE)
+            calls += page
+            first += PAGE
+        age_seconds = desk.meta.age_seconds(time.time_ns())
+    now_ns = time.time_ns()
+    found = [c for c in calls if pool in (None, c["pool"]) and (state is None or c["state"] == state.upper())]
+    title = f"{len(found):,} of {len(calls):,} open calls, as of {age_seconds:.1f} s ago"
+    return Shown(
+        {"age_seconds": round(age_seconds, 3), "calls": [call_data(call, now_ns) for call in found]},
+        [(title, COLUMNS, [call_cells(call, now_ns) for call in found])],
+    )
+
+
+# The life of one
+
+
+def show_life(settings: Settings, call_id: str) -> Shown:
+    """Everything that happened to a call, oldest first, out of margin.calls; UserError where nothing ever did."""
+    life = _life(settings, call_id)
+    if not life:
+        raise UserError(f"Kafka at {settings.kafka}: topic {CALLS} knows no call '{call_id}'; crossmargin calls lists ids")
+    last = life[-1]
+    title = f"call {call_id}: {last.after}, account {last.account}, pool {last.pool}"
+    return Shown({"id": call_id, "life": life}, [(title, LIFE, [_life_cells(alert) for alert in life])])
+
+
+def _life(settings: Settings, call_id: str) -> list[Alert]:
+    """The alerts of a call, each once: a worker that repeats its work repeats them."""
+    key, alerts = call_id.encode(), dict[str, Alert]()
+    for partition, (first, end) in kafka.log_range(settings, CALLS).items():
+        for message in kafka.read_partition(settings, CALLS, partition, first, end):
+            if message.key() == key:
+                alert = decode_alert(message.value() or b"")
+                alerts.setdefault(alert.id, alert)
+    return sorted(alerts.values(), key=lambda alert: alert.change)
+
+
+def _life_cells(alert: Alert) -> tuple[str, ...]:
+    call = alert.call
+    assert call is not None
+    change = alert.after if alert.before == alert.after else f"{alert.before} to {alert.after}"
+    return (
+        short_moment(alert.ts_ns), call.event, change, money(alert.amount), money(call.received), alert.currency,
+        short_moment(call.due_ns), call.user, call.text, alert.id,
+    )  # fmt: skip
+
+
+# What a user does
+
+
+def act(settings: Settings, kind: Kind, call_id: str, text: str) -> dict[str, str]:
+    """Publish an action on an open call and wait until Redis shows it; what was done, by whom.
+
+    UserError where the call is not open, where the action is rejected (with the reason), or where it is not seen in time.
+    """
+    user = settings.user or getpass.getuser()
+    with open_desk(settings) as desk:
+        call = read_call(desk.client, desk.keys, call_id)
+        if call is None:
+            raise UserError(f"{desk.where}: found no call '{call_id}'; crossmargin calls lists the open ones")
+        if call["state"] not in (state.name for state in OPEN_CALLS):
+            raise UserError(f"call {call_id}: found it {call['state']}; allowed: a call that is open")
+        action = Action(
+            id=uuid.uuid4().hex, ts=time.time_ns(), user=user, kind=kind, account=call["account"], call=call_id, text=text
+        )
+        since = {p: end for p, (_, end) in kafka.log_range(settings, REJECTS).items()}
+        _publish(settings, action)
+        for look in range(round(SEEN_SECONDS / LOOK_SECONDS)):
+            if _is_seen(read_call(desk.client, desk.keys, call_id), action):
+                return {"call": call_id, "done": kind, "user": user, "id": action.id}
+            if look % REJECTS_EVERY == REJECTS_EVERY - 1:
+                _check_rejects(settings, since, action)
+            time.sleep(LOOK_SECONDS)
+    raise UserError(
+        f"{kind} of call {call_id} by {user} was sent and is not seen in Redis after {SEEN_SECONDS:.0f} s (action"
+        f" {action.id}): crossmargin doctor tells whether sequencer and worker run"
+    )
+
+
+def _publish(settings: Settings, action: Action) -> None:
+    """Send it, and wait until Kafka has it; UserError where it does not take it."""
+    body, key = _encode(action), action.account.encode()
+    try:
+        parse_action(body)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{action.kind} by '{action.user}': {error}") from error
+    partitions = kafka.log_range(settings, ACTIONS)
+    if not partitions:
+        raise UserError(f"Kafka at {settings.kafka} has no topic {ACTIONS}: no sequencer has run there yet")
+    delivery = kafka.Delivery(Producer(kafka.producer_config(settings)))
+    delivery.send(ACTIONS, zlib.crc32(key) % len(partitions), body, key)
+    if not delivery.wait(kafka.REQUEST_SECONDS):
+        raise UserError(f"Kafka at {settings.kafka} did not acknowledge the action in {kafka.REQUEST_SECONDS:.0f} s")
+
+
+def _is_seen(call: Row | None, action: Action) -> bool:
+    """Whether the call's notes have the action."""
+    if call is None:
+        return False
+    notes: list[dict[str, str]] = msgspec.json.decode(call.get("notes", "[]"))
+    return any((n["user"], n["kind"], n["ts_ns"]) == (action.user, action.kind, str(action.ts)) for n in notes)
+
+
+def _check_rejects(settings: Settings, since: dict[int, int], action: Action) -> None:
+    from streams.rejects import raw_bytes, read_rejects
+
+    for reject in read_rejects(settings, since=since):
+        if reject.origin.topic == ACTIONS and action.id.encode() in (raw_bytes(reject) or b""):
+            raise UserError(
+                f"{action.kind} of call {action.call} by {action.user} was rejected: {reject.reason}: {reject.detail}"
+            )
