@@ -122,6 +122,15 @@ def read_calls(client: Redis, keys: Keys, first: int, count: int) -> tuple[list[
     return [row for row in pipe.execute() if "state" in row] if ids else [], total
 
 
+def read_calls_of(client: Redis, keys: Keys, account_id: str) -> list[Row]:
+    """Open calls of an account, the first due first; their ids begin with its own."""
+    pipe = client.pipeline(transaction=False)
+    for call_id in client.zrange(keys.calls_open, 0, -1):
+        if call_id.startswith(f"{account_id}:"):
+            pipe.hgetall(keys.call(call_id))
+    return [row for row in pipe.execute() if row.get("account") == account_id]
+
+
 def read_call(client: Redis, keys: Keys, call_id: str) -> Row | None:
     """A margin call's hash; None when it is unknown."""
     row = _row(client.hgetall(keys.call(call_id)))

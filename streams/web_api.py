@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from engine.documents import Action
-from monitors.view import Row, read_account, read_accounts, read_call, read_calls
+from monitors.view import Row, read_account, read_accounts, read_call, read_calls, read_calls_of
 from streams.web_access import Who
 from streams.web_live import Live
 from streams.web_schema import (
@@ -150,6 +150,9 @@ class Api:
     async def calls(self, ask: Ask) -> Answer:
         """Open calls by due time."""
         query: CallsQuery = ask.query
+        if query.account is not None:
+            rows = await asyncio.to_thread(read_calls_of, self._client, self._keys, query.account)
+            return Calls(calls=[_call(row) for row in rows], open=len(rows))
         rows, total = await asyncio.to_thread(read_calls, self._client, self._keys, query.offset, query.limit)
         return Calls(calls=[_call(row) for row in rows], open=total)
 
