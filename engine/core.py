@@ -8,15 +8,16 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from engine import hashing, snapshot
+from engine import books, hashing, snapshot
 from engine.apply import REDELIVERED, SUPERSEDED, advance, apply, is_ahead, is_remembered, remember
 from engine.arithmetic import rows
 from engine.codes import Code
 from engine.definitions import Definitions
-from engine.documents import Account, Action, Asset, parse_action
+from engine.documents import CUSTOMERS_OWN, Account, Action, Agreement, Asset, kind_of, parse_action, parse_document
 from engine.evaluate import evaluate_accounts, open_clock
 from engine.events import BROADCAST, KINDS, LAST_INDEX, Kind, id_key
 from engine.frames import Entry, Frame, FrameKind, Genesis
+from engine.limits import Limits
 from engine.margin import settle_rows
 from engine.numbers import time_ns
 from engine.portfolio import margin_portfolios
@@ -27,6 +28,7 @@ from engine.terms import Refused
 from engine.views import population, stored
 
 MAX_WRITERS = 64
+_AGREEMENT = b"agreement"  # in the JSON of each, and of few other documents
 
 
 class LogError(Exception):
@@ -207,7 +209,7 @@ class MarginEngine:
         if self.shard == 0 or entry.kind == Kind.ACTION:
             return True
         try:
-            return msgspec.json.decode(entry.body, type=_Tag).kind in ("customer", "account", "agreement")
+            return kind_of(entry.body) in CUSTOMERS_OWN
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return False
 
@@ -301,6 +303,22 @@ class MarginEngine:
             rows[name] = accounts[name]
         return rows
 
+    def book_hashes(self, slots: NDArray[np.int32]) -> NDArray[np.uint64]:
+        """By account a hash of what it holds, never 0."""
+        return books.hashes(self._state, slots)
+
+    def books(self, slots: NDArray[np.int32]) -> list[bytes]:
+        """What these accounts hold, as engine/books.py packs it."""
+        return books.pack(self._state, slots, self.offset)
+
+    def agreements(self, first: int) -> tuple[int, list[tuple[str, str, bytes]]]:
+        """(how many documents there are, customer, id and JSON of the agreements among those from number `first` on)."""
+        applied, found = self._open_log.definitions.applied, list[tuple[str, str, bytes]]()
+        for body in applied[first:]:
+            if _AGREEMENT in body and isinstance(document := parse_document(body), Agreement):
+                found.append((document.customer, document.id, body))
+        return len(applied), found
+
     def take_touched(self) -> NDArray[np.int32]:
         """Slots of the accounts evaluated since the last call (all of them after a snapshot was loaded)."""
         touched = self._state.accounts.touched
@@ -367,6 +385,13 @@ class MarginEngine:
             log.definitions.margin.risk,
         )
 
+    def market_bytes(self, limits: Limits) -> bytes:
+        """The same without accounts and what came from inputs, with these limits: what engine/shadow.py begins with."""
+        log = self._open_log
+        genesis = msgspec.structs.replace(log.genesis, limits=limits)
+        meta = snapshot.Meta(self.shard, self.offset, genesis, [])
+        return snapshot.pack_market(meta, log.definitions.tables, log.state, log.definitions.margin.risk)
+
     @classmethod
     def from_bytes(cls, data: bytes) -> "MarginEngine":
         """The engine that wrote these bytes; BadSnapshot when they are damaged or of another version."""
@@ -382,7 +407,3 @@ class MarginEngine:
         log.state.accounts.touched[: len(log.definitions.account_ids)] = 1
         engine.offset, engine._writers = meta.offset, dict(meta.writers)
         return engine
-
-
-class _Tag(msgspec.Struct):
-    kind: str

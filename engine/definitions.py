@@ -11,12 +11,12 @@ import xxhash
 from engine.binding import Names, Portfolios
 from engine.codes import Code
 from engine.documents import (
+    CUSTOMERS_OWN,
     Account,
     Agreement,
     AnyDocument,
     Asset,
     Calendar,
-    Customer,
     Instrument,
     Pool,
     Rule,
@@ -68,6 +68,7 @@ class Definitions:
     limits: Limits
     documents: dict[tuple[str, str], AnyDocument] = field(default_factory=dict)
     applied: list[bytes] = field(default_factory=list)  # bodies, in order: a snapshot defines from them again
+    tables: list[bytes] = field(default_factory=list)  # those of them that every shard holds
     account_ids: list[str] = field(default_factory=list)
     instrument_ids: list[str] = field(default_factory=list)
     asset_ids: list[str] = field(default_factory=list)
@@ -109,7 +110,8 @@ class Definitions:
             raise Refused(Code.REFUSED_DEFINITION, str(error)) from error
         self.documents[document.kind, name] = document
         self.applied.append(bytes(body))
-        if not isinstance(document, Customer | Account | Agreement):
+        if document.kind not in CUSTOMERS_OWN:
+            self.tables.append(self.applied[-1])
             self.tables_hash = (self.tables_hash + xxhash.xxh3_64_intdigest(bytes(body))) % 2**64
 
     @staticmethod
@@ -149,6 +151,16 @@ class Definitions:
             self.unbound = True
         elif isinstance(document, Agreement):
             self._agreement(document, old)
+
+    def forget_accounts(self) -> None:
+        """Know no customer, account or agreement any more; their rows of the state are the caller's business."""
+        for key in [key for key in self.documents if key[0] in CUSTOMERS_OWN]:
+            del self.documents[key]
+        self.applied = self.tables.copy()
+        self.account_ids.clear()
+        self.account_pools.clear()
+        self.portfolios.agreement_ids.clear()
+        self.portfolios.not_in_force.clear()
 
     def asset_slot(self, asset_id: str) -> int:
         """The slot of a defined asset."""

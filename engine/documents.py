@@ -348,6 +348,7 @@ DOCUMENTS: Final[dict[str, type[Document]]] = {
     str(t.__struct_config__.tag): t
     for t in (Customer, Account, Asset, Pool, Calendar, Instrument, Rule, Scenarios, Agreement)
 }
+CUSTOMERS_OWN: Final = frozenset({"customer", "account", "agreement"})  # kinds that only the customer's shard holds
 _decoder: Final[msgspec.json.Decoder[AnyDocument]] = msgspec.json.Decoder(AnyDocument)
 _action_decoder: Final = msgspec.json.Decoder(Action)
 
@@ -360,6 +361,15 @@ def parse_document(raw: bytes | msgspec.Raw) -> AnyDocument:
 def parse_action(raw: bytes | msgspec.Raw) -> Action:
     """An action from its JSON; msgspec.ValidationError or DecodeError say what is wrong and where."""
     return _action_decoder.decode(raw)
+
+
+class _Tag(msgspec.Struct):
+    kind: str
+
+
+def kind_of(raw: bytes | msgspec.Raw) -> str:
+    """The kind that a reference document says it is of; msgspec's errors or UnicodeDecodeError where it says none."""
+    return msgspec.json.decode(raw, type=_Tag).kind
 
 
 def document_key(document: AnyDocument) -> str:

@@ -105,6 +105,27 @@ def pack(meta: Meta, bodies: list[bytes], state: State, risk: Risk) -> bytes:
     return b"".join([_HEAD.pack(MAGIC, FORMAT, checksum.intdigest(), len(header)), *body])
 
 
+def pack_market(meta: Meta, bodies: list[bytes], state: State, risk: Risk) -> bytes:
+    """The snapshot of a state without accounts and what came from inputs; bodies: of no customer. meta: with limits."""
+    now, rows, limits = state.now.copy(), state.instruments.copy(), meta.genesis.limits
+    for name in (
+        "accounts",
+        "positions",
+        "chunks",
+        "agreements",
+        "ids",
+        "generation",
+        "ids_from_ns",
+        "previous_ids_from_ns",
+    ):
+        now[name] = 0
+    now["max_accounts"], now["max_positions"], now["max_ids"] = limits.accounts, limits.positions, limits.ids
+    rows["first_chunk"] = rows["last_chunk"] = NONE
+    rows["last_used"] = 0
+    unread = {name: np.full_like(getattr(state, name), NONE) for name in ("watermark_offset", "watermark_index", "covered")}
+    return pack(meta, bodies, state._replace(now=now, instruments=rows, ids=state.ids[:0], **unread), risk)
+
+
 def unpack(data: bytes) -> tuple[Meta, list[bytes], Callable[[State, Risk], None]]:
     """Meta, the documents in order, and what fills a state in which they were defined; BadSnapshot when damaged."""
     if len(data) < _HEAD.size or data[:4] != MAGIC:

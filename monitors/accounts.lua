@@ -2,22 +2,26 @@
 -- Numbers travel as strings where a double could not hold them. Returns how many alerts of each section were new; nothing
 -- when the data is not what the writer found when it connected (wiped, or another log's): then nothing was written.
 --
--- KEYS  meta, by_excess, by_utilization, alerts
--- ARGV  1 prefix of account hashes  2 of status sets  3 of quality sets  4 log id  5 epoch  6 window of alerts
---       7 msgpack {{names of the figure fields, then of the moment fields}, {names of the alert fields}}, {sections}
+-- KEYS  meta, by_excess, by_utilization, alerts, changed
+-- ARGV  1 prefix of account hashes  2 of status sets  3 of quality sets  4 of books  5 of customer hashes
+--       6 log id  7 epoch  8 window of alerts  9 meta field that counts writes of figures
+--       10 prefix of the fields of a customer hash that name its accounts
+--       11 msgpack {{names of the figure fields, then of the moment fields}, {names of the alert fields}}, {sections}
 --         section     {{shard's offset field, ts_ns field} or {} to leave meta as it is, {ts_ns, offset, rule_set}, entries}
---         entries     {id, alert or false, figures or false, definition or false}
+--         entries     {id, alert or false, figures or false, definition or false, book or false}
 --         alert       {change, {values in the order of the names}}
 --         figures     {excess in USD, utilization score, {values in the order of the names}}; 1 and 2 are status and quality
---         definition  {change, {field, value, ...}}: who the account is; all its alerts up to change have been written
+--         definition  {change, {field, value, ...}, customer}: who the account is; all its alerts up to change are written
+--         book        bytes, written with the figures
 local call = redis.call
-local meta, by_excess, by_utilization, alerts = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local account_prefix, status_prefix, quality_prefix, window = ARGV[1], ARGV[2], ARGV[3], ARGV[6]
-local all_names, sections = unpack(cmsgpack.unpack(ARGV[7]))
+local meta, by_excess, by_utilization, alerts, changed = unpack(KEYS)
+local account_prefix, status_prefix, quality_prefix, book_prefix, customer_prefix = unpack(ARGV, 1, 5)
+local window, writes, owned = ARGV[8], ARGV[9], ARGV[10]
+local all_names, sections = unpack(cmsgpack.unpack(ARGV[11]))
 local names, alert_names = unpack(all_names)
 
 local held_meta = call('HMGET', meta, 'log_id', 'epoch')
-if held_meta[1] ~= ARGV[4] or held_meta[2] ~= ARGV[5] then return {} end
+if held_meta[1] ~= ARGV[6] or held_meta[2] ~= ARGV[7] then return {} end
 
 local function move(prefix, before, after, id)
   if before == after then return end
@@ -26,9 +30,9 @@ local function move(prefix, before, after, id)
 end
 
 local function write(shard, moment, entries)
-  local added, offset = 0, moment[2]
+  local added, offset, written = 0, moment[2], {}
   for _, entry in ipairs(entries) do
-    local id, alert, figures, definition = entry[1], entry[2], entry[3], entry[4]
+    local id, alert, figures, definition, book = unpack(entry)
     local key = account_prefix .. id
     local held = call('HMGET', key, 'change', 'offset', 'status', 'quality')
     local held_change = tonumber(held[1] or '-1')
@@ -45,6 +49,7 @@ local function write(shard, moment, entries)
     end
     if definition then
       for _, text in ipairs(definition[2]) do fields[#fields + 1] = text end
+      call('HSET', customer_prefix .. definition[3], owned .. id, '')
       if tonumber(definition[1]) > held_change then
         fields[#fields + 1] = 'change'
         fields[#fields + 1] = definition[1]
@@ -56,6 +61,8 @@ local function write(shard, moment, entries)
       move(quality_prefix, held[4], values[2], id)
       call('ZADD', by_excess, figures[1], id)
       call('ZADD', by_utilization, figures[2], id)
+      if book then call('SET', book_prefix .. id, book) end
+      written[#written + 1] = id
       local last = #fields
       for place, name in ipairs(names) do
         fields[last + 2 * place - 1] = name
@@ -63,6 +70,14 @@ local function write(shard, moment, entries)
       end
     end
     if #fields > 0 then call('HSET', key, unpack(fields)) end
+  end
+  if #written > 0 then
+    local number, scored = call('HINCRBY', meta, writes, #written) - #written, {}
+    for place, id in ipairs(written) do
+      scored[2 * place - 1] = number + place
+      scored[2 * place] = id
+    end
+    call('ZADD', changed, unpack(scored))
   end
   if shard[1] and tonumber(offset) >= tonumber(call('HGET', meta, shard[1]) or '-1') then
     call('HSET', meta, shard[1], offset, shard[2], moment[1])

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +17,7 @@ from monitors.surface import EngineView
 
 _STATUS: Final = tuple(status.name for status in Status)
 _QUALITY: Final = tuple(quality.name for quality in Quality)
-Entry = tuple[Any, Any, Any, Any]
+Entry = tuple[Any, Any, Any, Any, Any]
 Queued = tuple[int, int, bytes]  # the number of an alert, counted from 1 as they are queued, the account's slot, its JSON
 
 
@@ -26,7 +27,7 @@ def alert_entry(alert: Alert) -> Entry:
         alert.id, alert.kind, alert.account, alert.before, alert.after, alert.amount, alert.currency,
         str(alert.ts_ns), str(alert.shard), str(alert.offset),
     )  # fmt: skip
-    return alert.account, (str(alert.change), values), False, False
+    return alert.account, (str(alert.change), values), False, False, False
 
 
 def unique_alerts(messages: Iterable[bytes]) -> list[Alert]:
@@ -36,6 +37,11 @@ def unique_alerts(messages: Iterable[bytes]) -> list[Alert]:
         alert = decode_alert(message)
         alerts.setdefault(alert.id, alert)
     return list(alerts.values())
+
+
+def _bytes(body: bytes) -> msgspec.Raw:
+    """Bytes as a msgpack string: the server's reader knows no other form of them."""
+    return msgspec.Raw(b"\xdb" + len(body).to_bytes(4, "big") + body)
 
 
 class ShardBacklog:
@@ -63,6 +69,9 @@ class ShardBacklog:
         self._accounts: list[tuple[str, int]] = []  # by slot: id, decimals
         self._pending = np.zeros(0, np.bool_)
         self._defined = np.zeros(0, np.bool_)  # by slot: who the account is has been written
+        self._books = np.zeros(0, np.uint64)  # by slot: hash of the book that was written, 0: none
+        self.agreements: list[tuple[str, str, bytes]] = []  # to be written
+        self._documents = 0  # how many were looked through for them
         self._queue = np.zeros(0, np.int64)
         self._rule_set = engine.rule_set
 
@@ -71,6 +80,8 @@ class ShardBacklog:
         self._read_again()
         self.reread, self.written_offset = self._newest_offset, -1
         self._defined[:] = False
+        self._books[:] = 0
+        self._documents, self.agreements = 0, []
         self._pending[: len(self._accounts)] = True
 
     def _read_again(self) -> None:
@@ -115,9 +126,12 @@ class ShardBacklog:
             room = np.zeros(max(count, 2 * known) - len(self._pending), np.bool_)
             self._pending = np.concatenate([self._pending, room])
             self._defined = np.concatenate([self._defined, room])
+            self._books = np.concatenate([self._books, room.astype(np.uint64)])
         for slot in range(known, count):
             info = self.engine.account_info(slot)
             self._accounts.append((info.id, info.decimals))
+        self._documents, agreements = self.engine.agreements(self._documents)
+        self.agreements += agreements
         self._pending[known:count] = True
         self._pending[self.engine.take_touched()] = True
         self._rule_set = self.engine.rule_set
@@ -128,7 +142,7 @@ class ShardBacklog:
 
     def is_written(self) -> bool:
         """Whether all that was collected is in Redis, as of the engine's offset."""
-        waits = not self.live or self.alerts or self.written_offset != self.engine.offset
+        waits = not self.live or self.alerts or self.agreements or self.written_offset != self.engine.offset
         return not waits and not self._pending.any()
 
     def take_slots(self, count: int) -> NDArray[np.int32]:
@@ -161,6 +175,7 @@ class ShardBacklog:
             self.collect()
         self._pending[slots] = False
         entries: list[Entry] = []
+        books = self._changed_books(slots)
         for slot, row in zip(slots.tolist(), self.engine.figures(slots).tolist(), strict=True):
             account_id, decimals = self._accounts[slot]
             status, quality, equity, initial, maintenance, call, excess_usd, change = row
@@ -171,16 +186,25 @@ class ShardBacklog:
                 decimal_text(equity - initial, decimals), used, decimal_text(call, decimals),
             )  # fmt: skip
             definition = False if self._defined[slot] else self._definition(slot, change if settled else 0)
-            entries.append((account_id, False, (decimal_text(excess_usd, 2), score, values), definition))
+            figures = decimal_text(excess_usd, 2), score, values
+            entries.append((account_id, False, figures, definition, books.get(slot, False)))
         return entries
+
+    def _changed_books(self, slots: NDArray[np.int32]) -> dict[int, msgspec.Raw]:
+        """By slot the books that are not as they were last written, for the script; they are taken as written."""
+        hashes = self.engine.book_hashes(slots)
+        changed = slots[hashes != self._books[slots]]
+        self._books[slots] = hashes
+        return dict(zip(changed.tolist(), map(_bytes, self.engine.books(changed)), strict=True))
 
     @property
     def moment(self) -> tuple[int, int, str]:
         """Engine time in ns and log offset of figures read now, and the rules in force at the last collect."""
         return self.engine.clock_ns, self.engine.offset, self._rule_set
 
-    def _definition(self, slot: int, change: int) -> tuple[str, tuple[str, ...]]:
+    def _definition(self, slot: int, change: int) -> tuple[str, tuple[str, ...], str]:
         self._defined[slot] = True
         info = self.engine.account_info(slot)
         values = (info.currency, info.pool, info.customer, str(self.shard))
-        return str(change), tuple(text for pair in zip(DEFINITION_FIELDS, values, strict=True) for text in pair)
+        named = zip(DEFINITION_FIELDS, values, strict=True)
+        return str(change), tuple(text for pair in named for text in pair), info.customer

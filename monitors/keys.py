@@ -116,6 +116,14 @@ class Keys:
         """What a customer's key is before the customer's id."""
         return f"{self.prefix}customer:"
 
+    def book(self, account_id: str) -> str:
+        """What an account holds."""
+        return self.book_prefix + account_id
+
+    def customer(self, customer_id: str) -> str:
+        """The hash of a customer's accounts and agreements."""
+        return self.customer_prefix + customer_id
+
     def call(self, call_id: str) -> str:
         """The hash of a margin call."""
         return f"{self.prefix}call:{call_id}"
@@ -133,6 +141,8 @@ class Keys:
         return self.quality_prefix + quality.name
 
 
+OWNED_PREFIX: Final = "account:"  # of the fields of a customer's hash that name its accounts
+AGREEMENT_PREFIX: Final = "agreement:"  # and of those that hold its agreements
 WRITES_FIELD: Final = "writes"
 MARKET_FIELD: Final = "market:clock_ns"
 

@@ -1,4 +1,4 @@
-"""All accounts as a table of columns, kept up to date from Redis: what the live page, its lists and its sums are made from."""
+"""All accounts as a table of columns, kept up to date from Redis: what live pages, lists and sums are made from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

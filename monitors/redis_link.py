@@ -12,7 +12,18 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from monitors.keys import ALERT_FIELDS, ALERTS_WINDOW, FIGURE_FIELDS, LAYOUT, MOMENT_FIELDS, Keys, shard_field
+from monitors.keys import (
+    AGREEMENT_PREFIX,
+    ALERT_FIELDS,
+    ALERTS_WINDOW,
+    FIGURE_FIELDS,
+    LAYOUT,
+    MOMENT_FIELDS,
+    OWNED_PREFIX,
+    WRITES_FIELD,
+    Keys,
+    shard_field,
+)
 
 SCRIPT: Final = Path(__file__).with_name("accounts.lua").read_text()
 TIMEOUT_SECONDS: Final = 5
@@ -77,8 +88,9 @@ class RedisLink:
             await self.disconnect()
             raise
         keys = self._keys
-        self._head = ("EVALSHA", script, 4, keys.meta, keys.by_excess, keys.by_utilization, keys.alerts)
-        self._head += (keys.account_prefix, keys.status_prefix, keys.quality_prefix, self._log_id, epoch, ALERTS_WINDOW)
+        self._head = ("EVALSHA", script, 5, keys.meta, keys.by_excess, keys.by_utilization, keys.alerts, keys.changed)
+        self._head += (keys.account_prefix, keys.status_prefix, keys.quality_prefix, keys.book_prefix, keys.customer_prefix)
+        self._head += (self._log_id, epoch, ALERTS_WINDOW, WRITES_FIELD, OWNED_PREFIX)
 
     async def disconnect(self) -> None:
         """Close at once; what was sent and not answered may or may not have been written."""
@@ -97,6 +109,13 @@ class RedisLink:
         if not added:
             raise Wiped(f"Redis at {self.address}: {self._keys.meta} is gone or changed")
         return added
+
+    async def put_agreements(self, agreements: Sequence[tuple[str, str, bytes]]) -> None:
+        """Write agreements (customer, id, JSON) beside their customers' accounts."""
+        for customer, agreement_id, body in agreements:
+            await self._send("HSET", self._keys.customer(customer), AGREEMENT_PREFIX + agreement_id, body)
+        for _ in agreements:
+            await self._receive()
 
     async def _claim(self) -> str:
         """Fill in what meta lacks and return its epoch: a random mark that lives as long as the data beside it."""

@@ -181,7 +181,9 @@ class RedisSink:
         while True:
             self._wake.clear()
             self._read_windows()
-            if await self._write_windows() or await self._write_changes() or await self._write_figures():
+            if await self._write_windows() or await self._write_changes():
+                continue
+            if await self._write_agreements() or await self._write_figures():
                 continue
             if all(backlog.is_written() for backlog in self._backlogs.values()):
                 self._idle.set()
@@ -266,6 +268,15 @@ class RedisSink:
         for (backlog, taken, moment), new in zip(in_flight.popleft(), added, strict=True):
             backlog.written_offset = max(backlog.written_offset, moment[1])
             backlog.acknowledge(taken, new, lambda oldest_ns: self._observe((self._now() - oldest_ns) / 1e9))
+
+    async def _write_agreements(self) -> bool:
+        """Write agreements that were defined since the last flush, a batch of a shard at a time."""
+        backlog = next((b for b in self._backlogs.values() if b.live and b.agreements), None)
+        if backlog is None:
+            return False
+        some, backlog.agreements = backlog.agreements[:BATCH], backlog.agreements[BATCH:]
+        await self._link.put_agreements(some)
+        return True
 
     async def _write_figures(self) -> bool:
         """Write one batch of changed figures of the shard whose turn it is, while a flush is due and has budget left."""

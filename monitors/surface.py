@@ -33,6 +33,15 @@ class EngineView(Protocol):
     def figures(self, slots: NDArray[np.int32], /) -> NDArray[np.void]:
         """FIGURES rows of these slots."""
 
+    def book_hashes(self, slots: NDArray[np.int32], /) -> NDArray[np.uint64]:
+        """By account a hash of what it holds, never 0."""
+
+    def books(self, slots: NDArray[np.int32], /) -> list[bytes]:
+        """What these accounts hold, as bytes."""
+
+    def agreements(self, first: int, /) -> tuple[int, list[tuple[str, str, bytes]]]:
+        """(how many documents there are, customer, id and JSON of the agreements among those from number `first` on)."""
+
     def take_touched(self) -> NDArray[np.int32]:
         """Slots whose figures changed since the last call."""
 

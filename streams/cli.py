@@ -169,10 +169,7 @@ def web_token() -> None:
 @click.option("--once", is_flag=True, help="For one login only.")
 @with_settings("web_tokens")
 def add(settings: Settings, user: str, role: Any, once: bool) -> None:
-    """Make a token for a user, and print it.
-
-    The file keeps its digest only. Who edits a line out of the file takes the token and its sessions away.
-    """
+    """Make a token for a user, and print it; the file keeps its digest only."""
     from streams.web_access import TokenFile
 
     click.echo(TokenFile(Path(settings.web_tokens)).add(user, role, once=once))

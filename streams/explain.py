@@ -51,7 +51,7 @@ def show(settings: Settings, account: str, since: str | None) -> Shown:
             why = str(error)
     slot = engine.find_account(account)
     assert slot is not None
-    return _Page(engine, slot).shown(changed, why)
+    return Page(engine, slot).shown(changed, why)
 
 
 def _find(store: SnapshotStore, account: str) -> Snapshot:
@@ -126,7 +126,7 @@ def _effective(version: explain.Version | None) -> str:
     return "none in force" if version is None else _time(version.effective_ns)
 
 
-class _Page:
+class Page:
     """An account's explanation, as data and as tables of the same figures."""
 
     def __init__(self, engine: MarginEngine, account: int) -> None:
@@ -135,19 +135,18 @@ class _Page:
 
     def shown(self, changed: explain_change.Change | None, why: str) -> Shown:
         """All of it; why: there is no change."""
-        parts = [
-            self._about(),
-            self._requirement(),
-            self._equity(),
-            self._cross(),
-            self._views(),
-            self._change(changed, why),
-        ]
         data, tables = dict[str, Any](), list[Table]()
-        for one, more in parts:
+        for one, more in [*self._parts(), self._change(changed, why)]:
             data |= one
             tables += more
         return Shown(data, tables)
+
+    def data(self) -> dict[str, Any]:
+        """What there is to say about it now, without what changed."""
+        return {name: value for data, _ in self._parts() for name, value in data.items()}
+
+    def _parts(self) -> list[tuple[dict[str, Any], list[Table]]]:
+        return [self._about(), self._requirement(), self._equity(), self._cross(), self._views()]
 
     def money(self, amount: int | None, currency: str, finer: int = 0) -> str:
         """An amount of 10^-finer minor units as an exact decimal of major ones, at least to the minor unit."""

@@ -22,6 +22,7 @@ from streams import kafka
 from streams.settings import Settings, UserError
 from streams.web_access import COOKIE, SESSION_SECONDS, Access, TokenFile, Who
 from streams.web_api import ROUTES, Api, Ask, Refusal, Route
+from streams.web_desk import Desk
 from streams.web_live import Live
 from streams.web_openapi import document
 from streams.web_schema import Problem, Session
@@ -96,7 +97,8 @@ class Server:
         self._settings = settings
         self._access = Access(TokenFile(Path(settings.web_tokens)), settings.web_requests_per_second)
         self._live = Live(settings)
-        self._api = Api(self._live, self._publish)
+        self._desk = Desk(self._live)
+        self._api = Api(self._live, self._desk, self._publish)
         self._producer: Producer | None = None
         self._openapi = document(ROUTES)
 
@@ -107,14 +109,16 @@ class Server:
             app.router.add_route(route.method, route.path, self._handler(route))
         app.router.add_get("/{path:.*}", self._file)
         app.cleanup_ctx.append(self._polling)
+        app.on_shutdown.append(lambda app: self._live.close_sockets())
         return app
 
     async def _polling(self, app: web.Application) -> AsyncIterator[None]:
-        task = asyncio.create_task(self._live.run(), name="live")
-        app.on_shutdown.append(lambda app: self._live.close_sockets())
+        tasks = [asyncio.create_task(work, name="web") for work in (self._live.run(), self._desk.run())]
         yield
-        task.cancel()
-        await asyncio.wait([task])
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        self._desk.close()
         self._live.close()
 
     # --- every request

@@ -11,7 +11,9 @@ import msgspec
 
 from engine.documents import Action
 from monitors.view import Row, read_account, read_accounts, read_call, read_calls, read_calls_of
+from monitors.what_if import Unanswerable
 from streams.web_access import Who
+from streams.web_desk import Desk
 from streams.web_live import Live
 from streams.web_schema import (
     Accepted,
@@ -105,13 +107,13 @@ ROUTES: Final = (
 class Api:
     """Answers from Redis. publish: puts an action on its topic and waits until Kafka has it."""
 
-    def __init__(self, live: Live, publish: Callable[[Action], Awaitable[None]]) -> None:
-        self._live, self._publish = live, publish
+    def __init__(self, live: Live, desk: Desk, publish: Callable[[Action], Awaitable[None]]) -> None:
+        self._live, self._desk, self._publish = live, desk, publish
         self._client, self._keys = live.client, live.keys
 
     async def health(self, ask: Ask) -> Answer:
         """Anybody may ask."""
-        return Health(redis=self._live.problem, what_if="no market is published")
+        return Health(redis=self._live.problem, what_if=self._desk.problem)
 
     async def session(self, ask: Ask) -> Answer:
         """Who asks."""
@@ -135,12 +137,9 @@ class Api:
         return Accounts(accounts=[_figures(row) for row in rows], next=following)
 
     async def account(self, ask: Ask) -> Answer:
-        """An account's figures."""
+        """An account's figures and what they come from."""
         row = await self._row(ask.ids["id"])
-        return Account(
-            figures=_figures(row), market_ns=0, book_ns=0, positions=[], holdings=[], exposures=[], explain=None,
-            problem="no market is published",
-        )  # fmt: skip
+        return Account(figures=_figures(row), **await self._desk.account(row["account"], row["customer"]))
 
     async def history(self, ask: Ask) -> Answer:
         """From now on the account is watched."""
@@ -182,7 +181,12 @@ class Api:
 
     async def what_if(self, ask: Ask) -> Answer:
         """On the market snapshot."""
-        raise Refusal(409, "no market is published")
+        form: WhatIfForm = ask.body
+        row = await self._row(form.account)
+        try:
+            return await self._desk.what_if(form, row["customer"], row["currency"])
+        except Unanswerable as error:
+            raise Refusal(409, str(error)) from error
 
     async def _row(self, account_id: str) -> Row:
         row = await asyncio.to_thread(read_account, self._client, self._keys, account_id)

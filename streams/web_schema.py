@@ -305,9 +305,12 @@ class WhatIfForm(Form, frozen=True, kw_only=True):
 
 
 class Required(Answer, frozen=True, kw_only=True):
-    """An account's figures in the market snapshot; status is by level, without the age of calls."""
+    """An account's figures in the market snapshot; status is by level, without the age of calls.
 
-    status: StatusName
+    Of an UNPRICED account status is null and the rest "".
+    """
+
+    status: StatusName | None
     quality: QualityName
     equity: str
     initial: str

@@ -7,10 +7,16 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
+from redis.exceptions import RedisError
+
 from engine.core import MarginEngine
 from engine.frames import Genesis
+from engine.shadow import market_of
 from engine.snapshot import BadSnapshot
+from monitors.keys import Keys
+from monitors.published import MARKET_ACCOUNTS, MARKET_POSITIONS, publish_market
 from monitors.redis_sink import RedisSink
+from monitors.view import open_client
 from streams.kafka import Delivery
 from streams.settings import Settings, UserError
 from streams.snapshots import Snapshot, SnapshotStore
@@ -18,9 +24,15 @@ from streams.snapshots import Snapshot, SnapshotStore
 LOOK_SECONDS: Final = 0.1
 ACKNOWLEDGE_SECONDS: Final = 0.005
 LAST_SECONDS: Final = 10.0
+MARKET_SECONDS: Final = 5.0  # between two publications of the market at least
 SPARE: Final = 10  # large snapshots are written less often: at most this part of the time goes into one shard's
 logger: Final = logging.getLogger("crossmargin.worker")
 Commit = Callable[[dict[int, int]], Awaitable[None]]  # offsets by shard
+
+
+def _copy(engine: MarginEngine, with_market: bool) -> tuple[bytes, bytes | None]:
+    """The engine's bytes, and those of its market."""
+    return engine.to_bytes(), market_of(engine, MARKET_ACCOUNTS, MARKET_POSITIONS) if with_market else None
 
 
 class Shard:
@@ -53,6 +65,7 @@ class Shards:
         self._period = settings.snapshot_seconds
         self._log_id, self._outputs, self._sink = genesis.log_id, outputs, sink
         self._ended, self._fail = ended, fail
+        self._redis_url, self._keys, self._market_at = settings.redis_url, Keys(settings.redis_prefix), -MARKET_SECONDS
         self._held: dict[int, Shard] = {}
         self._assigned = asyncio.Event()
         self._loading: asyncio.Task[None] | None = None
@@ -181,8 +194,8 @@ class Shards:
             return {}
         shard.free.clear()
         try:
-            outputs, offset = self._outputs.mark(), engine.offset
-            body = await asyncio.to_thread(engine.to_bytes)
+            outputs, offset, clock_ns = self._outputs.mark(), engine.offset, engine.clock_ns
+            body, market = await asyncio.to_thread(_copy, engine, self._is_market_due(shard.number))
         finally:
             shard.free.set()
         await self._acknowledged(outputs)
@@ -190,8 +203,23 @@ class Shards:
             return {}
         snapshot = Snapshot(shard.number, offset, engine.genesis, body)
         older = await asyncio.to_thread(self._store.save, snapshot)
+        if market is not None:
+            await asyncio.to_thread(self._publish_market, market, clock_ns)
         shard.snapshot_at, shard.snapshot_offset = time.monotonic(), offset
         return {} if older is None else {shard.number: older}
+
+    def _is_market_due(self, shard: int) -> bool:
+        """All shards have the same market: the first one's worker publishes it."""
+        return shard == 0 and time.monotonic() - self._market_at >= MARKET_SECONDS
+
+    def _publish_market(self, market: bytes, clock_ns: int) -> None:
+        """Let what-ifs use it; while Redis is away they keep the last one, and the next snapshot tries again."""
+        try:
+            with open_client(self._redis_url, text=False) as client:
+                publish_market(client, self._keys, market, clock_ns)
+            self._market_at = time.monotonic()
+        except (RedisError, OSError) as error:
+            logger.warning("the market was not published: %s", error)
 
     async def _acknowledged(self, outputs: dict[tuple[str, int], int]) -> None:
         """Wait for the outputs: for ever, but only so long once the process is to end (UserError)."""

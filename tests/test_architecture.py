@@ -39,8 +39,9 @@ IMPURE_ATTRIBUTES = {"environ", "random"}
 MACHINE_PATH = re.compile("(?<![\\w.])/(work|root|home|Users|mnt)/")
 # What monitors and streams build on: to rename or drop one of these changes the surface of the engine.
 ENGINE_SURFACE = {
-    "account_count", "account_ids", "account_info", "builder", "clock_ns", "definitions", "digest", "figures",
-    "find_account", "from_bytes", "genesis", "id_span_ns", "is_open", "population", "rule_set", "shard_digest", "step",
+    "account_count", "account_ids", "account_info", "agreements", "book_hashes", "books", "builder", "clock_ns",
+    "definitions", "digest", "figures", "find_account", "from_bytes", "genesis", "id_span_ns", "is_open", "market_bytes",
+    "population", "rule_set", "shard_digest", "step",
     "stored", "take_touched", "to_bytes", "usage",
 }  # fmt: skip
 

@@ -1,5 +1,8 @@
 """A Redis as workers leave it, without workers: synthetic accounts, calls and alerts, some of which change all the time.
 
+Every account has one of four books, and there is a market, so that drill-downs and what-ifs work; their figures are not
+those of the table, which are random.
+
 `python -m tests.web_world [--accounts N] [--changing N] [--port N]` starts a Valkey with them and the web server on top, and
 prints an address with a token of an operator for one login.
 """
@@ -15,17 +18,28 @@ from typing import Final
 
 import click
 import msgspec
+import numpy as np
 from redis import Redis
 
+from engine.core import MarginEngine
 from engine.numbers import decimal_text
-from monitors.keys import ALERTS_WINDOW, LAYOUT, WRITES_FIELD, Keys, shard_field
+from engine.shadow import market_of
+from monitors.keys import AGREEMENT_PREFIX, ALERTS_WINDOW, LAYOUT, OWNED_PREFIX, WRITES_FIELD, Keys, shard_field
+from monitors.published import MARKET_ACCOUNTS, MARKET_POSITIONS, publish_market
 from streams.embedded import embedded_kafka, embedded_redis
 from streams.processes import Child
 from streams.settings import Settings
 from streams.web_access import TokenFile
+from tests.engine import explain_world
+from tests.engine.explain_world import FIRM
 
 SHARDS: Final = 4
-POOLS: Final = (("cash", "USD"), ("futures", "USD"), ("digital", "USD"), ("futures-eur", "EUR"))
+POOLS: Final = {
+    "futures": ("USD", "f"),
+    "cash": ("USD", "t"),
+    "digital": ("USD", "k"),
+    "other": ("EUR", "n"),
+}  # with whose book
 EUR_USD: Final = 1.08
 WRITES: Final = 500  # accounts a pipeline
 CALLED: Final = ("CALL", "DEBIT")
@@ -79,6 +93,35 @@ class World:
         self.client.hset(self.keys.meta, mapping=meta)
         self.write(range(len(self.ids)))
         self.client.set(self.keys.ladder, msgspec.json.encode(LADDER))
+        self.publish()
+
+    def publish(self) -> None:
+        """Write the market, and by account a book; every other customer has a cross-margin agreement."""
+        engine, books, keys = market_world(), dict[str, bytes](), self.keys
+        for name in ("f", "t", "k", "n"):
+            slot = engine.find_account(name)
+            (books[name],) = engine.books(np.array([slot], np.int32))
+        publish_market(self.client, keys, market_of(engine, MARKET_ACCOUNTS, MARKET_POSITIONS), engine.clock_ns)
+        pipe = self.client.pipeline(transaction=False)
+        for slot, account_id in enumerate(self.ids):
+            customer, (pool, (_, name)) = account_id.rpartition("-")[0], list(POOLS.items())[slot % 4]
+            pipe.set(keys.book(account_id), books[name])
+            pipe.hset(keys.customer(customer), f"{OWNED_PREFIX}{account_id}", "")
+            if pool == "cash":
+                legs = {"futures_account": self.ids[slot - 1], "treasury_account": account_id}
+                signed = {"signed": True, "designated": True, "futures_entity": "X", "treasury_entity": "X", "firm": FIRM}
+                agreement = {
+                    "kind": "agreement",
+                    "id": f"xm-{customer}",
+                    "customer": customer,
+                    "rule": "XM-2",
+                    **legs,
+                    **signed,
+                }
+                pipe.hset(keys.customer(customer), f"{AGREEMENT_PREFIX}xm-{customer}", msgspec.json.encode(agreement))
+            if len(pipe) > 10_000:
+                pipe.execute()
+        pipe.execute()
 
     def change(self, count: int) -> None:
         """Move the equity of so many accounts, and tell of those whose status changed."""
@@ -109,7 +152,7 @@ class World:
     def _account(self, pipe: Redis, slot: int) -> tuple[str, str, str, dict[str, str]]:
         """(id, excess in USD, utilization as a score, fields of its hash); its status is told."""
         name, equity, maintenance = self.ids[slot], self.equity[slot], self.maintenance[slot]
-        pool, currency = POOLS[slot % len(POOLS)]
+        pool, (currency, _) = list(POOLS.items())[slot % 4]
         initial = maintenance * 11 // 10
         status = "DEBIT" if equity < 0 else "CALL" if equity < maintenance else "WATCH" if equity < initial else "OK"
         quality = ("FRESH", "FRESH", "FRESH", "STALE")[slot % 97 % 4] if slot % 97 < 4 else "FRESH"
@@ -149,6 +192,23 @@ class World:
         elif before in CALLED:
             pipe.hset(keys.call(call_id), mapping={"state": "COVERED", "ts_ns": row["ts_ns"]})
             pipe.zrem(keys.calls_open, call_id)
+
+
+def market_world() -> MarginEngine:
+    """An engine with a market of every kind, four accounts with positions, and the pools of the synthetic accounts."""
+    world = explain_world.World()
+    world.rule(
+        "XM-2", "cross_margin", products=["treasury", "ZN"], years=1, cap="0.8", ttl=600, houses=["CME", "FICC"],
+        pools=["futures", "cash"],
+    )  # fmt: skip
+    for pool in ("futures", "cash", "other"):
+        world.define("pool", pool, regime=pool, currency="USD")
+    world.define("pool", "digital", regime="venue", currency="USD", collateral="TAKEN", shocks="GRID")
+    world.hold()
+    world.agreement()
+    for _ in range(3):
+        world.clock()
+    return world.engine
 
 
 def settings_of(redis_url: str, kafka: str, folder: Path, port: int = 0) -> Settings:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 from redis import Redis
 
 from engine.report import Quality, Report, Status
@@ -123,9 +124,14 @@ def expected_row(engine: FakeEngine, slot: int) -> dict[str, str]:
 
 
 def assert_figures(client: Redis, keys: Keys, engines: Iterable[FakeEngine]) -> None:
-    excess, used, by_state = {}, {}, {}
+    excess, used, by_state, customers = {}, {}, {}, {}
     for engine in engines:
+        for customer, agreement_id, body in engine.signed:
+            customers.setdefault(customer, {})[f"agreement:{agreement_id}"] = body.decode()
         for slot, account_id in enumerate(engine.account_ids):
+            (book,) = engine.books(np.array([slot], np.int32))
+            assert client.get(keys.book(account_id)) == book.decode()
+            customers.setdefault(engine.account_info(slot).customer, {})[f"account:{account_id}"] = ""
             row = client.hgetall(keys.account(account_id))
             assert set(row) == set(ACCOUNT_FIELDS), (account_id, row)
             assert 0 < int(row.pop("offset")) <= engine.offset
@@ -139,6 +145,11 @@ def assert_figures(client: Redis, keys: Keys, engines: Iterable[FakeEngine]) -> 
         assert client.hget(keys.meta, f"shard:{engine.shard}:ts_ns") == str(engine.clock_ns)
     assert dict(client.zrange(keys.by_excess, 0, -1, withscores=True)) == excess
     assert dict(client.zrange(keys.by_utilization, 0, -1, withscores=True)) == used
+    assert {name: client.hgetall(keys.customer(name)) for name in customers} == customers
+    numbers = client.zrange(keys.changed, 0, -1, withscores=True)
+    assert {account_id for account_id, _ in numbers} == set(excess)
+    assert len({number for _, number in numbers}) == len(numbers)
+    assert max(number for _, number in numbers) == int(client.hget(keys.meta, "writes") or 0)
     for state in [keys.status(status) for status in Status] + [keys.quality(quality) for quality in Quality]:
         assert client.smembers(state) == by_state.get(state, set())
 

@@ -30,6 +30,7 @@ class FakeEngine:
         self.shard, self.offset, self.clock_ns, self.rule_set = shard, 1, start_ns, "00000000000000aa"
         self.account_ids: list[str] = []
         self.prefix = prefix
+        self.signed: list[tuple[str, str, bytes]] = []  # customer, id and JSON of agreements
         self.rows = np.zeros(0, FIGURES)
         self._touched = np.zeros(0, bool)
         self.define(accounts)
@@ -111,6 +112,17 @@ class FakeEngine:
 
     def figures(self, slots: NDArray[np.int32]) -> NDArray[np.void]:
         return self.rows[slots].copy()
+
+    def book_hashes(self, slots: NDArray[np.int32]) -> NDArray[np.uint64]:
+        """A book is worth its account's maintenance and call."""
+        rows = self.rows[slots]
+        return (rows["maintenance"] + 1_000_003 * rows["call"] + 1).astype(np.uint64)
+
+    def books(self, slots: NDArray[np.int32]) -> list[bytes]:
+        return [b"\x00book %d" % number for number in self.book_hashes(slots).tolist()]
+
+    def agreements(self, first: int) -> tuple[int, list[tuple[str, str, bytes]]]:
+        return len(self.signed), self.signed[first:]
 
     def take_touched(self) -> NDArray[np.int32]:
         slots = np.flatnonzero(self._touched).astype(np.int32)

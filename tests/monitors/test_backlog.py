@@ -92,7 +92,7 @@ def test_a_definition_beside_an_alert_leaves_the_change_number_to_the_alert() ->
     backlog.collect()
     queue(backlog, engine, range(1), Status.CALL)
     queue(backlog, engine, range(1), Status.OK)
-    ((_, alert, figures, definition),) = backlog.change_entries(backlog.take_alerts(1))
+    ((_, alert, figures, definition, _book),) = backlog.change_entries(backlog.take_alerts(1))
     assert alert[0] == "1"
     assert figures[2][0] == "OK"
     assert definition[0] == "0"

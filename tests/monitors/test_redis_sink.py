@@ -9,7 +9,7 @@ from redis import Redis
 
 from engine.report import Quality, Status
 from monitors.alerts import encode_alerts
-from monitors.keys import META_FIELDS, Keys
+from monitors.keys import META_FIELDS, WRITES_FIELD, Keys
 from monitors.redis_link import ForeignLog
 from monitors.view import open_client
 from tests.monitors.desk import LOG_ID, Topic, flush, running, until
@@ -26,14 +26,15 @@ def url(redis_url: str) -> str:
 
 
 def dump(client: Redis) -> dict[str, object]:
-    """Everything in the database by key, stream entry ids included."""
+    """Everything in the database by key, stream entry ids included, but when figures were written."""
     readers = {
-        "hash": client.hgetall,
+        "string": client.get,
+        "hash": lambda key: {field: text for field, text in client.hgetall(key).items() if field != WRITES_FIELD},
         "set": client.smembers,
         "zset": lambda key: client.zrange(key, 0, -1, withscores=True),
         "stream": client.xrange,
     }
-    return {key: readers[client.type(key)](key) for key in client.keys("*")}
+    return {key: readers[client.type(key)](key) for key in client.keys("*") if key != Keys().changed}
 
 
 def test_everything_is_written_at_first_and_kept_current(url: str) -> None:
@@ -64,6 +65,28 @@ def test_everything_is_written_at_first_and_kept_current(url: str) -> None:
         "shards": "2",
         "started": str(5_000 * 10**9),
     }
+
+
+def test_books_and_agreements_are_written_when_they_change(url: str) -> None:
+    async def work() -> None:
+        async with running(url) as desk:
+            engine = FakeEngine(0, SEVERAL)
+            engine.signed.append(("C0", "ag", b'{"signed":false}'))
+            desk.attach(engine)
+            await desk.settle()
+            desk.check()
+            with open_client(url) as client:
+                client.set(desk.keys.book("A0-5"), "as it was")
+                desk.publish(engine, engine.step(equity={5: 12, 6: 13}))
+                await desk.settle()
+                assert client.get(desk.keys.book("A0-5")) == "as it was"  # figures changed, the book did not
+                engine.rows["maintenance"][5] += 1
+                engine.signed.append(("C0", "ag", b'{"signed":true}'))
+                desk.publish(engine, engine.step(equity={5: 14}))
+                await desk.settle()
+                desk.check()
+
+    asyncio.run(work())
 
 
 def test_two_changes_of_an_account_in_one_frame_are_two_alerts(url: str) -> None:
