@@ -9,8 +9,8 @@ const FIGURES = [["equity", "Equity"], ["initial", "Initial"], ["maintenance", "
 
 /** Show the account until `signal` aborts. */
 export function account(main, signal, id) {
-  const head = h("div", { class: "account-head" });
-  const problem = h("p", { class: "notice", role: "status" });
+  const head = h("div", { class: "account-head" }, h("h1", {}, id), empty("Loading …"));
+  const problem = h("p", { class: "notice", role: "status", hidden: true });
   const sections = h("div", { class: "sections" });
   const plot = new Plot(`Equity and requirement of ${id}`, [["equity", "--accent"], ["initial", "--watch", [6, 4]], ["maintenance", "--call"]]);
   const history = panel("history", "Seen since this account was opened", plot.element);
@@ -43,7 +43,7 @@ export function account(main, signal, id) {
 
 const heading = ({ figures: one, market_ns, book_ns }) => [
   h("div", { class: "title" }, h("h1", {}, one.account), tag(one.status), tag(one.quality), h("a", { class: "button", href: `#/what-if/${encodeURIComponent(one.account)}` }, "What-if")),
-  h("p", { class: "muted" }, `customer ${one.customer} · pool ${one.pool} · ${one.currency} · figures `, moment(one.ts_ns), ...(market_ns ? [" · lines at the market of ", moment(market_ns)] : []), ...(book_ns ? [" · book of ", moment(book_ns)] : [])),
+  h("p", { class: "muted" }, `customer ${one.customer} · pool ${one.pool} · ${one.currency} · figures `, moment(one.ts_ns), ...(market_ns ? [" · market ", moment(market_ns)] : []), ...(book_ns ? [" · book ", moment(book_ns)] : [])),
   h(
     "dl", { class: "figures" },
     FIGURES.map(([name, label]) => h("div", {}, h("dt", {}, label), h("dd", {}, amount(one[name])))),

@@ -22,10 +22,12 @@ export function h(tag, properties = {}, ...children) {
   return element;
 }
 
-/** An exact decimal with its thousands grouped; other text as it is. */
+/** An exact decimal with its thousands grouped, without zeros past the cents; other text as it is. */
 export function grouped(text) {
   const parts = /^(-?)(\d+)(\.\d+)?$/.exec(text);
-  return parts ? parts[1] + parts[2].replace(/\B(?=(\d{3})+$)/g, ",") + (parts[3] ?? "") : text;
+  if (!parts) return text;
+  const [, sign, whole, rest = ""] = parts;
+  return sign + whole.replace(/\B(?=(\d{3})+$)/g, ",") + rest.slice(0, 3) + rest.slice(3).replace(/0+$/, "");
 }
 
 const cents = new Intl.NumberFormat("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
@@ -39,7 +41,7 @@ export const rounded = (number) => whole.format(number);
 /** A fraction, as text or a number, in percent. */
 export const percent = (fraction) => (fraction === "" || fraction === null ? "" : `${(Number(fraction) * 100).toFixed(1)} %`);
 
-/** The difference of two exact decimals, exact, with its sign. */
+/** The difference of two exact decimals, exact, with its sign; "unchanged" for none. */
 export function difference(after, before) {
   const digits = Math.max(...[after, before].map((text) => (text.split(".")[1] ?? "").length));
   const scaled = (text) => {
@@ -49,7 +51,7 @@ export function difference(after, before) {
   const gap = scaled(after) - scaled(before);
   const text = String(gap < 0n ? -gap : gap).padStart(digits + 1, "0");
   const exact = digits ? `${text.slice(0, -digits)}.${text.slice(-digits)}` : text;
-  return (gap < 0n ? "-" : gap > 0n ? "+" : "") + grouped(exact);
+  return gap === 0n ? "unchanged" : (gap < 0n ? "-" : "+") + grouped(exact);
 }
 
 const isNegative = (text) => typeof text === "string" && text.startsWith("-");

@@ -35,13 +35,14 @@ const GROUP_COLUMNS = {
 };
 const EXPRESSIONS = {
   lowest: '"excess_usd"',
-  called: "if (\"status\" == 'OK' or \"status\" == 'WATCH') 0 else 1",
+  called: "(\"status\" == 'OK' or \"status\" == 'WATCH') ? 0 : 1",
 };
 const AGGREGATES = { account: "count", excess_usd: "sum", lowest: "low", called: "sum" };
 
 export class Grid {
   #table;
   #view = null;
+  #grouping = ""; // the field that the view is grouped by
   #columns = [];
   #rows = [];
   #order = Promise.resolve(); // a view may not be let go of while something reads it: one thing at a time
@@ -110,6 +111,7 @@ export class Grid {
     if (group) await view.set_depth(0);
     await this.#view?.delete();
     this.#view = view;
+    this.#grouping = group;
     await view.on_update(() => this.#paint());
     this.#columns = Object.entries(columns);
     this.#drawHead(by, group);
@@ -118,10 +120,6 @@ export class Grid {
     this.element.scrollTop = 0;
     this.#active = 0;
     await this.#read();
-  }
-
-  get #isGrouped() {
-    return this.#asked.group !== "";
   }
 
   #drawHead([sorted, direction], group) {
@@ -151,7 +149,7 @@ export class Grid {
   async #read() {
     const view = this.#view;
     if (view === null) return;
-    const sums = this.#isGrouped ? 1 : 0; // the first row of groups is the sum of all
+    const sums = this.#grouping ? 1 : 0; // the first row of groups is the sum of all
     const total = (await view.num_rows()) - sums;
     const first = Math.max(0, Math.min(Math.round(this.element.scrollTop / this.#step(total)), total - Math.floor(this.#fitting)));
     const shown = Math.min(Math.ceil(this.#fitting), total - first);
@@ -179,7 +177,7 @@ export class Grid {
     this.#first = first;
     this.#active = Math.min(this.#active, Math.max(0, total - 1));
     while (this.#rows.length < shown) this.#addRow();
-    this.#keys = this.#isGrouped ? values.__ROW_PATH__.map((path) => path[0]) : values.account;
+    this.#keys = this.#grouping ? values.__ROW_PATH__.map((path) => path[0]) : values.account;
     this.#rows.forEach(({ row, cells }, at) => {
       row.hidden = at >= shown;
       if (row.hidden) return;
@@ -213,7 +211,7 @@ export class Grid {
   #choose(at) {
     const key = this.#keys[at];
     if (key === undefined) return;
-    if (this.#isGrouped) this.group(this.#asked.group, key);
+    if (this.#grouping) this.group(this.#grouping, key);
     else this.open(key);
   }
 

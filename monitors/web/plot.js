@@ -2,6 +2,7 @@
 
 import { absolute, h, rounded } from "./dom.js";
 
+const clock = (seconds) => new Date(seconds * 1000).toISOString().slice(11, 19);
 const HEIGHT = 220;
 const SHORTEST = 60; // seconds
 
@@ -28,6 +29,11 @@ export class Plot {
     this.plot?.destroy();
   }
 
+  #span() {
+    const [seconds] = this.points;
+    return [seconds[0], Math.max(seconds.at(-1), seconds[0] + SHORTEST)];
+  }
+
   #make() {
     if (!this.points) return;
     this.plot?.destroy();
@@ -46,10 +52,9 @@ export class Plot {
         height: HEIGHT,
         legend: { live: true },
         cursor: { y: false },
-        scales: { x: { range: (_, from, to) => [from, Math.max(to, from + SHORTEST)] } },
-        tzDate: (seconds) => window.uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
+        scales: { x: { range: () => this.#span() } },
         series: [{ label: "UTC", value: (_, seconds) => (seconds === null ? "" : absolute(seconds * 1000)) }, ...lines],
-        axes: [axis, { ...axis, size: 90, values: (_, ticks) => ticks.map(rounded) }],
+        axes: [{ ...axis, values: (_, ticks) => ticks.map(clock) }, { ...axis, size: 90, values: (_, ticks) => ticks.map(rounded) }],
       },
       this.points,
       this.element,

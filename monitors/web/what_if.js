@@ -114,7 +114,7 @@ function compared({ account, currency, market_ns, before, scenarios }) {
   ];
   const problems = scenarios.filter((one) => one.after === null).map((one) => h("p", { class: "notice" }, `Scenario ${one.name}: ${one.problem}`));
   return [
-    h("p", { class: "muted" }, accountLink(account), ` · ${currency} · at the marks of `, moment(market_ns), ". Working orders are margined as if filled; status is by level."),
+    h("p", { class: "muted" }, accountLink(account), ` · ${currency} · marks of the market, `, moment(market_ns), ". Working orders are margined as if filled; status is by level."),
     ...problems,
     table("Before and after", columns, rows),
   ];
