@@ -155,7 +155,7 @@ class Portfolios:
         day = datetime.fromtimestamp(clock_ns // NS, UTC).date()
         self._pools(documents, names, rules, day)
         self._instruments(documents, names, rules, day)
-        self._agreements(documents, names, rules)
+        self.pair(documents, names, rules)
 
     def _portfolio(self, slot: int, rule: Rule | None, names: "Names") -> None:
         row = self.state.portfolios[slot]
@@ -341,11 +341,13 @@ class Portfolios:
         ready = ready and all(self.state.portfolios[p]["model"] == PORTFOLIO_MODELS["historical"] for p in slots)
         return (rule, set(slots)) if ready else (None, set())
 
-    def _agreements(self, documents: Documents, names: "Names", rules: Rules) -> None:
+    def pair(self, documents: Documents, names: "Names", rules: Rules) -> None:
+        """Bring agreements to the rules in force, portfolios being so."""
+        crossed = {rule_id: self._cross(rules(rule_id)) for rule_id in self.cross_ids}
         for at, agreement_id in enumerate(self.agreement_ids):
             document, row = documents["agreement", agreement_id], self.state.agreements[at]
             assert isinstance(document, Agreement)
-            rule, houses = self._cross(rules(document.rule))
+            rule, houses = crossed.get(document.rule, (None, set()))
             accounts = [names.account_pool(int(row[leg])) for leg in ("futures", "treasury")]
             reasons = [] if rule is not None else [_NOT_READY]
             terms: dict[str, int] = {"active": 0}

@@ -120,20 +120,23 @@ def _gather(state: State, slots: NDArray[np.int32], positions: Any, holdings: An
 
 
 @kernel
-def place(state: State, account: int, positions: Any, holdings: Any) -> int:
-    """Give an account that has none a book: net cost and collateral as they are; the code says what does not fit."""
+def place(state: State, slots: NDArray[np.int32], positions: Any, holdings: Any) -> int:
+    """Give accounts that have none the same book: net cost and collateral as they are; the code says what does not fit."""
     for i in range(len(positions)):
         row = positions[i]
         instrument = find(state.instrument_keys, row["instrument"])
         if instrument == NONE:
             return _UNKNOWN_INSTRUMENT
-        code = replace(state, account, instrument, NONE, row["lots"], row["cost"] - row["realized"], 0)
-        if code != _OK:
-            return code
+        for account in slots:
+            code = replace(state, account, instrument, NONE, row["lots"], row["cost"] - row["realized"], 0)
+            if code != _OK:
+                return code
     for i in range(len(holdings)):
         asset = find(state.asset_keys, holdings[i]["asset"])
         if asset == NONE:
             return _UNKNOWN_ASSET
-        state.accounts.holding[asset, account] = holdings[i]["amount"]
-    set_flags(state.accounts, account, _ALL_DUE)
+        for account in slots:
+            state.accounts.holding[asset, account] = holdings[i]["amount"]
+    for account in slots:
+        set_flags(state.accounts, account, _ALL_DUE)
     return _OK

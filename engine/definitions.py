@@ -80,7 +80,8 @@ class Definitions:
     pool_ids: list[str] = field(default_factory=list)
     account_pools: list[int] = field(default_factory=list)  # by account slot, an index of pool_ids
     rule_set: str = ""  # a hash of the rule versions in force and their scenario sets, 16 hex digits
-    unbound: bool = False
+    unbound: bool = False  # a document changed what is bound
+    unpaired: bool = False  # an agreement did, and nothing else
     next_switch_ns: int = INT64_MAX
     bound_ns: int = 0
     margin: MarginState = field(init=False)
@@ -291,11 +292,14 @@ class Definitions:
             refuse_unless(owners == {document.customer}, f"the accounts are of {sorted(owners)}, not of {document.customer}")
             futures, treasury = (self.account_slot(account.id) for account in accounts)
             self.portfolios.define_agreement(document, (futures, treasury))
-        self.unbound = True
+        self.unpaired = True
 
     def bind_rules(self, clock_ns: int) -> None:
         """Bind each instrument to the newest version of its rule that is effective at this time."""
         if not self.unbound and clock_ns < self.next_switch_ns:
+            if self.unpaired:
+                self.portfolios.pair(self.documents, self._names(), self.rule_now)
+                self.unpaired = False
             return
         for slot, name in enumerate(self.instrument_ids):
             document = self.documents["instrument", name]
@@ -309,7 +313,7 @@ class Definitions:
         if any(rule.parameters.addons for versions in self.rules.values() for rule in versions):
             later.append((clock_ns // HOUR_NS + 1) * HOUR_NS)  # volatility regimes and closures
         self.next_switch_ns = min(later, default=INT64_MAX)
-        self.unbound = False
+        self.unbound = self.unpaired = False
         self.hash_rules(clock_ns)
 
     def hash_rules(self, clock_ns: int) -> None:

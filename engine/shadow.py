@@ -64,22 +64,21 @@ class Shadow:
         definitions = self.engine.definitions
         state, now = definitions.state, definitions.state.now[0]
         count, chunks, accounts = int(now["accounts"]), int(now["chunks"]), state.accounts
-        one_dimensional: Sequence[NDArray[Any]] = (
-            accounts.key, accounts.pool, accounts.phase_ns, accounts.first_position, accounts.touched, accounts.figures,
-        )  # fmt: skip
-        for array in one_dimensional:
-            array[:count] = np.zeros(count, array.dtype)
+        for array in (
+            accounts.key[:count], accounts.pool[:count], accounts.phase_ns[:count], accounts.first_position[:count],
+            accounts.touched[:count], accounts.figures[:count], accounts.flags, accounts.changed,
+            state.book.lots[: chunks * CHUNK], state.book.position[: chunks * CHUNK], state.book.slots, state.account_keys,
+            state.agreements[: int(now["agreements"])],
+        ):  # fmt: skip
+            array.view(np.uint8)[...] = 0
         for table in (
             accounts.holding, accounts.value, accounts.book, accounts.required, accounts.together, accounts.exposure,
         ):  # fmt: skip
             table[:, :count] = 0
-        accounts.flags[:], accounts.changed[:], accounts.agreement[:count] = 0, 0, NONE
-        state.book.lots[: chunks * CHUNK] = 0
-        for array in (state.book.position[: chunks * CHUNK], state.book.slots, state.account_keys):
-            array[:] = np.zeros(len(array), array.dtype)
-        state.agreements[:] = np.zeros(len(state.agreements), state.agreements.dtype)
-        state.instruments["first_chunk"] = state.instruments["last_chunk"] = NONE
-        state.instruments["last_used"] = 0
+        accounts.agreement[:count] = NONE
+        instruments = state.instruments[: int(now["instruments"])]
+        instruments["first_chunk"] = instruments["last_chunk"] = NONE
+        instruments["last_used"] = 0
         for name in ("accounts", "positions", "chunks", "agreements"):
             now[name] = 0
         definitions.forget_accounts()
@@ -88,11 +87,13 @@ class Shadow:
         """A document of a customer, account or agreement; Refused says why not."""
         self.engine.definitions.define(msgspec.json.encode(fields))
 
-    def open(self, customer: str, account: str, pool: str, currency: str, book: Book) -> tuple[int, Code]:
-        """An account with a book: its slot, and OK or what of the book does not fit; Refused where it cannot be defined."""
-        self.define(kind="account", id=account, customer=customer, pool=pool, currency=currency)
-        slot = self.engine.account_count - 1
-        return slot, Code(int(place(self.engine.definitions.state, slot, book.positions, book.holdings)))
+    def open(self, customer: str, names: Sequence[str], pool: str, currency: str, book: Book) -> tuple[list[int], Code]:
+        """Accounts with one book: their slots, and OK or what of it does not fit; Refused where they cannot be defined."""
+        first = self.engine.account_count
+        for name in names:
+            self.define(kind="account", id=name, customer=customer, pool=pool, currency=currency)
+        slots = np.arange(first, self.engine.account_count, dtype=np.int32)
+        return slots.tolist(), Code(int(place(self.engine.definitions.state, slots, book.positions, book.holdings)))
 
     def step(self, records: NDArray[np.void]) -> Report:
         """Apply records (without origins, which they are given) and a clock at the market's time.

@@ -56,9 +56,9 @@ def open_owner(shadow: Shadow, owner: Owner, account_id: str) -> int:
     """Put a customer with all accounts under their own ids into the shadow, and margin them: the slot of one of them."""
     shadow.clear()
     shadow.define(kind="customer", id=owner.id)
-    _check(owner, list(owner.accounts), shadow)
+    _check(owner, [account_id, *(name for name in owner.accounts if name != account_id)], shadow)
     for name in owner.accounts:
-        _open(shadow, owner, name, owner.id, name)
+        _open(shadow, owner, name, owner.id, [name])
     try:
         shadow.documents(owner.agreements)
     except Refused as refused:
@@ -109,34 +109,40 @@ def _answer(shadow: Shadow, owner: Owner, copied: _Copy, asked: Sequence[Sequenc
     """As many scenarios as there is room for, at one clock."""
     shadow.clear()
     shadow.define(kind="customer", id=_CUSTOMER)
-    slots = [_open_copy(shadow, owner, copied, number) for number in range(len(asked))]
+    slots = [
+        _open(shadow, owner, name, _CUSTOMER, [f"{number}.{leg}" for number in range(len(asked))])
+        for leg, name in enumerate(copied.legs)
+    ]
+    for number in range(len(asked) if copied.agreement is not None else 0):
+        _agree(shadow, copied, number)
     records, prices = _records(shadow, asked)
     first = shadow.origins
     report = shadow.step(records)
     problems = _problems(report.rejects, first, [len(items) for items in asked])
-    figures = shadow.engine.figures(np.array(slots, np.int32))
+    figures = shadow.engine.figures(np.array(slots[0], np.int32))
     return [Outcome(figures[n] if n not in problems else None, prices[n], problems.get(n, "")) for n in range(len(asked))]
 
 
-def _open_copy(shadow: Shadow, owner: Owner, copied: _Copy, number: int) -> int:
-    names = {name: f"{number}.{leg}" for leg, name in enumerate(copied.legs)}
-    slots = [_open(shadow, owner, name, _CUSTOMER, new) for name, new in names.items()]
-    if copied.agreement is not None:
-        legs = {leg: names[copied.agreement[leg]] for leg in ("futures_account", "treasury_account")}
+def _agree(shadow: Shadow, copied: _Copy, number: int) -> None:
+    """The agreement of a copy's two accounts."""
+    assert copied.agreement is not None
+    legs = {leg: f"{number}.{copied.legs.index(copied.agreement[leg])}" for leg in ("futures_account", "treasury_account")}
+    try:
         shadow.define(**{**copied.agreement, "id": str(number), "customer": _CUSTOMER, **legs})
-    return slots[0]
+    except Refused as refused:
+        raise Unanswerable(f"agreement {copied.agreement['id']}: {refused}; the market is older") from refused
 
 
-def _open(shadow: Shadow, owner: Owner, name: str, customer: str, new: str) -> int:
-    """One account; Unanswerable where it or its book is of a newer market."""
+def _open(shadow: Shadow, owner: Owner, name: str, customer: str, new: Sequence[str]) -> list[int]:
+    """Copies of an account under new names; Unanswerable where it or its book is of a newer market."""
     account = owner.accounts[name]
     try:
-        slot, code = shadow.open(customer, new, account.pool, account.currency, account.book or EMPTY)
+        slots, code = shadow.open(customer, new, account.pool, account.currency, account.book or EMPTY)
     except Refused as refused:
         raise Unanswerable(f"account {name}: {refused}; the market is older") from refused
     if code is not Code.OK:
         raise Unanswerable(f"the book of account {name}: {EXPLANATION[code]}; the market is older")
-    return slot
+    return slots
 
 
 def _records(shadow: Shadow, asked: Sequence[Sequence[Item]]) -> tuple[NDArray[np.void], list[list[str]]]:

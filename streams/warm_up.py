@@ -25,27 +25,29 @@ from engine.scenarios.sets import encode, points_set
 from engine.state import allocate, margin_state
 
 _RULE: Final = {"scenarios": "points equity", "currency": "USD", "initial_ratio": "1"}
-_ALONE: Final = (
+ALONE: Final = (
     b'{"kind":"asset","id":"USD","type":"currency","currency":"USD"}',
     b'{"kind":"pool","id":"P","regime":"","currency":"USD"}',
     b'{"kind":"customer","id":"C"}',
     b'{"kind":"account","id":"A","customer":"C","pool":"P","currency":"USD"}',
 )
-_TOGETHER: Final = (
+TOGETHER: Final = (
     encode(points_set("equity")),
     msgspec.json.encode({"kind": "rule", "id": "R", "model": "points", "effective": 0, "parameters": _RULE}),
     b'{"kind":"instrument","id":"I","type":"spot","currency":"USD","tick":"1","band":["1","9"],"rule":"R"}',
 )
+APART: Final = (b'{"kind":"instrument","id":"J","type":"spot","currency":"USD","tick":"1","band":["1","9"]}',)
 
 
 def warm_up(genesis: Genesis) -> None:
     """Let an engine that is thrown away take frames as they are read, and do all that a worker asks of it."""
     with _helper():
-        _ask_all(_stepped(genesis, _ALONE))
-    _ask_all(_stepped(genesis, _ALONE + _TOGETHER))
+        _ask_all(stepped(genesis, ALONE))
+    _ask_all(stepped(genesis, ALONE + TOGETHER))
 
 
-def _stepped(genesis: Genesis, bodies: tuple[bytes, ...]) -> MarginEngine:
+def stepped(genesis: Genesis, bodies: tuple[bytes, ...]) -> MarginEngine:
+    """An engine after these documents, a trade, a price of I, and a clock."""
     engine, log_id = MarginEngine(0), bytes.fromhex(genesis.log_id)
     records = np.zeros(3, RECORD)
     records["kind"], records["ts_ns"] = (Kind.TRADE, Kind.PRICE, Kind.CLOCK), genesis.start_ns + 1

@@ -14,9 +14,9 @@ from typing import Final
 import msgspec
 
 from streams.settings import UserError
-from streams.web_schema import Role
+from streams.web_schema import Id, Role
 
-COOKIE: Final = "crossmargin_session"
+COOKIE: Final = "crossmargin-session"
 SESSION_SECONDS: Final = 12 * 3600
 MAX_SESSIONS: Final = 1000
 MAX_CLIENTS: Final = 10_000
@@ -54,7 +54,11 @@ class TokenFile:
         return self._tokens.get(sha256)
 
     def add(self, user: str, role: Role, *, once: bool = False) -> str:
-        """A new token, of which only the digest is kept."""
+        """A new token, of which only the digest is kept. UserError for a user whose name actions cannot have."""
+        try:
+            msgspec.convert(user, Id)
+        except msgspec.ValidationError as error:
+            raise UserError(f"user: found {user!r}; allowed: 1 to 64 printable ASCII characters") from error
         secret = secrets.token_urlsafe(32)
         self._read()
         self._write([*self._tokens.values(), Token(user=user, role=role, sha256=digest(secret), once=once)])

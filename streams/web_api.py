@@ -1,6 +1,7 @@
 """What the web server answers: the table of routes, and for each a function from a checked request to an answer."""
 
 import asyncio
+import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -219,6 +220,9 @@ def _cursor(text: str) -> tuple[float, int]:
     """What stands behind the last row of a page."""
     value, _, slot = text.rpartition(":")
     try:
-        return float(value), int(slot)
-    except ValueError as error:
-        raise Refusal(400, f"cursor: found '{text}'; allowed: what `next` of another page says") from error
+        found = float(value), int(slot)
+    except ValueError:
+        found = math.nan, 0
+    if math.isnan(found[0]) or abs(found[1]) >= 1 << 62:
+        raise Refusal(400, f"cursor: found '{text}'; allowed: what `next` of another page says")
+    return found

@@ -4,26 +4,33 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from decimal import Decimal
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, Final, TypeVar
 
 import msgspec
+import numpy as np
 from redis.exceptions import RedisError
 
-from engine.books import EMPTY
+from engine.books import EMPTY, HELD, HOLDING, Book
 from engine.core import LogError
 from engine.documents import Asset, Instrument
-from engine.events import PRICE_ONE, QUANTITY_ONE, Kind
+from engine.events import NS, PRICE_ONE, QUANTITY_ONE, Kind, key64
+from engine.frames import Genesis
+from engine.limits import Limits
 from engine.numbers import decimal_text, scaled
 from engine.report import Quality, Status
-from engine.shadow import Shadow
+from engine.shadow import Shadow, market_of
 from engine.snapshot import BadSnapshot
 from engine.state import NONE, find
 from monitors import what_if
-from monitors.published import Owner, read_market, read_owner
+from monitors.published import Owned, Owner, read_market, read_owner
 from monitors.what_if import Item, Unanswerable
 from streams.explain import Page
+from streams.warm_up import ALONE, APART, TOGETHER, stepped
 from streams.web_live import Live
 from streams.web_schema import Exposure, Holding, Outcome, Position, Required, Scenario, WhatIf, WhatIfForm
 
@@ -34,6 +41,7 @@ DELTA_DECIMALS: Final = 10
 NO_MARKET: Final = "no market is published: no worker holds shard 0 since the data was written"
 logger: Final = logging.getLogger("crossmargin.web")
 Done = TypeVar("Done")
+_Question = tuple[asyncio.AbstractEventLoop, asyncio.Future[Any], Callable[[], Any]]
 
 
 class Desk:
@@ -41,7 +49,8 @@ class Desk:
 
     def __init__(self, live: Live) -> None:
         self._live = live
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="desk")
+        self._asked: SimpleQueue[_Question | None] = SimpleQueue()
+        Thread(target=self._answer, name="desk", daemon=True).start()  # nobody waits for kernels that are being compiled
         self._shadow: Shadow | None = None
         self._held_ns, self._loaded_at = 0, 0.0
         self.problem = NO_MARKET
@@ -62,11 +71,25 @@ class Desk:
             await asyncio.sleep(LOOK_SECONDS)
 
     def close(self) -> None:
-        """End the thread, after what it does now."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        """Let the thread end after what it does now."""
+        self._asked.put(None)
 
     async def _do(self, work: Callable[..., Done], *arguments: Any) -> Done:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Done] = loop.create_future()
+        self._asked.put((loop, future, partial(work, *arguments)))
+        return await future
+
+    def _answer(self) -> None:
+        """The thread: one question after another."""
+        while (asked := self._asked.get()) is not None:
+            loop, future, work = asked
+            try:
+                done: tuple[Callable[..., None], Any] = (_answered, work())
+            except Exception as error:
+                done = (_failed, error)
+            with suppress(RuntimeError):  # the loop is closed: nobody waits for it any more
+                loop.call_soon_threadsafe(done[0], future, done[1])
 
     def _load(self) -> str:
         """Read the market; "" or why there is none."""
@@ -74,6 +97,8 @@ class Desk:
         if body is None:
             return NO_MARKET
         try:
+            if self._shadow is None:
+                _warm_up()
             self._shadow = Shadow(body) if self._shadow is None else self._shadow.load(body)
         except (BadSnapshot, LogError) as error:
             self._shadow = None
@@ -135,6 +160,28 @@ class Desk:
             "holdings": sorted((_holding(shadow, row) for row in book.holdings), key=lambda one: one.asset),
             "exposures": _exposures(shadow, account_id), "explain": Page(shadow.engine, slot).data(),
         }  # fmt: skip
+
+
+def _answered(future: asyncio.Future[Any], result: Any) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _failed(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def _warm_up() -> None:
+    """Compile, or read from numba's cache, all that questions call."""
+    genesis = Genesis(log_id="0" * 32, shards=1, time_mode="wall", start_ns=NS, limits=Limits())
+    shadow = Shadow(market_of(stepped(genesis, ALONE + TOGETHER + APART), 8, 64))
+    positions, holdings = np.zeros(2, HELD), np.zeros(1, HOLDING)
+    positions["instrument"], positions["lots"] = [key64(name) for name in ("I", "J")], 1
+    holdings["asset"], holdings["amount"] = key64("USD"), 100
+    owner = Owner("C", {"A": Owned("P", "USD", Book(0, 0, positions, holdings))}, [])
+    what_if.what_if(shadow, owner, "A", [[Item(Kind.TRADE, "I", QUANTITY_ONE, None)]])
+    Page(shadow.engine, what_if.open_owner(shadow, owner, "A")).data()
 
 
 def _items(scenario: Scenario) -> tuple[list[Item], str]:

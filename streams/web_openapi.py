@@ -1,12 +1,16 @@
-"""The OpenAPI 3.1 document of the JSON API, made from the table of routes and the structs that they take and give."""
+"""The OpenAPI 3.1 document of the JSON API, made from the table of routes and the structs that they take and give.
 
+`python -m streams.web_openapi` prints it: deploy/openapi.json.
+"""
+
+import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
 from streams.web_access import COOKIE
-from streams.web_api import Route
+from streams.web_api import ROUTES, Route
 from streams.web_schema import Problem
 
 VERSION: Final = "1"
@@ -76,3 +80,7 @@ def _plain(schema: dict[str, Any]) -> dict[str, Any]:
     if plain.get("enum"):
         plain["enum"] = [value for value in plain["enum"] if value is not None]
     return {name: value for name, value in plain.items() if not (name == "default" and value is None)}
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(document(ROUTES))

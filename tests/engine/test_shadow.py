@@ -39,7 +39,7 @@ def open_all(shadow: Shadow, world: World) -> list[int]:
     slots = []
     for name, body in zip(NAMES, held, strict=True):
         info = engine.account_info(world.slot(name))
-        slot, code = shadow.open("c", name, info.pool, info.currency, books.unpack(body))
+        (slot,), code = shadow.open("c", [name], info.pool, info.currency, books.unpack(body))
         assert code is Code.OK
         slots.append(slot)
     _, agreements = engine.agreements(0)
@@ -156,12 +156,12 @@ def test_what_cannot_be_taken_is_said() -> None:
     book = books.unpack(body)
     unknown = book.positions.copy()
     unknown["instrument"] = key64("nobody")
-    assert shadow.open("c", "f", "F", "USD", book._replace(positions=unknown))[1] is Code.UNKNOWN_INSTRUMENT
+    assert shadow.open("c", ["f"], "F", "USD", book._replace(positions=unknown))[1] is Code.UNKNOWN_INSTRUMENT
     elsewhere = book.holdings.copy()
     elsewhere["asset"] = key64("nothing")
-    assert shadow.open("c", "g", "F", "USD", book._replace(holdings=elsewhere))[1] is Code.UNKNOWN_ASSET
+    assert shadow.open("c", ["g"], "F", "USD", book._replace(holdings=elsewhere))[1] is Code.UNKNOWN_ASSET
     with pytest.raises(Refused, match="pool Q is not defined"):
-        shadow.open("c", "h", "Q", "USD", books.EMPTY)
+        shadow.open("c", ["h"], "Q", "USD", books.EMPTY)
     with pytest.raises(ValueError, match="a book of 1 positions and 1 holdings has"):
         books.unpack(body[:-1])
     with pytest.raises(ValueError, match="cut short"):

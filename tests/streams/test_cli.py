@@ -24,7 +24,7 @@ from tests.services import ROOT
 
 VERBS = [
     *("backtest", "bench", "check-config", "demo", "doctor", "explain", "feed", "load", "rebuild", "rejects", "replay"),
-    *("scenarios", "schema", "sequencer", "status", "worker"),
+    *("scenarios", "schema", "sequencer", "status", "web", "web-token", "worker"),
 ]
 
 

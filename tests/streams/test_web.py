@@ -1,0 +1,393 @@
+"""The web server on a real Valkey: what it answers, the live table, what-ifs, and who is let in."""
+
+import asyncio
+import io
+import json
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pyarrow as pa
+import pytest
+from confluent_kafka import Consumer
+
+from engine.documents import parse_action
+from streams.web_access import TokenFile
+from tests.services import wait_until
+from tests.streams.web_server import Running, serving_world, web_server
+
+pytestmark = pytest.mark.services
+ACCOUNTS = 400
+NAMES = {"customer": "fund-00000", "futures": "fund-00000-0", "cash": "fund-00000-1"}
+
+
+@pytest.fixture(scope="module")
+def server(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with web_server(redis_url, tmp_path_factory.mktemp("web"), ACCOUNTS) as running:
+        yield running
+
+
+@pytest.fixture
+def desk(server: Running) -> Running:
+    """The server once it has a market and its kernels."""
+    wait_until(lambda: not server.get("/api/health", role=None)["what_if"], seconds=400, what="the market")
+    return server
+
+
+# --- what it answers
+
+
+def test_summary_counts_and_sums_all_accounts(server: Running) -> None:
+    found, world = server.get("/api/summary"), server.world
+    assert sum(found["by_status"].values()) == sum(found["by_quality"].values()) == ACCOUNTS
+    assert found["by_status"] == {name: world.status.count(name) for name in found["by_status"]}
+    assert found["calls_open"] == world.status.count("CALL")
+    assert sum(pool["accounts"] for pool in found["pools"]) == ACCOUNTS
+    assert sum(pool["equity"] for pool in found["pools"]) == pytest.approx(sum(world.equity) / 100)
+    assert (found["state"]["connected"], found["state"]["missing"]) == (True, [])
+
+
+def test_pages_of_accounts_hold_each_once_in_order(server: Running) -> None:
+    for sort, sign, name in (("excess", 1, "excess"), ("utilization", -1, "utilization")):
+        rows, cursor = [], ""
+        while cursor is not None:
+            page = server.get(f"/api/accounts?sort={sort}&limit=90{cursor and f'&cursor={cursor}'}")
+            rows += page["accounts"]
+            cursor = page["next"]
+        assert len({row["account"] for row in rows}) == len(rows) == ACCOUNTS
+        rates = [Decimal("1.08") if row["currency"] == "EUR" and sort == "excess" else 1 for row in rows]
+        rounded = [round(sign * rate * Decimal(row[name]), 2) for rate, row in zip(rates, rows, strict=True)]
+        assert rounded == sorted(rounded)
+
+
+def test_accounts_are_filtered(server: Running) -> None:
+    for name, value in (("status", "CALL"), ("pool", "cash"), ("customer", NAMES["customer"]), ("quality", "STALE")):
+        rows = server.get(f"/api/accounts?{name}={value}&limit=500")["accounts"]
+        assert rows
+        assert {row[name] for row in rows} == {value}
+    assert server.get("/api/accounts?pool=nobody") == {"accounts": [], "next": None}
+
+
+def test_an_account_is_explained_from_its_book_and_the_market(desk: Running) -> None:
+    found = desk.get(f"/api/accounts/{NAMES['futures']}")
+    assert found["problem"] == ""
+    assert found["figures"]["account"] == found["explain"]["account"] == NAMES["futures"]
+    assert [one["instrument"] for one in found["positions"]] == ["ZN"]
+    assert found["positions"][0]["quantity"] == "-100"
+    assert found["holdings"] == [{"asset": "USD", "quantity": "5000000.00"}]
+    assert {one["factor"] for one in found["exposures"]} == {"dv01:USD:10Y", "notional:USD"}
+    assert found["explain"]["cross_margin"]["in_force"] is True
+    assert [view["view"] for view in found["explain"]["views"]] == ["silo", "cross", "unified"]
+    lines = found["explain"]["requirement"]["portfolios"][0]
+    assert sum(map(Decimal, lines["lines"].values())) == Decimal(lines["maintenance"])
+
+
+def test_history_is_what_was_seen_since_somebody_looked(server: Running) -> None:
+    name = server.world.ids[7]
+    first = server.get(f"/api/accounts/{name}/history")
+    assert len(first["points"]) == 1
+    end = time.monotonic() + 1.2
+    while time.monotonic() < end:
+        server.world.change(ACCOUNTS)
+        time.sleep(0.1)
+    wait_until(lambda: len(server.get(f"/api/accounts/{name}/history")["points"]) > 1, what="another point")
+
+
+def test_calls_are_listed_by_due_time(server: Running) -> None:
+    found = server.get("/api/calls?limit=1000")
+    assert found["open"] == len(found["calls"]) > 0
+    due = [call["due_ns"] for call in found["calls"]]
+    assert due == sorted(due)
+    call = found["calls"][0]
+    assert server.get(f"/api/calls/{call['id']}") == call
+    assert server.ask("GET", "/api/calls/nobody:x:1")[0] == 404
+
+
+def test_what_others_publish_is_passed_on(server: Running) -> None:
+    assert server.get("/api/ladder")["available"] is True
+    assert server.get("/api/ladder")["data"]["shocks"][0]["name"] == "-25 bp"
+    assert server.get("/api/reconciliation") == {"available": False, "data": None}
+
+
+def test_a_stopped_feed_is_said(server: Running) -> None:
+    server.world.change(1)
+    wait_until(lambda: not server.get("/api/summary")["state"]["stale"], what="new data")
+    wait_until(lambda: server.get("/api/summary")["state"]["stale"], what="its age")
+
+
+# --- what-if
+
+
+def what_if(server: Running, *scenarios: dict[str, Any], account: str = NAMES["futures"]) -> dict[str, Any]:
+    status, found, _ = server.ask("POST", "/api/what-if", {"account": account, "scenarios": list(scenarios)})
+    assert status == 200, found
+    answer: dict[str, Any] = found
+    return answer
+
+
+def test_what_if_says_figures_before_and_after(desk: Running) -> None:
+    found = what_if(
+        desk,
+        {"name": "nothing"},
+        {"name": "more", "trades": [{"instrument": "ZN", "qty": "-50"}]},
+        {"name": "order", "orders": [{"instrument": "ZN", "qty": "-50", "price": "110.5"}]},
+        {"name": "flat", "trades": [{"instrument": "ZN", "qty": "100"}]},
+        {"name": "poor", "collateral": [{"asset": "USD", "qty": "-4999000"}]},
+    )
+    nothing, more, order, flat, poor = (one["after"] for one in found["scenarios"])
+    explained = desk.get(f"/api/accounts/{NAMES['futures']}")["explain"]
+    assert nothing == found["before"]
+    assert found["before"]["maintenance"] == explained["requirement"]["now"]["maintenance"]
+    assert Decimal(more["initial"]) > Decimal(nothing["initial"])
+    assert order == more
+    assert [one["prices"] for one in found["scenarios"]] == [[], ["110.5"], ["110.5"], ["110.5"], []]
+    assert (flat["initial"], flat["status"]) == ("0.00", "OK")
+    assert (poor["equity"], poor["status"]) == ("1000.00", "CALL")
+    assert Decimal(poor["call"]) == Decimal(poor["initial"]) - 1000
+
+
+def test_a_leg_of_an_agreement_is_margined_with_the_other(desk: Running) -> None:
+    sold = {"trades": [{"instrument": "UST-10Y", "qty": "-10000000"}]}
+    (after,) = (one["after"] for one in what_if(desk, sold, account=NAMES["cash"])["scenarios"])
+    apart = desk.get(f"/api/accounts/{NAMES['cash']}")["explain"]["views"][0]["pools"]
+    assert apart
+    assert Decimal(after["maintenance"]) < Decimal(apart[0]["requirement"])
+
+
+@pytest.mark.parametrize(
+    ("item", "said"),
+    [
+        ({"instrument": "ZN", "qty": "0.5"}, "item 2: the quantity is not a whole number of lots"),
+        ({"instrument": "nobody", "qty": "1"}, "item 2: the instrument is not defined"),
+        ({"instrument": "ZN", "qty": "1.000000001"}, "item 2: '1.000000001' has more than 8 decimals"),
+        ({"instrument": "ZN", "qty": "1", "price": "100000"}, "item 2: the price is outside"),
+        ({"instrument": "ZN", "qty": "99999999999999"}, "item 2: '99999999999999' is outside the range"),
+    ],
+)  # fmt: skip
+def test_an_item_that_is_not_possible_spoils_its_scenario_only(desk: Running, item: dict[str, str], said: str) -> None:
+    good = {"instrument": "ZN", "qty": "1"}
+    found = what_if(desk, {"trades": [good, item]}, {"trades": [good]})
+    wrong, right = found["scenarios"]
+    assert wrong["after"] is None
+    assert wrong["problem"].startswith(said)
+    assert right["problem"] == ""
+    assert right["after"] == what_if(desk, {"trades": [good]})["scenarios"][0]["after"]
+
+
+def test_a_book_that_is_not_published_is_said(desk: Running) -> None:
+    world, name = desk.world, desk.world.ids[12]
+    world.client.delete(world.keys.book(name))
+    status, found, _ = desk.ask("POST", "/api/what-if", {"account": name, "scenarios": [{}]})
+    assert (status, found["error"]) == (409, f"the positions of account {name} are not published")
+    account = desk.get(f"/api/accounts/{name}")
+    assert (account["explain"], account["problem"]) == (None, found["error"])
+    world.publish()
+
+
+# --- the live table
+
+
+async def updates(server: Running, seconds: float) -> tuple[list[tuple[str, int]], dict[str, dict[str, Any]]]:
+    """What a page gets: (kind of message, rows or alerts) in order; and its table at the end."""
+    seen, table = list[tuple[str, int]](), dict[str, dict[str, Any]]()
+    headers = {"Authorization": f"Bearer {server.tokens['viewer']}"}
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.ws_connect(f"{server.url}/api/live", max_msg_size=0) as socket,
+    ):
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            try:
+                message = await socket.receive(timeout=left)
+            except TimeoutError:
+                break
+            if message.type is aiohttp.WSMsgType.BINARY:
+                rows = pa.ipc.open_stream(io.BytesIO(message.data)).read_all().to_pylist()
+                table |= {row["account"]: row for row in rows}
+                seen.append(("rows", len(rows)))
+            else:
+                found = json.loads(message.data)
+                if found["kind"] == "reset":
+                    table.clear()
+                seen.append((found["kind"], len(found.get("alerts", ()))))
+    return seen, table
+
+
+def test_the_live_table_begins_with_all_rows_and_goes_on_with_those_that_changed(server: Running) -> None:
+    async def work() -> tuple[list[tuple[str, int]], dict[str, dict[str, Any]]]:
+        page = asyncio.create_task(updates(server, 3))
+        await asyncio.sleep(1)
+        await asyncio.to_thread(server.world.change, 30)
+        return await page
+
+    seen, table = asyncio.run(work())
+    assert seen[0] == ("reset", 0)
+    assert seen[1] == ("rows", ACCOUNTS)
+    assert sum(count for kind, count in seen[2:] if kind == "rows") == 30
+    assert "state" in {kind for kind, _ in seen}
+    world = server.world
+    for slot, name in enumerate(world.ids):
+        assert round(100 * table[name]["equity"]) == world.equity[slot]
+        assert table[name]["status"] == world.status[slot]
+
+
+def test_a_wiped_and_refilled_redis_is_a_new_table(server: Running) -> None:
+    async def work() -> tuple[list[tuple[str, int]], dict[str, dict[str, Any]]]:
+        page = asyncio.create_task(updates(server, 4))
+        await asyncio.sleep(1)
+        server.world.client.flushdb()
+        await asyncio.sleep(0.5)
+        server.world.status = [""] * ACCOUNTS
+        await asyncio.to_thread(server.world.fill)
+        return await page
+
+    seen, table = asyncio.run(work())
+    assert [kind for kind, _ in seen].count("reset") == 2
+    assert set(table) == set(server.world.ids)
+    assert server.get("/api/summary")["state"]["accounts"] == ACCOUNTS
+
+
+# --- who is let in
+
+PATHS = [
+    ("GET", "/api/summary"), ("GET", "/api/accounts"), ("GET", "/api/accounts/a"), ("GET", "/api/accounts/a/history"),
+    ("GET", "/api/calls"), ("GET", "/api/calls/a"), ("POST", "/api/calls/a/actions"), ("GET", "/api/ladder"),
+    ("GET", "/api/reconciliation"), ("POST", "/api/what-if"), ("GET", "/api/live"), ("GET", "/api/session"),
+    ("DELETE", "/api/session"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path"), PATHS)
+def test_nobody_is_let_in_without_a_token(server: Running, method: str, path: str) -> None:
+    status, found, headers = server.ask(method, path, role=None)
+    assert (status, headers["www-authenticate"]) == (401, "Bearer")
+    assert found == {"error": "no valid token or session"}
+    assert server.ask(method, path, role=None, Authorization="Bearer wrong")[0] == 401
+    assert server.ask(method, path, role=None, Cookie="crossmargin-session=wrong")[0] == 401
+
+
+def test_a_viewer_cannot_act(server: Running) -> None:
+    call = server.get("/api/calls")["calls"][0]["id"]
+    status, found, _ = server.ask("POST", f"/api/calls/{call}/actions", {"kind": "ack"})
+    assert (status, found["error"]) == (403, "the viewer is a viewer; this takes an operator")
+
+
+def log_in(server: Running, token: str, **headers: str) -> tuple[int, Any, str]:
+    status, found, said = server.ask("POST", "/api/session", {"token": token}, role=None, **headers)
+    return status, found, said.get("set-cookie", "")
+
+
+def test_a_session_stands_for_a_token_until_it_ends(server: Running) -> None:
+    status, found, cookie = log_in(server, server.tokens["operator"])
+    assert (status, found) == (200, {"user": "the operator", "role": "operator"})
+    assert {"HttpOnly", "SameSite=Strict", "Path=/api"} <= set(cookie.split("; "))
+    mine = {"Cookie": cookie.partition(";")[0]}
+    assert server.ask("GET", "/api/session", role=None, **mine)[1] == found
+    assert server.ask("DELETE", "/api/session", role=None, **mine)[0] == 403  # it names no origin
+    assert server.ask("DELETE", "/api/session", role=None, Origin=server.url, **mine)[0] == 200
+    assert server.ask("GET", "/api/session", role=None, **mine)[0] == 401
+
+
+def test_a_token_for_one_login_opens_one_session(server: Running) -> None:
+    token = TokenFile(Path(server.settings.web_tokens)).add("guest", "viewer", once=True)
+    assert server.ask("GET", "/api/summary", role=None, Authorization=f"Bearer {token}")[0] == 401
+    status, _, cookie = log_in(server, token)
+    assert status == 200
+    assert server.ask("GET", "/api/summary", role=None, Cookie=cookie.partition(";")[0])[0] == 200
+    assert log_in(server, token)[0] == 401
+
+
+def test_a_token_that_is_taken_out_of_the_file_ends_its_sessions(server: Running) -> None:
+    file = TokenFile(Path(server.settings.web_tokens))
+    token = file.add("leaver", "viewer")
+    cookie = log_in(server, token)[2].partition(";")[0]
+    assert server.ask("GET", "/api/summary", role=None, Cookie=cookie)[0] == 200
+    found = file.find(token)
+    assert found is not None
+    assert file.remove(found)
+    assert server.ask("GET", "/api/summary", role=None, Cookie=cookie)[0] == 401
+    assert server.ask("GET", "/api/summary", role=None, Authorization=f"Bearer {token}")[0] == 401
+
+
+def test_another_origin_is_refused(server: Running) -> None:
+    cookie = log_in(server, server.tokens["operator"])[2].partition(";")[0]
+    call = server.get("/api/calls")["calls"][0]["id"]
+    for origin in ("http://evil.example", "null", server.url.replace("127.0.0.1", "127.0.0.2")):
+        for role in ("operator", None):
+            headers = {"Origin": origin, "Cookie": cookie}
+            assert server.ask("POST", f"/api/calls/{call}/actions", {"kind": "ack"}, role=role, **headers)[0] == 403
+            assert server.ask("GET", "/api/live", role=role, **headers)[0] == 403
+        assert log_in(server, server.tokens["viewer"], Origin=origin)[0] == 403
+    assert server.ask("GET", "/api/live", role=None, Origin=server.url, Cookie=cookie)[0] == 426
+
+
+def test_malformed_and_oversized_requests_are_refused(server: Running) -> None:
+    path = "/api/what-if"
+    assert server.ask("POST", path, b"{", role="viewer")[0] == 400
+    assert server.ask("POST", path, b'{"account":"\xff"}')[0] == 400
+    assert server.ask("POST", path, b"[" * 100_000)[0] == 400
+    assert server.ask("POST", path, {"account": "a", "scenarios": [{}], "more": 1})[0] == 400
+    assert server.ask("POST", path, {"account": "a", "scenarios": [{}] * 101})[0] == 400
+    assert server.ask("POST", path, b" " * (1 << 21))[0] == 413
+    assert server.ask("POST", path, b"{}", Content_Type="text/plain")[0] == 415
+    assert server.ask("PUT", path, b"{}")[0] == 405
+    assert server.ask("GET", "/api/accounts?limit=0")[0] == 400
+    assert server.ask("GET", "/api/accounts?limit=1&limit=2")[0] == 400
+    assert server.ask("GET", "/api/accounts?colour=red")[0] == 400
+    assert server.ask("GET", "/api/accounts?cursor=nan:0")[0] == 400
+    assert server.ask("GET", "/api/accounts/" + "a" * 65)[0] == 400
+    assert server.ask("GET", "/api/accounts/%0a")[0] == 400
+    assert server.ask("GET", "/api/accounts/nobody")[0] == 404
+
+
+@pytest.mark.parametrize("path", ["/../settings.py", "/%2e%2e/keys.py", "/..%2f..%2fpyproject.toml", "/%00", "/api/x"])
+def test_only_the_page_is_served(server: Running, path: str) -> None:
+    assert server.ask("GET", path, role=None)[0] in (400, 404)
+
+
+def test_every_response_has_the_security_headers(server: Running) -> None:
+    for status, _, headers in (
+        server.ask("GET", "/api/health", role=None), server.ask("GET", "/api/summary", role=None),
+        server.ask("GET", "/nothing", role=None), server.ask("GET", "/api/summary"),
+    ):  # fmt: skip
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy, status
+        assert "'unsafe-eval'" not in policy
+        assert (headers["x-content-type-options"], headers["cache-control"]) == ("nosniff", "no-store")
+
+
+def test_names_come_out_as_they_are_in_json_only(server: Running) -> None:
+    name, world = '<img src=x onerror="alert(1)">', server.world
+    row = {**world.client.hgetall(world.keys.account(world.ids[0])), "customer": "<script>"}
+    world.client.hset(world.keys.account(name), mapping=row)
+    try:
+        status, found, headers = server.ask("GET", "/api/accounts/%3Cimg%20src=x%20onerror=%22alert(1)%22%3E")
+    finally:
+        world.client.delete(world.keys.account(name))
+    assert (status, headers["content-type"]) == (200, "application/json")
+    assert (found["figures"]["account"], found["figures"]["customer"]) == (name, "<script>")
+
+
+# --- actions
+
+
+def test_an_operators_action_reaches_its_topic(redis_url: str, tmp_path: Path, mock_kafka: str, server: Running) -> None:
+    call = server.get("/api/calls")["calls"][0]
+    with serving_world(server.world, redis_url, tmp_path, mock_kafka) as other:
+        text = "<b>called back</b> \u20ac"
+        path = f"/api/calls/{call['id']}/actions"
+        status, found, _ = other.ask("POST", path, {"kind": "note", "text": text}, role="operator")
+        assert status == 200, found
+        assert other.ask("POST", "/api/calls/nobody/actions", {"kind": "ack"}, role="operator")[0] == 404
+        assert other.ask("POST", path, {"kind": "pay"}, role="operator")[0] == 400
+    consumer = Consumer({"bootstrap.servers": mock_kafka, "group.id": "test", "auto.offset.reset": "earliest"})
+    consumer.subscribe(["actions"])
+    (message,) = consumer.consume(1, timeout=20)
+    consumer.close()
+    action = parse_action(message.value())
+    assert (action.id, action.user, action.kind, action.text) == (found["id"], "the operator", "note", text)
+    assert (action.account, action.call) == (call["account"], call["id"])
+    assert message.key() == call["account"].encode()
