@@ -53,7 +53,7 @@ export class Grid {
   #keys = [];
   #asked = { filters: [], search: "", group: "", sort: ["excess_usd", "asc"] };
 
-  /** open(id): a row was chosen; group(field, value): a group was; counted(count): how many rows there are. */
+  /** open(id): a row was chosen; group(field, value): a group was; counted(count, grouping): how many rows there are. */
   constructor(table, { open, group, counted }) {
     this.#table = table;
     this.open = open;
@@ -108,7 +108,6 @@ export class Grid {
     const by = names.includes(sort[0]) ? sort : ["excess_usd", "asc"];
     const grouping = group ? { group_by: [group], aggregates: AGGREGATES } : {};
     const view = await this.#table.view({ columns: names, filter, expressions, sort: [by], ...grouping });
-    if (group) await view.set_depth(0);
     await this.#view?.delete();
     this.#view = view;
     this.#grouping = group;
@@ -168,11 +167,11 @@ export class Grid {
   }
 
   #draw(first, total, shown, values) {
-    if (total !== this.#count) {
+    if (total !== this.#count || this.#rows.length === 0) {
       this.#count = total;
       this.tall.style.height = `${Math.min(TALLEST, (total + 1) * ROW)}px`;
       this.grid.setAttribute("aria-rowcount", total + 1);
-      this.counted?.(total);
+      this.counted(total, this.#grouping);
     }
     this.#first = first;
     this.#active = Math.min(this.#active, Math.max(0, total - 1));

@@ -49,7 +49,7 @@ export function overview(main, signal) {
     kept.group = "";
     change(field, value);
   };
-  const counted = (count) => (shown.textContent = `${rounded(count)} ${kept.group ? "groups" : "accounts"}`);
+  const counted = (count, grouping) => (shown.textContent = `${rounded(count)} ${grouping ? "groups" : "accounts"}`);
   accountsTable().then(
     (all) => {
       if (signal.aborted) return;

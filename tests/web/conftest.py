@@ -68,12 +68,12 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         settings = settings_of(server.url, kafka, folder, free_port())
         child = stack.enter_context(Child("web", settings, folder))
         wait_until(lambda: "listening on" in child.log.read_text(), START_SECONDS, "the web server")
-        stack.enter_context(changing(world, lock))
         address = f"http://127.0.0.1:{settings.web_port}"
         one = Desk(world, server, settings, address, stack.enter_context(tab(program)), lock)
         one.tab.look(1440, 900, "light")
         one.sign_in("operator")
         one.tab.wait_for("document.querySelector('#shown')?.innerText.startsWith('100,000')", START_SECONDS)
+        stack.enter_context(changing(world, lock))
         yield one
 
 

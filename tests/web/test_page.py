@@ -12,12 +12,13 @@ from redis import Redis
 from engine.events import TOPIC_OF, Kind
 from monitors.keys import WRITES_FIELD, Keys
 from tests.services import wait_until
-from tests.web.conftest import ACCOUNTS, Desk
+from tests.web.conftest import ACCOUNTS, CHANGING, Desk
+from tests.web_world import CHANGES_PER_SECOND
 
 pytestmark = pytest.mark.services
 
 FRAMES_PER_SECOND: Final = 30
-TRIES: Final = 5  # other processes of the machine may take a core away for some seconds
+TRIES: Final = 10  # other processes of the machine may take a core away for some seconds
 SECONDS: Final = 4
 FRAMES: Final = f"""new Promise((done) => {{
   const begun = performance.now();
@@ -78,16 +79,19 @@ def test_token_leaves_the_address(desk: Desk) -> None:
 def test_all_accounts_live_at_30_frames(desk: Desk, record_property: Any) -> None:
     overview(desk)
     assert desk.tab.text("#shown") == f"{ACCOUNTS:,} accounts"
-    before, best = rows(desk), 0.0
+    before, tries = rows(desk), list[tuple[float, float]]()
     for _ in range(TRIES):
-        best = max(best, desk.tab.evaluate(FRAMES))
-        if best >= FRAMES_PER_SECOND:
+        written, begun = desk.world.offset, time.monotonic()
+        frames = desk.tab.evaluate(FRAMES)
+        tries.append((frames, (desk.world.offset - written) / (time.monotonic() - begun)))
+        if frames >= FRAMES_PER_SECOND and tries[-1][1] >= CHANGES_PER_SECOND - 1 / SECONDS:
             break
-    record_property("frames_per_second", round(best, 1))
-    print(f"{best:.1f} frames/s with {ACCOUNTS:,} accounts")
-    after = rows(desk)
-    assert before != after, "no figure in sight changed"
-    assert best >= FRAMES_PER_SECOND
+    said = "; ".join(f"{frames:.1f} frames/s, {changes:.1f} changes/s of {CHANGING:,} accounts" for frames, changes in tries)
+    record_property("frames_per_second", said)
+    print(said)
+    assert rows(desk) != before, "no figure in sight changed"
+    assert tries[-1][0] >= FRAMES_PER_SECOND, said
+    assert tries[-1][1] >= CHANGES_PER_SECOND - 1 / SECONDS, said
 
 
 def test_rows_are_sorted_and_exact(desk: Desk) -> None:
