@@ -63,7 +63,8 @@ export const amount = (text) => h("span", { class: isNegative(text) ? "number be
 export function tag(name) {
   return h("span", { class: `tag tag-${name}` }, h("span", { "aria-hidden": "true", class: "shape" }, SHAPES[name] ?? "·"), name.replace("_", " "));
 }
-export const shapeOf = (name) => SHAPES[name] ?? "·";
+/** The same as text; a name that is none of these stands alone. */
+export const marked = (name) => (name in SHAPES ? `${SHAPES[name]} ${name}` : name ?? "");
 
 // Times
 

@@ -1,12 +1,11 @@
 // A table of any length over a view of perspective: only the rows in sight exist. Sorted by its heads, moved in by keys.
 
-import { h, money, percent, rounded, shapeOf } from "./dom.js";
+import { h, marked, money, percent, rounded } from "./dom.js";
 
 const ROW = 26; // pixels, as in parts.css
 const TALLEST = 15_000_000; // pixels that every browser can scroll
 
 const plain = (value) => value ?? "";
-const marked = (name) => (name ? `${shapeOf(name)} ${name}` : "");
 const clock = (ms) => (ms ? new Date(ms).toISOString().slice(11, 19) : "");
 
 /** name: [heading, how to show a value, class of the cell] */
