@@ -46,6 +46,7 @@ export class Grid {
   #rows = [];
   #order = Promise.resolve(); // a view may not be let go of while something reads it: one thing at a time
   #isWaiting = false;
+  #isAsked = false;
   #first = 0;
   #count = 0;
   #active = 0;
@@ -76,7 +77,12 @@ export class Grid {
   /** Show rows with these filters ([field, "==", value]), search text, group ("" or a field), sort [field, direction]. */
   show(asked) {
     this.#asked = { ...this.#asked, ...asked };
-    return this.#inOrder(() => this.#change());
+    if (this.#isAsked) return; // the change that waits will show this
+    this.#isAsked = true;
+    this.#inOrder(() => {
+      this.#isAsked = false;
+      return this.#change();
+    });
   }
 
   /** Let go of the engine's view. */

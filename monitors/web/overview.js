@@ -56,7 +56,7 @@ export function overview(main, signal) {
       grid = new Grid(all, { open, group, counted });
       host.replaceChildren(grid.element);
       signal.addEventListener("abort", () => grid.close(), { once: true });
-      return apply();
+      apply();
     },
     (error) => {
       console.warn(error);
