@@ -12,7 +12,7 @@
 --         alert       {change, {values in the order of the names}}
 --         figures     {excess in USD, utilization score, {values in the order of the names}}; 1 and 2 are status and quality
 --         definition  {change, {field, value, ...}, customer}: who the account is; all its alerts up to change are written
---         book        bytes, written with the figures
+--         book        bytes, of the same moment as figures would be
 local call = redis.call
 local meta, by_excess, by_utilization, alerts, changed = unpack(KEYS)
 local account_prefix, status_prefix, quality_prefix, book_prefix, customer_prefix = unpack(ARGV, 1, 5)
@@ -61,7 +61,6 @@ local function write(shard, moment, entries)
       move(quality_prefix, held[4], values[2], id)
       call('ZADD', by_excess, figures[1], id)
       call('ZADD', by_utilization, figures[2], id)
-      if book then call('SET', book_prefix .. id, book) end
       written[#written + 1] = id
       local last = #fields
       for place, name in ipairs(names) do
@@ -69,6 +68,7 @@ local function write(shard, moment, entries)
         fields[last + 2 * place] = values[place] or moment[place - #values]
       end
     end
+    if book and tonumber(offset) >= tonumber(held[2] or '-1') then call('SET', book_prefix .. id, book) end
     if #fields > 0 then call('HSET', key, unpack(fields)) end
   end
   if #written > 0 then

@@ -70,6 +70,9 @@ class ShardBacklog:
         self._pending = np.zeros(0, np.bool_)
         self._defined = np.zeros(0, np.bool_)  # by slot: who the account is has been written
         self._books = np.zeros(0, np.uint64)  # by slot: hash of the book that was written, 0: none
+        self._unchecked = np.zeros(0, np.bool_)  # by slot: figures changed since the book was looked at
+        self._book_queue = np.zeros(0, np.int32)
+        self._collected_offset = -1  # log offset of the engine at the last collect
         self.agreements: list[tuple[str, str, bytes]] = []  # to be written
         self._documents = 0  # how many were looked through for them
         self._queue = np.zeros(0, np.int64)
@@ -81,6 +84,7 @@ class ShardBacklog:
         self.reread, self.written_offset = self._newest_offset, -1
         self._defined[:] = False
         self._books[:] = 0
+        self._unchecked[: len(self._accounts)] = True
         self._documents, self.agreements = 0, []
         self._pending[: len(self._accounts)] = True
 
@@ -126,6 +130,7 @@ class ShardBacklog:
             room = np.zeros(max(count, 2 * known) - len(self._pending), np.bool_)
             self._pending = np.concatenate([self._pending, room])
             self._defined = np.concatenate([self._defined, room])
+            self._unchecked = np.concatenate([self._unchecked, room])
             self._books = np.concatenate([self._books, room.astype(np.uint64)])
         for slot in range(known, count):
             info = self.engine.account_info(slot)
@@ -134,15 +139,20 @@ class ShardBacklog:
         self.agreements += agreements
         self._pending[known:count] = True
         self._pending[self.engine.take_touched()] = True
-        self._rule_set = self.engine.rule_set
+        self._rule_set, self._collected_offset = self.engine.rule_set, self.engine.offset
 
     def pending_accounts(self) -> int:
         """How many accounts' figures wait, as of the last collect."""
         return int(np.count_nonzero(self._pending))
 
+    def unchecked_books(self) -> int:
+        """How many accounts' books may have changed since they were looked at."""
+        return int(np.count_nonzero(self._unchecked))
+
     def is_written(self) -> bool:
         """Whether all that was collected is in Redis, as of the engine's offset."""
-        waits = not self.live or self.alerts or self.agreements or self.written_offset != self.engine.offset
+        offset, late = self.engine.offset, self.alerts or self.agreements or self.unchecked_books()
+        waits = late or not self.live or self.written_offset != offset or self._collected_offset != offset
         return not waits and not self._pending.any()
 
     def take_slots(self, count: int) -> NDArray[np.int32]:
@@ -174,8 +184,8 @@ class ShardBacklog:
         if self.engine.account_count > len(self._accounts):
             self.collect()
         self._pending[slots] = False
+        self._unchecked[slots] = True
         entries: list[Entry] = []
-        books = self._changed_books(slots)
         for slot, row in zip(slots.tolist(), self.engine.figures(slots).tolist(), strict=True):
             account_id, decimals = self._accounts[slot]
             status, quality, equity, initial, maintenance, call, excess_usd, change = row
@@ -187,15 +197,25 @@ class ShardBacklog:
             )  # fmt: skip
             definition = False if self._defined[slot] else self._definition(slot, change if settled else 0)
             figures = decimal_text(excess_usd, 2), score, values
-            entries.append((account_id, False, figures, definition, books.get(slot, False)))
+            entries.append((account_id, False, figures, definition, False))
         return entries
 
-    def _changed_books(self, slots: NDArray[np.int32]) -> dict[int, msgspec.Raw]:
-        """By slot the books that are not as they were last written, for the script; they are taken as written."""
+    def book_entries(self, count: int) -> list[Entry]:
+        """Look at the next books that may have changed, at most count, in turn: entries of those that did."""
+        if not count:
+            return []
+        if not len(self._book_queue):
+            self._book_queue = np.flatnonzero(self._unchecked).astype(np.int32)
+        slots, self._book_queue = self._book_queue[:count], self._book_queue[count:]
+        slots = slots[self._unchecked[slots]]
+        if not len(slots):
+            return []
+        self._unchecked[slots] = False
         hashes = self.engine.book_hashes(slots)
         changed = slots[hashes != self._books[slots]]
         self._books[slots] = hashes
-        return dict(zip(changed.tolist(), map(_bytes, self.engine.books(changed)), strict=True))
+        books = zip(changed.tolist(), self.engine.books(changed), strict=True)
+        return [(self._accounts[slot][0], False, False, False, _bytes(body)) for slot, body in books]
 
     @property
     def moment(self) -> tuple[int, int, str]:

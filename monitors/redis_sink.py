@@ -23,6 +23,7 @@ from monitors.redis_link import Moment, RedisLink, Wiped
 from monitors.surface import EngineView
 
 BATCH: Final = 100  # accounts a script call: a millisecond or two of the server's time
+BOOKS: Final = 200  # that are looked at beside the figures of a flush, all at once: figures come first
 IN_FLIGHT: Final = 2  # calls sent and not answered: the next batch is made while the server works on the last
 FIGURES_SPARE: Final = 10  # a flush that took long delays the next: figures take at most this part of the time
 FIRST_DELAY, MAX_DELAY = 0.05, 5.0  # seconds before connecting again
@@ -70,7 +71,7 @@ class RedisSink:
         self._due: deque[ShardBacklog] = deque()  # shards whose figures this flush still writes, in turn
         self._turns = 0
         self._wake, self._idle = asyncio.Event(), asyncio.Event()
-        self._next_flush, self._budget, self._draining = 0.0, 0, 0
+        self._next_flush, self._budget, self._books_left, self._draining = 0.0, 0, 0, 0
         self._flush_at = self._flush_seconds = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
@@ -283,7 +284,7 @@ class RedisSink:
         time_now = asyncio.get_running_loop().time()
         if time_now >= self._next_flush or self._draining:
             self._flush_at, self._flush_seconds = time_now, 0.0
-            self._next_flush, self._budget = time_now + self._period, self._per_flush
+            self._next_flush, self._budget, self._books_left = time_now + self._period, self._per_flush, BOOKS
             for backlog in self._backlogs.values():
                 backlog.collect()
             self._due = deque(b for b in self._backlogs.values() if b.live and not b.is_written())
@@ -293,13 +294,17 @@ class RedisSink:
             backlog = self._due.popleft()
             if backlog.published_offset == backlog.engine.offset:
                 slots, moment = backlog.take_slots(BATCH), backlog.moment
-                self._budget -= max(1, len(slots))
-                await self._link.send([(backlog.shard, moment, backlog.figure_entries(slots, settled=True))])
+                entries = backlog.figure_entries(slots, settled=True)
+                looked = self._books_left if len(slots) else BOOKS
+                self._books_left = max(0, looked - backlog.unchecked_books())
+                entries += backlog.book_entries(looked)
+                self._budget -= max(1, len(entries))
+                await self._link.send([(backlog.shard, moment, entries)])
                 await self._link.receive()
                 backlog.written_offset = max(backlog.written_offset, moment[1])
                 self._flush_seconds += asyncio.get_running_loop().time() - time_now
                 self._next_flush = max(self._next_flush, self._flush_at + FIGURES_SPARE * self._flush_seconds)
-                if backlog.pending_accounts():
+                if backlog.pending_accounts() or backlog.unchecked_books():
                     self._due.append(backlog)
                 return True
         if not all(backlog.is_written() for backlog in self._backlogs.values()):

@@ -13,8 +13,9 @@ from typing import Final
 
 import msgspec
 
+from engine.documents import Id
 from streams.settings import UserError
-from streams.web_schema import Id, Role
+from streams.web_schema import Role
 
 COOKIE: Final = "crossmargin-session"
 SESSION_SECONDS: Final = 12 * 3600

@@ -16,10 +16,15 @@ import numpy as np
 import pytest
 from confluent_kafka import Producer, TopicPartition
 
+from engine import books
 from engine.core import MarginEngine
 from engine.events import RECORD, Kind
 from engine.frames import Frame, FrameKind, Genesis, encode_frame
 from engine.limits import Limits
+from engine.shadow import Shadow
+from monitors.keys import Keys
+from monitors.published import read_market
+from monitors.view import open_client
 from streams import kafka
 from streams.embedded import LOOPBACK, RedisServer, embedded_redis, free_port
 from streams.processes import Child, ready
@@ -144,6 +149,27 @@ def await_end(settings: Settings) -> None:
     wait_until(lambda: chain.redis_offsets(settings) == log_ends(settings), 30, "the log's end in Redis")
 
 
+def check_published(settings: Settings, engines: list[MarginEngine]) -> None:
+    """Redis holds every account's book, and the market of the last snapshots."""
+    keys = Keys(settings.redis_prefix)
+    with open_client(settings.redis_url, text=False) as client:
+        for engine in engines:
+            slots = np.arange(engine.account_count, dtype=np.int32)
+            for name, body in zip(engine.account_ids, engine.books(slots), strict=True):
+                published, book = client.get(keys.book(name)), books.unpack(body)
+                assert published is not None, name
+                found = books.unpack(published)
+                assert (found.positions.tolist(), found.holdings.tolist()) == (
+                    book.positions.tolist(),
+                    book.holdings.tolist(),
+                )
+        market = read_market(client, keys)
+    assert market is not None
+    shadow = Shadow(market)
+    assert shadow.engine.definitions.tables == engines[0].definitions.tables
+    assert set(shadow.engine.stored()["marks"]) <= set(engines[0].stored()["marks"])
+
+
 def test_it_shows_how_it_is_and_ends_in_good_order(log: Log, settings: Settings, tmp_path: Path) -> None:
     with Child("worker", settings, tmp_path) as worker:
         await_end(settings)
@@ -162,6 +188,7 @@ def test_it_shows_how_it_is_and_ends_in_good_order(log: Log, settings: Settings,
     chain.check_inputs_applied_once(log.replayed, log.desk.expected)
     chain.check_verdicts(settings, log.replayed, log.desk.expected)
     chain.check_redis(settings, log.replayed)
+    check_published(settings, snapshots(settings))
     repeats = chain.check_alerts(settings, log.replayed)
 
     before = worker.log.read_text().count("recovered in")

@@ -1,0 +1,83 @@
+"""From an engine through Redis into a shadow: what the sink and the worker publish gives the same figures."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from engine.shadow import Shadow, market_of
+from monitors import what_if
+from monitors.keys import MARKET_FIELD, Keys
+from monitors.published import publish_market, read_market, read_owner
+from monitors.redis_sink import RedisSink
+from monitors.view import open_client
+from monitors.what_if import Unanswerable
+from tests.engine.explain_world import World
+from tests.monitors.desk import flush
+
+pytestmark = pytest.mark.services
+NAMES = ("f", "t", "k", "n")
+
+
+@pytest.fixture
+def world(redis_url: str) -> World:
+    """A world whose accounts a sink wrote, and whose market was published."""
+    flush(redis_url)
+    world = World()
+    world.hold()
+    world.agreement()
+    for _ in range(3):
+        world.clock()
+
+    async def work() -> None:
+        sink = RedisSink(redis_url, log_id="5f" * 16, shards=1, read_alerts=lambda shard, limit: [])
+        await sink.start()
+        sink.attach(0, world.engine)
+        assert await sink.drain(20)
+        await sink.close()
+
+    asyncio.run(work())
+    with open_client(redis_url, text=False) as client:
+        publish_market(client, Keys(), market_of(world.engine, 64, 4096), world.engine.clock_ns)
+    return world
+
+
+def test_published_books_have_the_engines_figures_in_the_published_market(world: World, redis_url: str) -> None:
+    engine = world.engine
+    with open_client(redis_url, text=False) as client:
+        body, owner = read_market(client, Keys()), read_owner(client, Keys(), "c")
+        assert client.hget(Keys().meta, MARKET_FIELD) == str(engine.clock_ns).encode()
+    assert body is not None
+    assert (set(owner.accounts), len(owner.agreements)) == (set(NAMES), 1)
+    shadow = Shadow(body)
+    for name in NAMES:
+        expected = engine.figures(np.array([world.slot(name)], np.int32)).tolist()[0][:-1]
+        slot = what_if.open_owner(shadow, owner, name)
+        assert shadow.engine.figures(np.array([slot], np.int32)).tolist()[0][:-1] == expected
+        (before,) = what_if.what_if(shadow, owner, name, [])
+        assert tuple(before.figures.tolist())[:-1] == expected
+
+
+def test_more_scenarios_than_there_is_room_for_are_answered_in_turns(world: World, redis_url: str) -> None:
+    with open_client(redis_url, text=False) as client:
+        body, owner = read_market(client, Keys()), read_owner(client, Keys(), "c")
+    assert body is not None
+    shadow = Shadow(body)
+    found = what_if.what_if(shadow, owner, "f", [[]] * 99)  # two accounts each, room for 64
+    assert len({tuple(one.figures.tolist()) for one in found}) == 1
+    assert len(found) == 100
+
+
+def test_what_is_not_published_is_said(world: World, redis_url: str) -> None:
+    with open_client(redis_url, text=False) as client:
+        body = read_market(client, Keys())
+        client.delete(Keys().book("t"))
+        owner = read_owner(client, Keys(), "c")
+        assert read_owner(client, Keys(), "nobody").accounts == {}
+    assert body is not None
+    shadow = Shadow(body)
+    for ask in (lambda: what_if.what_if(shadow, owner, "f", []), lambda: what_if.open_owner(shadow, owner, "f")):
+        with pytest.raises(Unanswerable, match="the positions of account t are not published"):
+            ask()
+    with pytest.raises(Unanswerable, match="account nobody"):
+        what_if.open_owner(shadow, owner, "nobody")
