@@ -125,7 +125,9 @@ def read_calls(client: Redis, keys: Keys, first: int, count: int) -> tuple[list[
 def read_calls_of(client: Redis, keys: Keys, account_id: str) -> list[Row]:
     """Open calls of an account, the first due first; their ids begin with its own."""
     pipe = client.pipeline(transaction=False)
-    for call_id in client.zrange(keys.calls_open, 0, -1):
+    pipe.zrange(keys.calls_open, 0, -1)
+    (ids,) = pipe.execute()
+    for call_id in ids:
         if call_id.startswith(f"{account_id}:"):
             pipe.hgetall(keys.call(call_id))
     return [row for row in pipe.execute() if row.get("account") == account_id]

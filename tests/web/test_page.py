@@ -154,6 +154,14 @@ def test_drill_down(desk: Desk) -> None:
     desk.tab.wait_for("document.querySelector('#history canvas') !== null")
 
 
+def test_an_account_shows_its_own_calls(desk: Desk) -> None:
+    with desk.lock:
+        call_id = desk.world.client.zrange(desk.world.keys.calls_open, 0, 0)[0]
+        desk.show(f"account/{call_id.rsplit(':', 2)[0]}")
+        desk.tab.wait_for("document.querySelector('#account-calls td') !== null")
+        assert desk.tab.evaluate("[...document.querySelectorAll('#account-calls .id')].map((a) => a.innerText)") == [call_id]
+
+
 def test_an_account_that_is_not_there(desk: Desk) -> None:
     desk.show("account/none-such")
     desk.tab.wait_for("document.querySelector('main').innerText.includes('There is no such account')")
