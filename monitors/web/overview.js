@@ -49,7 +49,10 @@ export function overview(main, signal) {
     kept.group = "";
     change(field, value);
   };
-  const counted = (count, grouping) => (shown.textContent = `${rounded(count)} ${grouping ? "groups" : "accounts"}`);
+  const counted = (count, grouping) => {
+    const isLoading = count === 0 && live.state?.state.accounts > 0 && !filters().length && !kept.search;
+    shown.textContent = isLoading ? "loading …" : `${rounded(count)} ${grouping ? "groups" : "accounts"}`;
+  };
   accountsTable().then(
     (all) => {
       if (signal.aborted) return;

@@ -43,7 +43,7 @@ export class Plot {
     };
     const axis = { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
     const lines = this.series.map(([label, variable, dash]) => ({
-      label, stroke: colour(variable), width: 1.5, dash, points: { show: false },
+      label, stroke: colour(variable), width: 1.5, dash, points: { show: (plot) => plot.data[0].length === 1 },
       value: (_, number) => (number === null ? "" : rounded(number)),
     }));
     this.plot = new window.uPlot(
