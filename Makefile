@@ -32,12 +32,12 @@ setup: $(DEV)
 
 $(RUN): pyproject.toml | .venv/pyvenv.cfg
 	@echo "installing crossmargin and what it needs to run (about a minute, once)"
-	@$(PIP) install --progress-bar off -e '.[parquet,embedded]' | $(PROGRESS)
+	@$(PIP) install --progress-bar off -e '.[parquet,embedded,web]' | $(PROGRESS)
 	@rm -f $(DEV); touch $@
 
 $(DEV): pyproject.toml | $(RUN)
 	@echo "installing what the tests need"
-	@$(PIP) install --progress-bar off -e '.[parquet,embedded,dev]' | $(PROGRESS)
+	@$(PIP) install --progress-bar off -e '.[parquet,embedded,web,dev]' | $(PROGRESS)
 	@touch $(RUN) $@
 
 demo: $(RUN)

@@ -97,18 +97,18 @@ class LiveTable:
             )
             epoch, mark, rows = _unpack(reply)
             if isinstance(epoch, str) and (epoch != self._epoch or rows):
-                self._take(epoch, mark, rows, first=not changed)
+                self._take(epoch, mark, rows)
                 changed = True
             if len(rows) < BATCH:
                 break
         return changed
 
-    def _take(self, epoch: str, mark: str, rows: list[list[str | bool]], first: bool) -> None:
+    def _take(self, epoch: str, mark: str, rows: list[list[str | bool]]) -> None:
         with self._lock:
             if epoch != self._epoch:
                 self._clear()
                 self._epoch, self.generation = epoch, self.generation + 1
-            self.tick += first
+            self.tick += 1  # each batch its own: a frame may be taken between two of a poll
             self._mark = mark
             self._reserve(len(self._ids) + len(rows))
             for account_id, excess_usd, *values in rows:

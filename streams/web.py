@@ -6,6 +6,7 @@ import mimetypes
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -29,12 +30,13 @@ from streams.web_schema import Problem, Session
 PAGE: Final = Path(__file__).parents[1] / "monitors" / "web"
 MAX_BODY_BYTES: Final = 1 << 20
 ACTION_SECONDS: Final = 10.0
-# The page needs WebAssembly (its table), workers from blobs, and styles that its table writes by itself.
+# perspective, which holds the page's table, is WebAssembly, and loads a module and its worker from blobs of its own bundle.
 POLICY: Final = (
-    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
-    " font-src 'self'; connect-src 'self'; worker-src 'self' blob:; base-uri 'none'; form-action 'none';"
-    " frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self' blob: 'wasm-unsafe-eval'; style-src 'self'; img-src 'self'; connect-src 'self';"
+    " worker-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+# Files of the page that stand in the wheel of a library.
+BUNDLED: Final = {"vendor/perspective.js": ("perspective-python", "perspective/widget/static/perspective-anywidget.js")}
 HEADERS: Final = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -215,13 +217,17 @@ class Server:
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         """A file of the page."""
-        folder = PAGE.resolve()
+        folder, path = PAGE.resolve(), request.match_info["path"]
         try:
-            found = (folder / (request.match_info["path"] or "index.html")).resolve()
-            is_there = found.is_relative_to(folder) and found.is_file()
-        except (OSError, ValueError):  # a name too long, or with a zero byte
+            if path in BUNDLED:
+                wheel, inside = BUNDLED[path]
+                found = Path(str(distribution(wheel).locate_file(inside)))
+            else:
+                found = (folder / (path or "index.html")).resolve()
+            is_there = found.is_file() and (path in BUNDLED or found.is_relative_to(folder))
+        except (OSError, ValueError, PackageNotFoundError):  # a name too long, or with a zero byte; a wheel not installed
             is_there = False
-        if not is_there or request.match_info["path"].startswith("api/"):
+        if not is_there or path.startswith("api/"):
             raise Refusal(404, "found nothing here")
         kind = TYPES.get(found.suffix) or mimetypes.guess_type(found.name)[0] or "application/octet-stream"
         return web.FileResponse(found, headers={"Content-Type": kind, "Cache-Control": "no-cache"})

@@ -12,7 +12,16 @@ import msgspec
 
 from engine.documents import Action
 from monitors.outlook import Differences, Ladder
-from monitors.view import Row, read_account, read_accounts, read_call, read_calls, read_ladder, read_reconciliation
+from monitors.view import (
+    Row,
+    read_account,
+    read_account_calls,
+    read_accounts,
+    read_call,
+    read_calls,
+    read_ladder,
+    read_reconciliation,
+)
 from monitors.what_if import Unanswerable
 from streams.web_access import Who
 from streams.web_desk import Desk
@@ -151,6 +160,9 @@ class Api:
     async def calls(self, ask: Ask) -> Answer:
         """Open calls by due time."""
         query: CallsQuery = ask.query
+        if query.account is not None:
+            rows = await asyncio.to_thread(read_account_calls, self._client, self._keys, query.account)
+            return Calls(calls=[_call(row) for row in rows], open=len(rows))
         rows, total = await asyncio.to_thread(read_calls, self._client, self._keys, query.offset, query.limit)
         return Calls(calls=[_call(row) for row in rows], open=total)
 

@@ -236,8 +236,9 @@ class Call(Answer, frozen=True, kw_only=True):
 
 
 class CallsQuery(Form, frozen=True, kw_only=True):
-    """Open calls, the first due first."""
+    """Open calls, the first due first; of an account: all of its open calls."""
 
+    account: Id | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 200
     offset: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
 

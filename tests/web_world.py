@@ -44,16 +44,12 @@ EUR_USD: Final = 1.08
 WRITES: Final = 500  # accounts a pipeline
 CALLED: Final = ("CALL", "DEBIT")
 CHANGES_PER_SECOND: Final = 4
+MOVING: Final = ("equity", "excess", "utilization", "call", "ts_ns", "offset")  # where the status stays
 SCRIPT: Final = """
-local prefix, names, rows = ARGV[1], unpack(cmsgpack.unpack(ARGV[2]))
+local prefix, rows = ARGV[1], cmsgpack.unpack(ARGV[2])
 local first = redis.call('HINCRBY', KEYS[1], ARGV[3], #rows) - #rows
 for number, row in ipairs(rows) do
-  local id, excess, used, values = unpack(row)
-  local fields = {}
-  for place, name in ipairs(names) do
-    fields[2 * place - 1] = name
-    fields[2 * place] = values[place]
-  end
+  local id, excess, used, fields = unpack(row)
   redis.call('HSET', prefix .. id, unpack(fields))
   redis.call('ZADD', KEYS[2], first + number, id)
   redis.call('ZADD', KEYS[3], excess, id)
@@ -138,8 +134,7 @@ class World:
         for first in range(0, len(slots), WRITES):
             pipe = self.client.pipeline(transaction=False)
             rows = [self._account(pipe, slot) for slot in slots[first : first + WRITES]]
-            names = list(rows[0][3])
-            packed = msgspec.msgpack.encode((names, [(*row[:3], list(row[3].values())) for row in rows]))
+            packed = msgspec.msgpack.encode(rows)
             where = keys.meta, keys.changed, keys.by_excess, keys.by_utilization
             pipe.eval(SCRIPT, 4, *where, keys.account_prefix, packed, WRITES_FIELD)
             pipe.execute()
@@ -149,8 +144,8 @@ class World:
     def _moment(self) -> dict[str, int]:
         return {"offset": self.offset, "ts_ns": time.time_ns()}
 
-    def _account(self, pipe: Redis, slot: int) -> tuple[str, str, str, dict[str, str]]:
-        """(id, excess in USD, utilization as a score, fields of its hash); its status is told."""
+    def _account(self, pipe: Redis, slot: int) -> tuple[str, str, str, list[str]]:
+        """(id, excess in USD, utilization as a score, names and values of its hash that change); its status is told."""
         name, equity, maintenance = self.ids[slot], self.equity[slot], self.maintenance[slot]
         pool, (currency, _) = list(POOLS.items())[slot % 4]
         initial = maintenance * 11 // 10
@@ -168,7 +163,9 @@ class World:
         if before != status:
             self._tell(pipe, slot, before, status, row)
             pipe.sadd(f"{self.keys.quality_prefix}{quality}", name)
-        return name, f"{excess_usd:.2f}", used or "+inf", {**row, "change": str(self.changes[slot])}
+        row["change"] = str(self.changes[slot])
+        fields = [text for field in (row if before != status else MOVING) for text in (field, row[field])]
+        return name, f"{excess_usd:.2f}", used or "+inf", fields
 
     def _tell(self, pipe: Redis, slot: int, before: str, status: str, row: dict[str, str]) -> None:
         """The change of a status: sets, the alert and the call of an account."""
