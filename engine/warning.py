@@ -108,8 +108,7 @@ class _Out(NamedTuple):
 
 @part
 def _gains(state: State, account: int, terms: _Terms, equity: float, gain: Floats) -> None:
-    accounts, pool, own = state.accounts, state.accounts.pool[account], state.accounts.figures[account].asset
-    count = len(terms.rates)
+    accounts, figures, count = state.accounts, state.accounts.figures[account], len(terms.rates)
     gain[:] = 0.0
     for f in range(len(terms.group)):
         held = accounts.exposure[f, account]
@@ -117,11 +116,11 @@ def _gains(state: State, account: int, terms: _Terms, equity: float, gain: Float
             gain[terms.group[f]] += float(held) * terms.scale[f]
     for j in terms.linked:
         row = state.assets[j]
-        amount = margin_amount(state, pool, j, accounts.holding[j, account])
+        amount = margin_amount(state, account, j, figures.maintenance)
         if row.currency_slot != NONE:
             amount += (accounts.value[row.currency_slot, account] - accounts.book[row.currency_slot, account]) // E6
         cents = float(amount) * float(row.rate) / E12
-        if j == own:  # what is not in its own currency is worth less of it
+        if j == figures.asset:  # what is not in its own currency is worth less of it
             cents -= equity
         if cents != 0.0:
             for g in range(count):
@@ -348,7 +347,8 @@ def _terms(factors: _Factors, target: list[int], multiple: list[float]) -> _Term
             links[j, place] = share
     rows = factors.rows
     valued = np.append(factors.group, NONE)[rows["delta_factor"]] != NONE  # a factor of NONE is the one appended
-    built = (rows["option"] == 1) & (rows["model"] == PORTFOLIO) & (rows["sets"] != 0) & (rows["unpriceable"] == 0)
+    own = state.portfolios["set"][rows["portfolio"]]
+    built = (rows["option"] == 1) & (rows["model"] == PORTFOLIO) & ((rows["sets"] & ~rows["missing"]) >> own & 1 == 1)
     options = np.flatnonzero(built & valued)
     terms = _Terms(
         group=factors.group,

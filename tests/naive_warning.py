@@ -5,6 +5,7 @@ import math
 from engine.report import CallState, Quality
 from engine.warning import COIN, RUNGS
 from tests.naive_portfolio import counted
+from tests.naive_rules import row_set
 from tests.naive_state import E9, E12, Account, Instrument, State
 
 MOST = {"rates": 500, "delta": 100}
@@ -45,7 +46,7 @@ def links(state: State, asset_id: str) -> dict[Factor, float]:
 
 def amount(state: State, account: Account, asset_id: str) -> float:
     """US cents of all that an account has in an asset, as its equity counts it."""
-    total = counted(state, account, asset_id)
+    total = counted(state, account, asset_id, account.maintenance)
     if asset_id in state.currencies:
         total += (state.value(account, asset_id) - state.book(account, asset_id)) // 10**6
     return total * state.assets[asset_id].rate / E12
@@ -68,8 +69,9 @@ def gain(state: State, account: Account, factor: Factor) -> float:
 
 
 def delta(instrument: Instrument) -> int:
-    """1e-10 units of the underlying a lot: of an option with risk rows the one they were built with."""
-    built = instrument.is_option and instrument.portfolio is not None and instrument.rows is not None
+    """1e-10 units of the underlying a lot: of an option with risk rows of its own rule the one they were built with."""
+    own = None if instrument.portfolio is None or instrument.rule is None else row_set(instrument.rule)
+    built = instrument.is_option and own in (instrument.rows or {})
     return instrument.beside.delta if built else instrument.sensitivity
 
 

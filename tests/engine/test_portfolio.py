@@ -386,7 +386,7 @@ def afresh(ended: MarginEngine, changes: dict[str, int], built_ns: int) -> Margi
     return log.pair.engine
 
 
-@pytest.mark.parametrize("seed", [300, 301, 302, 304, 306, 307, 308, 309])
+@pytest.mark.parametrize("seed", [300, 301, 303, 304, 305, 306, 307, 309])
 def test_the_end_state_margined_afresh_is_the_same_whichever_accounts_are_margined_together(seed: int) -> None:
     log = finished(seed)
     data, number, built_ns = log.pair.engine.to_bytes(), log.number, log.now_ns

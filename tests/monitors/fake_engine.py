@@ -44,7 +44,7 @@ class FakeEngine:
         self.rows = np.zeros(0, FIGURES)
         self._touched = np.zeros(0, bool)
         self.calls: dict[int, OpenCall] = {}  # by account slot: one each
-        self.agreements: dict[str, AgreementInfo] = {}
+        self.agreed: dict[str, AgreementInfo] = {}
         self.define(accounts)
 
     def define(self, accounts: int) -> None:
@@ -166,11 +166,11 @@ class FakeEngine:
         state = AgreementState.NOT_IN_FORCE if reasons else AgreementState.IN_FORCE
         legs = AgreedLeg("F", "USD", 2, 150, 30), AgreedLeg("T", "JPY", 0, None, None)
         info = AgreementInfo(name, "C0", "XM", state, reasons, saving_ppb, "AGREED", *legs)
-        self.agreements[name] = info
+        self.agreed[name] = info
         return info
 
     def take_agreements(self) -> list[AgreementInfo]:
-        taken, self.agreements = list(self.agreements.values()), {}
+        taken, self.agreed = list(self.agreed.values()), {}
         return taken
 
     def population(self) -> Population:
