@@ -17,6 +17,8 @@ def check_command(words: Sequence[str]) -> None:
     verb, *rest = words
     assert verb in verbs(), f"crossmargin has no verb {verb}"
     command = verbs()[verb]
+    while isinstance(command, click.Group) and rest and rest[0] in command.commands:
+        command, rest = command.commands[rest[0]], rest[1:]
     context = click.Context(command, info_name=verb)
     try:
         values, left, _ = command.make_parser(context).parse_args(list(rest))

@@ -103,6 +103,6 @@ def test_all_of_it_is_in_redis_and_comes_back_after_a_wipe(redis_url: str) -> No
     flush(redis_url)
     asyncio.run(work())
     with open_client(redis_url) as client:
-        ladder, found = read_ladder(client, Keys(), 3), read_reconciliation(client, Keys(), 3)
+        ladder, found = read_ladder(client, Keys()), read_reconciliation(client, Keys())
         assert (ladder and ladder.short, found and len(found.breaks)) == (4, 2)
-        assert read_ladder(client, Keys("none:"), 3) is None
+        assert read_ladder(client, Keys("none:")) is None
