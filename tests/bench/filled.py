@@ -34,6 +34,7 @@ class Filled:
         self.engine = MarginEngine(0)
         self.keys = universe.account_keys()
         self._number = 0
+        self.next_offset = 10**6  # of prices
         self._offsets = np.zeros(2 * PARTITIONS, np.int64)
         genesis = Genesis(log_id=LOG_ID.hex(), shards=1, time_mode="wall", start_ns=START_NS, limits=limits)
         self.step(self.frame(FrameKind.GENESIS, genesis=genesis))

@@ -118,7 +118,7 @@ async def _await_ready(session: aiohttp.ClientSession, url: str) -> None:
             problem = "no answer"
 
 
-class _Named:
+class Named:
     """A filled engine, whose accounts have no documents, with names for them."""
 
     def __init__(self, engine: MarginEngine, accounts: int) -> None:
@@ -135,7 +135,7 @@ class _Named:
 def _figures(filled: Filled) -> Figures:
     """Microseconds an account to make entries of figures: alone, with books of which none changed, and all."""
     accounts = filled.universe.accounts
-    backlog = ShardBacklog(0, _Named(filled.engine, accounts), 1)  # type: ignore[arg-type]
+    backlog = ShardBacklog(0, Named(filled.engine, accounts), 1)  # type: ignore[arg-type]
     backlog.collect()
     slots = np.arange(accounts, dtype=np.int32)
 

@@ -1,0 +1,99 @@
+"""A shock that flips 30 % of all accounts in one batch: how long until Redis has every flag, and every figure."""
+
+import asyncio
+import time
+from typing import Any, Final
+
+import numpy as np
+
+from engine.events import RECORD, Kind
+from engine.report import ChangeKind, Report
+from monitors.alerts import encode_alerts
+from monitors.keys import Keys
+from monitors.redis_sink import RedisSink
+from monitors.view import open_client
+from tests.bench.filled import LOG_ID, START_NS, Filled
+from tests.bench.result import Figures, Sizes
+from tests.bench.services import Services, say
+from tests.bench.universe import INSTRUMENTS, MID, TICK_E9, Universe
+from tests.bench.web import Named
+
+SHARE: Final = 0.3  # of the accounts that change their status
+STEP, MOST = 4, 90  # ticks
+NOTES: Final = [
+    "one engine, its sink and Valkey on the same cores; every price moves at once until 30 % of all accounts change their status"
+    " in one batch. from its step: alerts of status and of calls made, and acknowledged by Redis; then all figures and books",
+]
+
+
+def run(sizes: Sizes, services: Services) -> tuple[Figures, list[str]]:
+    """Seconds of the first shock that flips SHARE of kernel_accounts."""
+    say("shock: filling an engine")
+    filled = Filled(Universe(sizes.kernel_accounts, sizes.positions, sizes.seed))
+    with open_client(services.redis_url) as client:
+        client.flushdb()
+    return asyncio.run(_measure(filled, services.redis_url)), NOTES
+
+
+async def _measure(filled: Filled, url: str) -> Figures:
+    accounts = filled.universe.accounts
+    engine: Any = Named(filled.engine, accounts)
+    topic: list[bytes] = []
+    sink = RedisSink(url, log_id=LOG_ID.hex(), shards=1, read_alerts=lambda shard, limit: topic[-limit:], max_alerts=1 << 20)
+    await sink.start()
+    try:
+        sink.attach(0, engine)
+        await _settled(sink)
+        say("shock: moving prices")
+        ticks = 0
+        while True:
+            ticks += STEP
+            _publish(sink, engine, topic, _move(filled, 0))
+            await _settled(sink)
+            begun = time.perf_counter()
+            report = _move(filled, ticks)
+            stepped = time.perf_counter()
+            alerts = _publish(sink, engine, topic, report)
+            encoded = time.perf_counter()
+            while sink.backlog().alerts:
+                await asyncio.sleep(0.001)
+            flagged = time.perf_counter()
+            await _settled(sink)
+            written = time.perf_counter()
+            flips = int((report.changes["kind"] == ChangeKind.STATUS).sum())
+            if flips >= SHARE * accounts or ticks >= MOST:
+                break
+    finally:
+        await sink.close()
+    with open_client(url) as client:
+        kept = client.xlen(Keys().alerts)
+    return {
+        "accounts": accounts, "flips": flips, "alerts": alerts, "alerts_kept": kept, "ticks": ticks,
+        "step_s": round(stepped - begun, 3), "encode_s": round(encoded - stepped, 3),
+        "flags_in_redis_s": round(flagged - begun, 3), "all_written_s": round(written - begun, 3),
+    }  # fmt: skip
+
+
+def _publish(sink: RedisSink, engine: Any, topic: list[bytes], report: Report) -> int:
+    """What a worker does after a step; returns how many alerts there were."""
+    alerts = encode_alerts(0, engine, report)
+    topic += [message for _, message in alerts]
+    sink.publish(0, engine, report, alerts)
+    return len(alerts)
+
+
+async def _settled(sink: RedisSink) -> None:
+    assert await sink.drain(60), "Redis did not get everything within a minute"
+
+
+def _move(filled: Filled, ticks: int) -> Report:
+    """All marks so many ticks below the middle for even instruments, above it for odd ones, and a clock."""
+    rows = np.zeros(INSTRUMENTS, RECORD)
+    signs = np.where(np.arange(INSTRUMENTS) % 2 == 0, -1, 1)
+    rows["kind"], rows["ts_ns"], rows["price"] = Kind.PRICE, START_NS, (MID + signs * ticks) * TICK_E9
+    rows["instrument"] = filled.universe.instrument_keys
+    rows["offset"] = filled.next_offset + np.arange(INSTRUMENTS)
+    filled.next_offset += INSTRUMENTS
+    (frame,) = filled.batch(rows)
+    report: Report = filled.step(frame)
+    return report
