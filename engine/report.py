@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.codes import Code
-from engine.events import KINDS, Kind
+from engine.events import HOUR_NS, KINDS, Kind
 
 
 class Status(IntEnum):
@@ -110,6 +110,8 @@ FIGURES: Final = np.dtype(
     ]
 )
 TOP: Final = 20  # accounts with the largest deficits that a Population names
+CALL_AGES: Final = {"1h": HOUR_NS, "4h": 4 * HOUR_NS, "24h": 24 * HOUR_NS}  # up to that long; beyond them: OLDER
+OLDER: Final = "older"
 UTILIZATION_BOUNDS: Final = (0.25, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0, 1.1, 1.25, 1.5, 2.0)
 
 
@@ -245,6 +247,7 @@ class Population:
     utilization_sum: float
     price_age_seconds_max: float
     calls: dict[str, int]  # open ones by state
+    call_ages: dict[str, int]  # and by time since they were issued (CALL_AGES, OLDER)
     called_usd: dict[str, int]  # by pool: what open calls still ask for
     agreements_in_force: int
     agreements: int

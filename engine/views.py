@@ -12,6 +12,8 @@ from engine.documents import Agreement, Asset
 from engine.equity import margin_amount
 from engine.models.cross_margin import Basis
 from engine.report import (
+    CALL_AGES,
+    OLDER,
     OPEN_CALLS,
     TOP,
     UTILIZATION_BOUNDS,
@@ -73,14 +75,17 @@ def _sum_exposures(state: State, accounts: int, sums: NDArray[np.float64]) -> No
 
 
 @kernel
-def _sum_calls(state: State, sums: NDArray[np.int64], by_state: NDArray[np.int64]) -> None:
-    """sums[pool, 4] += what open calls still ask for, in US cents; by_state[state] += calls."""
+def _sum_calls(
+    state: State, sums: NDArray[np.int64], by_state: NDArray[np.int64], ages_ns: NDArray[np.int64], by_age: NDArray[np.int64]
+) -> None:
+    """sums[pool, 4] += what open calls still ask for, in US cents; by_state[state], by_age[up to ages_ns] += calls."""
     for i in range(state.now[0].calls):
         call = state.calls[i]
         if call.account != NONE and _FIRST_OPEN <= call.state <= _LAST_OPEN:
             rate = state.assets[state.accounts.figures[call.account].asset].rate
             sums[state.accounts.pool[call.account], 4] += mul_div_floor(call.amount - call.received, rate, E12)
             by_state[call.state] += 1
+            by_age[np.searchsorted(ages_ns, state.now[0].clock_ns - call.issued_ns)] += 1
 
 
 @kernel
@@ -141,7 +146,8 @@ def population(state: State, definitions: Definitions) -> Population:
     _sum_pools(state, pools, sums, deficits)
     largest = np.argsort(-deficits, kind="stable")[:TOP]
     by_state = np.zeros(max(CallState) + 1, np.int64)
-    _sum_calls(state, sums, by_state)
+    by_age = np.zeros(len(CALL_AGES) + 1, np.int64)
+    _sum_calls(state, sums, by_state, np.array(list(CALL_AGES.values())), by_age)
     calls = {one.name: int(by_state[one]) for one in OPEN_CALLS}
     crossed = np.zeros(3, np.int64)
     _sum_agreements(state, crossed)
@@ -169,6 +175,7 @@ def population(state: State, definitions: Definitions) -> Population:
         utilization_sum=float(ratio[np.isfinite(ratio)].sum()),
         price_age_seconds_max=max(0.0, age / 1e9),
         calls=calls,
+        call_ages=dict(zip((*CALL_AGES, OLDER), by_age.tolist(), strict=True)),
         called_usd=per_pool(4),
         agreements_in_force=int(crossed[0]),
         agreements=int(state.now[0]["agreements"]),

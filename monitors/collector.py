@@ -220,6 +220,7 @@ def populations(shards: Sequence[Population]) -> Iterator[Metric]:
     counts = np.sum([shard.utilization_counts for shard in shards], axis=0).tolist()
     yield histogram_family("crossmargin_utilization_ratio", counts, sum(shard.utilization_sum for shard in shards))
     yield family("crossmargin_margin_calls_open", {(state,): count for state, count in total("calls").items()})
+    yield family("crossmargin_margin_calls_by_age", {(age,): count for age, count in total("call_ages").items()})
     yield family("crossmargin_margin_calls_usd", usd("called_usd"))
     yield family("crossmargin_price_age_seconds_max", {(): max(shard.price_age_seconds_max for shard in shards)})
 

@@ -10,7 +10,7 @@ from typing import Final, Literal
 from engine.codes import Code
 from engine.events import KIND_OF, Kind
 from engine.reconciliation import BreakKind
-from engine.report import OPEN_CALLS, UTILIZATION_BOUNDS, CallEvent, Quality, Status
+from engine.report import CALL_AGES, OLDER, OPEN_CALLS, UTILIZATION_BOUNDS, CallEvent, Quality, Status
 from engine.warning import LATER, REGIMES, RUNGS, WINDOWS
 
 Type = Literal["gauge", "counter", "histogram", "gaugehistogram"]
@@ -28,6 +28,7 @@ LABEL_VALUES: Final[dict[str, tuple[str, ...]]] = {
     "level": ("initial", "maintenance"),
     "change": tuple(event.name.lower() for event in CallEvent if event),
     "call": tuple(state.name for state in OPEN_CALLS),
+    "age": (*CALL_AGES, OLDER),
     "sink": ("redis",),
     "topic": tuple(KIND_OF),
     "state": ("in_force", "not_in_force", *REGIMES),
@@ -89,6 +90,7 @@ METRICS: Final[tuple[Metric, ...]] = (
         bounds=UTILIZATION_BOUNDS,
     ),
     Metric("crossmargin_margin_calls_open", "gauge", "Open margin calls by where they are in their life.", ("call",)),
+    Metric("crossmargin_margin_calls_by_age", "gauge", "Open margin calls by time since they were issued.", ("age",)),
     Metric("crossmargin_margin_calls_usd", "gauge", "What open margin calls still ask for.", ("pool",)),
     Metric("crossmargin_margin_calls_total", "counter", "What happened to margin calls.", ("change",)),
     Metric("crossmargin_stress_accounts", "gauge", "Accounts that a move would bring below maintenance.", ("shock",)),

@@ -24,10 +24,10 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from engine.codes import Code
-from engine.events import CLOCK_NS, KINDS, NS
+from engine.events import CLOCK_NS, KINDS, NS, Kind
 from engine.frames import BadFrame, FrameKind, Genesis
 from monitors.collector import Histogram, family, histogram_family, rejects_family
-from monitors.metrics import LABEL_VALUES, TABLE
+from monitors.metrics import TABLE
 from streams import kafka
 from streams.framing import Origin
 from streams.health import HealthServer
@@ -93,8 +93,8 @@ class Figures(Collector):
     def collect(self) -> Iterator[Metric]:
         """Families of everything as of now."""
         yield family("crossmargin_sequencer_active", {(): self.active})
-        kinds = zip(LABEL_VALUES["kind"], self.accepted.tolist(), strict=True)
-        yield family("crossmargin_sequencer_events_total", {(kind,): count for kind, count in kinds})
+        events = {(kind.name.lower(),): int(self.accepted[kind]) for kind in Kind}
+        yield family("crossmargin_sequencer_events_total", events)
         yield family("crossmargin_sequencer_batches_total", {(): self.batches})
         yield histogram_family("crossmargin_sequencer_batch_seconds", self.batch_seconds.counts, self.batch_seconds.sum)
         yield family("crossmargin_sequencer_lag_messages", {(topic,): lag for topic, lag in self.lag.items()})

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from engine.report import TOP
+from engine.report import CALL_AGES, OLDER, TOP
+from engine.warning import COIN, RUNGS
 
 FOLDER: Final = Path(__file__).parent / "dashboards"
 SOURCE: Final = {"type": "prometheus", "uid": "crossmargin-prometheus"}
@@ -17,7 +18,7 @@ COLUMNS: Final = 24
 PAGE: Final = "http://localhost:8800"  # of the browser, where `crossmargin web` answers
 RUNBOOKS: Final = "/public/runbooks"  # docker-compose.yml puts deploy/runbooks there
 IN_CALL: Final = 'crossmargin_accounts{status=~"CALL|OVERDUE|RESTRICTED|DEBIT"}'
-LATE: Final = 'crossmargin_accounts{status=~"OVERDUE|RESTRICTED"}'
+LATE: Final = 'crossmargin_margin_calls_open{call=~"OVERDUE|ESCALATED|RESTRICTED"}'
 Steps = tuple[tuple[float, str], ...]
 
 
@@ -46,6 +47,14 @@ def number(title: str, query: str, unit: str = "short", steps: Steps = (), about
 def lines(title: str, *queries: tuple[str, str], unit: str = "short", **more: Any) -> Panel:
     """Figures over time."""
     return Panel(title, "timeseries", queries, unit, **more)
+
+
+def rungs(title: str, metric: str, of: str, unit: str) -> Panel:
+    """A side of the ladder: a bar for each move of rates or of the coin."""
+    moves = [name for name, (factor, _) in RUNGS.items() if factor == of]
+    queries = tuple((f'sum({metric}{{shock="{name}"}})', name) for name in moves)
+    about = "Accounts not below maintenance now; a move of this alone, linear in what they hold, requirements as they are."
+    return Panel(title, "bargauge", queries, unit, ((1, "orange"),), width=6, about=about)
 
 
 DEFICITS: Final = Panel(
@@ -133,6 +142,24 @@ CALLS: Final = (
         stacked=True,
         about="OVERDUE: past its due time. ESCALATED: the next cut-off passed too. RESTRICTED: risk-reducing orders only.",
     ),
+    Panel(
+        "How old are the open calls?",
+        "bargauge",
+        tuple((f'sum(crossmargin_margin_calls_by_age{{age="{age}"}})', age) for age in (*CALL_AGES, OLDER)),
+        about="By time since they were issued: up to an hour, from there up to four, up to 24, and older.",
+    ),
+    Panel(
+        "When is the money due?",
+        "bargauge",
+        (
+            ('sum by (currency) (crossmargin_liquidity_due_usd{window="1h"})', "{{currency}} within an hour"),
+            ('sum by (currency) (crossmargin_liquidity_due_usd{window="4h"})', "{{currency}} in 1 to 4 hours"),
+            ('sum by (currency) (crossmargin_liquidity_due_usd{window="24h"})', "{{currency}} in 4 to 24 hours"),
+            ('sum by (currency) (crossmargin_liquidity_due_usd{window="later"})', "{{currency}} later"),
+        ),
+        "currencyUSD",
+        about="What open calls still ask for, by the accounts' currencies; what is overdue counts as due within the hour.",
+    ),
     lines(
         "How much do open calls still ask for?",
         ("sum by (pool) (crossmargin_margin_calls_usd)", "{{pool}}"),
@@ -170,6 +197,48 @@ STRESS: Final = (
         "How many use over 90 % of their equity?",
         'sum(crossmargin_utilization_ratio_bucket{le="+Inf"}) - sum(crossmargin_utilization_ratio_bucket{le="0.9"})',
         steps=((1, "orange"),),
+    ),
+    number(
+        "How much would the worst move call at the close?",
+        "sum(crossmargin_call_forecast_usd)",
+        "currencyUSD",
+        about="Beyond what is called, after a move of one factor by its standard deviation of a day; each worker's worst.",
+    ),
+    number(
+        "What part of its equity is that in the worst pool?",
+        "max(crossmargin:call_forecast:ratio)",
+        "percentunit",
+        ((0.02, "orange"), (0.05, "red")),
+    ),
+    number(
+        "How much of what is called is due within the hour?",
+        'sum(crossmargin_liquidity_due_usd{window="1h"}) or vector(0)',
+        "currencyUSD",
+        ((1, "orange"),),
+        "With what is overdue.",
+    ),
+    number(
+        "Under how many rules is volatility above its band?",
+        'max(crossmargin_volatility_regime{state="above"})',
+        steps=((1, "orange"),),
+        about="Short volatility against its long run; these rules add their buffer to the requirement.",
+    ),
+    rungs("How many are called when yields move?", "crossmargin_stress_accounts", "rates", "short"),
+    rungs("How much is called when yields move?", "crossmargin_stress_call_usd", "rates", "currencyUSD"),
+    rungs(f"How many are called when {COIN} moves?", "crossmargin_stress_accounts", COIN, "short"),
+    rungs(f"How much is called when {COIN} moves?", "crossmargin_stress_call_usd", COIN, "currencyUSD"),
+    lines(
+        "How much of its equity would each pool be called for at the close?",
+        ("crossmargin:call_forecast:ratio", "{{pool}}"),
+        unit="percentunit",
+        steps=((0.05, "red"),),
+        about="After the worst move of one factor by its standard deviation of a day, beyond what is called already.",
+    ),
+    lines(
+        "Where is volatility to its band?",
+        ("max by (state) (crossmargin_volatility_regime)", "{{state}}"),
+        stacked=True,
+        about="Rules with a volatility regime. A change is looked at each hour.",
     ),
     lines(
         "Do accounts come nearer to their calls?",
@@ -330,6 +399,18 @@ SYSTEM: Final = (
     lines(
         "How often was Redis written anew?",
         ("sum by (sink) (increase(crossmargin_sink_resynchronizations_total[1h]))", "shards within the hour"),
+    ),
+    lines(
+        "Do statements agree with the books?",
+        ("sum by (kind) (crossmargin_reconciliation_breaks)", "{{kind}}"),
+        stacked=True,
+        about="quantity: another one. missing_here: stated, not held. missing_there: held, not stated.",
+    ),
+    lines(
+        "How old is the oldest difference to a statement?",
+        ("max(crossmargin_reconciliation_oldest_seconds)", "oldest"),
+        unit="s",
+        steps=((86_400, "red"),),
     ),
     Panel("What runs?", "table", (("count by (job, version, python) (crossmargin_build_info)", ""),)),
 )

@@ -15,7 +15,7 @@ from engine.deadlines import deadlines
 from engine.documents import Calendar, CallTerms, Cutoff
 from engine.events import NS, RECORD, Kind, id_key, key64
 from engine.frames import Frame, FrameKind, decode_frame, encode_frame
-from engine.report import OPEN_CALLS, CallEvent, CallState, ChangeKind, Report
+from engine.report import CALL_AGES, OLDER, OPEN_CALLS, CallEvent, CallState, ChangeKind, Report
 from tests.engine.compare import Solo
 from tests.engine.small_log import SmallLog, codes
 
@@ -240,6 +240,13 @@ def test_a_call_is_due_at_a_cut_off_of_a_business_day(now: str, cutoff: Cutoff, 
     assert found.due_ns - found.until_ns < cutoff.notice_hours * 3600 * NS <= found.due_ns - at(now)
     assert deadlines(calendar, "USD", CallTerms(), found.until_ns).due_ns > found.due_ns
     assert deadlines(calendar, "USD", CallTerms(), found.until_ns - 1).due_ns == found.due_ns
+
+
+def test_open_calls_are_counted_by_age() -> None:
+    log = called()
+    for minutes, age in ((60, "1h"), (1, "4h"), (179, "4h"), (1, "24h"), (1199, "24h"), (1, OLDER)):
+        log.clock(60 * minutes)
+        assert log.pair.engine.population().call_ages == dict.fromkeys((*CALL_AGES, OLDER), 0) | {age: 1}
 
 
 def test_what_users_said_is_reported_kept_and_told_once() -> None:

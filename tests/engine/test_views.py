@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from engine.core import MarginEngine
 from engine.events import NS, RECORD, Kind
 from engine.frames import Frame, FrameKind, decode_frame, encode_frame
-from engine.report import OPEN_CALLS, TOP, UTILIZATION_BOUNDS, Digest, Quality, Status, combine
+from engine.report import CALL_AGES, OLDER, OPEN_CALLS, TOP, UTILIZATION_BOUNDS, Digest, Quality, Status, combine
 from tests.engine.compare import Pair
 from tests.engine.small_log import START_NS, SmallLog
 from tests.naive_state import Account
@@ -37,11 +37,12 @@ def test_the_population_is_the_sum_of_its_accounts(seed: int) -> None:
     assert population.by_quality == {q.name: sum(a.quality is q for a in accounts) for q in Quality}
     calls = [(a, call) for a in accounts for call in a.calls if call.state.name in population.calls]
     assert population.calls == {s.name: sum(call.state is s for _, call in calls) for s in OPEN_CALLS}
-    asked = dict.fromkeys(state.pools, 0)
+    asked, aged = dict.fromkeys(state.pools, 0), dict.fromkeys((*CALL_AGES, OLDER), 0)
     for account, call in calls:
+        aged[next((n for n, up_to in CALL_AGES.items() if state.clock_ns - call.issued_ns <= up_to), OLDER)] += 1
         missing = (call.amount - call.received) * state.assets[account.document.currency].rate // 10**12
         asked[account.document.pool] += missing
-    assert population.called_usd == asked
+    assert (population.called_usd, population.call_ages) == (asked, aged)
     told = [(c.account, c.sequence, c.state, c.called, c.received) for c in pair.engine.open_calls()]
     slots = {name: slot for slot, name in enumerate(pair.engine.account_ids)}
     assert told == [(slots[a.document.id], c.sequence, c.state, c.amount, c.received) for a, c in calls]

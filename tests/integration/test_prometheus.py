@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
@@ -16,6 +17,7 @@ from engine.frames import decode_frame
 from engine.limits import Limits
 from engine.report import TOP
 from monitors.collector import Counters, WorkerCollector
+from monitors.outlook import Outlook
 from monitors.redis_sink import Backlog
 from streams.embedded import LOOPBACK, free_port
 from streams.files import EXAMPLE, open_sources
@@ -25,9 +27,11 @@ from streams.in_process import Replay
 from streams.load import in_order
 from streams.market import Shock, excerpt_ticks
 from streams.sequencer import Figures
+from streams.sources import Item
 from streams.topics import INPUTS
 from tests.deploy.test_dashboards import queries
 from tests.integration.prometheus import Prometheus, alertmanager, answer, prometheus
+from tests.monitors.test_metrics_scale import MOST_SERIES
 from tests.services import wait_until
 
 ACCOUNTS: Final = 300
@@ -58,15 +62,24 @@ class World(Replay):
         self.run([*documents, *generator.opening()])
         self._live = generator.live()
         self.run(islice(self._live, 12_000))
+        self.run([self._statement()])
+        self.outlooks = [Outlook(one.offset, one.warnings(), one.reconciliation()) for one in self.shards.engines]
         self.worker = WorkerCollector(
             lambda: dict(enumerate(self.shards.engines)),
             self.counters,
             Sink(),
+            outlooks=lambda: self.outlooks,
             lag_frames=lambda: {0: 0, 1: 2},
             snapshot_ages_seconds=lambda: {0: 4.0, 1: 9.0},
             build={"version": "1.2.3", "python": "3.11.0"},
             now=lambda: self.shards.engines[0].clock_ns + NS // 10,
         )
+
+    def _statement(self) -> Item:
+        """Of more dollars than an account of the first shard holds."""
+        ts_ns, account = self.shards.engines[0].clock_ns, self.shards.engines[0].account_ids[0]
+        said = {"id": "s-1", "ts": ts_ns, "holder": "bank", "account": account, "asset": "USD", "qty": 10**9}
+        return ts_ns, "statements", account, msgspec.json.encode(said)
 
     def turn(self) -> None:
         """Some more events."""
@@ -124,11 +137,29 @@ def test_every_query_of_every_dashboard_has_data(world: World, servers: tuple[Pr
         wait_until(have_data, WAIT_SECONDS)
     except AssertionError:
         pytest.fail(f"no data for {sorted(waiting)}")
+
+    def figure(expression: str) -> float:
+        [sample] = server.query(expression)
+        return float(sample["value"][1])
+
     samples = server.query("sum by (status) (crossmargin_accounts)")
     counted = {sample["metric"]["status"]: int(sample["value"][1]) for sample in samples}
     assert sum(counted.values()) == ACCOUNTS
     assert counted["CALL"] > 10
     assert len(server.query("crossmargin_top_deficit_usd")) == TOP
+    calls = "sum(crossmargin_margin_calls_open)", "sum(crossmargin_margin_calls_by_age)"
+    assert figure(calls[0]) == figure(calls[1]) > 10
+    for name in ("stress_accounts", "stress_call_usd", "call_forecast_usd", "liquidity_due_usd"):
+        assert figure(f"sum(crossmargin_{name})") > 0, name
+    assert figure("sum(crossmargin_reconciliation_breaks)") == 1
+
+
+@pytest.mark.services
+def test_the_example_has_few_series(servers: tuple[Prometheus, str]) -> None:
+    server, _ = servers
+    for job in ("worker", "sequencer"):
+        [sample] = server.query(f'count({{job="{job}"}})')
+        assert int(sample["value"][1]) < MOST_SERIES
 
 
 @pytest.mark.services

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.report import (
+    CALL_AGES,
     CHANGE,
     FIGURES,
+    OLDER,
     OPEN_CALLS,
     TOP,
     UTILIZATION_BOUNDS,
@@ -192,6 +194,7 @@ class FakeEngine:
             float(ratio.sum()),
             12.5 + self.shard,
             calls={state.name: sum(call.state is state for call in self.calls.values()) for state in OPEN_CALLS},
+            call_ages=dict.fromkeys((*CALL_AGES, OLDER), 0) | {OLDER: len(self.calls)},
             called_usd={"cash": 0, "futures": sum(call.called - call.received for call in self.calls.values())},
             agreements_in_force=3 + self.shard,
             agreements=5,

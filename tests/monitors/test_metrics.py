@@ -17,6 +17,7 @@ from monitors.collector import Counters, Histogram, WorkerCollector, family, rej
 from monitors.metrics import LABEL_VALUES, METRICS, OPEN_LABELS, TABLE
 from monitors.redis_sink import Backlog
 from monitors.surface import EngineView
+from streams.sequencer import Figures
 from tests.monitors.fake_engine import SECOND, FakeEngine
 from tests.monitors.test_outlook import SHOCK, outlook
 
@@ -86,6 +87,8 @@ def test_values(scraped: dict[tuple[str, tuple[tuple[str, str], ...]], float]) -
         ("margin_calls_open", {"call": "ISSUED"}, 1),
         ("margin_calls_open", {"call": "PART_MET"}, 1),
         ("margin_calls_open", {"call": "OVERDUE"}, 0),
+        ("margin_calls_by_age", {"age": "older"}, 2),
+        ("margin_calls_by_age", {"age": "1h"}, 0),
         ("margin_calls_usd", {"pool": "futures"}, 999.0),
         ("margin_calls_total", {"change": "issued"}, 2),
         ("margin_calls_total", {"change": "received"}, 1),
@@ -166,6 +169,15 @@ def test_what_is_emitted_is_the_table_and_only_the_list_of_deficits_names_accoun
             for label, text in sample.labels.items():
                 assert label == "account" or "customer-account" not in text
                 assert label == "le" or label in OPEN_LABELS or text in LABEL_VALUES[label]
+
+
+def test_the_sequencer_emits_the_rest_of_the_table() -> None:
+    registry, figures = CollectorRegistry(), Figures()
+    figures.accepted[Kind.STATEMENT] = 7
+    registry.register(figures)
+    emitted = {family.name + ("_total" if family.type == "counter" else "") for family in registry.collect()}
+    assert {name for name in TABLE if name.startswith("crossmargin_sequencer_")} <= emitted <= set(TABLE)
+    assert value(samples(registry), "sequencer_events_total", kind="statement") == 7
 
 
 def test_both_expositions_parse() -> None:
