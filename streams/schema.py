@@ -125,13 +125,18 @@ def json_schema() -> dict[str, Any]:
     _one_of(definitions["Volatility"], [["vol"], ["vol_bp"]])
     _one_of(definitions["Statement"], [["instrument"], ["asset"]])
     topics = {topic: _message(topic, forms[kind]) for kind, topic in TOPIC_OF.items()}
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "crossmargin input events",
-        "description": f"UTF-8 JSON, at most {MAX_MESSAGE_BYTES} bytes; ids are unique per topic, account and source.",
-        "topics": topics,
-        "$defs": definitions,
-    }
+    schema: dict[str, Any] = msgspec.json.decode(
+        msgspec.json.encode(
+            {
+                "$schema": "https://json-schema.org/draft/2020-12/schema",
+                "title": "crossmargin input events",
+                "description": f"UTF-8 JSON, at most {MAX_MESSAGE_BYTES} bytes; ids are unique per topic, account and source.",
+                "topics": topics,
+                "$defs": definitions,
+            }
+        )
+    )
+    return schema
 
 
 def _one_of(definition: dict[str, Any], alternatives: list[list[str]]) -> None:
