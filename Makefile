@@ -16,6 +16,7 @@ DEV := .venv/installed-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PROGRESS := sed -un -E 's/^((Collecting|Installing|Successfully).{0,100}).*/\1/p'
 ARGS ?=
+SIDE_BY_SIDE ?= -n 2 --dist loadfile
 NAME ?=
 
 help:
@@ -44,7 +45,7 @@ demo: $(RUN)
 	@$(BIN)/crossmargin demo $(ARGS)
 
 test: $(DEV)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 bench: $(DEV)
 	@$(BIN)/crossmargin bench $(NAME) $(ARGS)

@@ -125,18 +125,15 @@ def json_schema() -> dict[str, Any]:
     _one_of(definitions["Volatility"], [["vol"], ["vol_bp"]])
     _one_of(definitions["Statement"], [["instrument"], ["asset"]])
     topics = {topic: _message(topic, forms[kind]) for kind, topic in TOPIC_OF.items()}
-    schema: dict[str, Any] = msgspec.json.decode(
-        msgspec.json.encode(
-            {
-                "$schema": "https://json-schema.org/draft/2020-12/schema",
-                "title": "crossmargin input events",
-                "description": f"UTF-8 JSON, at most {MAX_MESSAGE_BYTES} bytes; ids are unique per topic, account and source.",
-                "topics": topics,
-                "$defs": definitions,
-            }
-        )
-    )
-    return schema
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "crossmargin input events",
+        "description": f"UTF-8 JSON, at most {MAX_MESSAGE_BYTES} bytes; ids are unique per topic, account and source.",
+        "topics": topics,
+        "$defs": definitions,
+    }
+    told: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(schema))  # defaults too as JSON has them
+    return told
 
 
 def _one_of(definition: dict[str, Any], alternatives: list[list[str]]) -> None:

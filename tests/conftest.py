@@ -8,6 +8,15 @@ import pytest
 from streams.embedded import RedisServer, embedded_kafka, embedded_redis
 from tests import services
 
+LONGEST = ("test_recovery.py", "test_simulation.py", "test_twin.py", "test_replay.py")
+ALONE = "test_page.py"  # counts frames a second
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run side by side (`-n 2`): the longest files begin first, what needs a quiet machine comes last."""
+    order = {name: place for place, name in enumerate(LONGEST)} | {ALONE: len(LONGEST) + 1}
+    items.sort(key=lambda item: order.get(item.path.name, len(LONGEST)))
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """A SIGTERM ends the session as Ctrl-C does, so that the services it started end too."""

@@ -22,7 +22,7 @@ SHARE: Final = 0.3  # of the accounts that change their status
 STEP, MOST = 40, 1200  # ticks
 NOTES: Final = [
     "one engine, its sink and Valkey on the same cores; every price moves at once until 30 % of all accounts change their"
-    " status in one batch. from its step: alerts of status and calls made, acknowledged by Redis; then all figures and books",
+    " status in one batch. from its step: alerts of status and calls made, acknowledged by Redis; then figures and books",
 ]
 
 
