@@ -4,6 +4,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from streams.embedded import RedisServer, embedded_kafka, embedded_redis
 from tests import services
@@ -19,8 +20,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """A SIGTERM ends the session as Ctrl-C does, so that the services it started end too."""
+    """A SIGTERM ends the session as Ctrl-C does, so that the services it started end too. Examples are never timed."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    settings.register_profile("untimed", deadline=None)
+    settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -189,5 +189,5 @@ def settle(sequencer: Supervised, workers: list[Supervised], desk: chain.Desk, s
     wait_until(lambda: done(chain.inputs_are_read(settings)), 60, "the end of the inputs")
     assert sequencer.child.stop() == 0
     ends = [stop for _, stop in kafka.log_range(settings, LOG).values()]
-    wait_until(lambda: chain.redis_offsets(settings) == ends, 60, "the log's end in Redis")
+    wait_until(lambda: chain.redis_offsets(settings) == ends, 120, "the log's end in Redis")
     assert [one.child.stop(30) for one in workers] == [0, 0]
