@@ -2,13 +2,13 @@
 -- Numbers travel as strings where a double could not hold them. Returns how many alerts of each section were new; nothing
 -- when the data is not what the writer found when it connected (wiped, or another log's): then nothing was written.
 --
--- KEYS  meta, by_excess, by_utilization, alerts, changed, calls:open
+-- KEYS  meta, by_excess, by_utilization, alerts, changed, calls:open, agreements
 -- ARGV  1 prefix of account hashes  2 of status sets  3 of quality sets  4 of books  5 of customer hashes
 --       6 log id  7 epoch  8 window of alerts  9 meta field that counts writes of figures
 --       10 prefix of the fields of a customer hash that name its accounts
 --       11 prefix of call hashes  12 seconds that a call is kept which is over
 --       13 msgpack {{names of the figure fields, then of the moment fields}, {names of the alert fields}, {names of those of
---          agreements}}, {sections}, {agreements: {key, offset, {values in the order of the names}}}
+--          agreements}}, {sections}, {agreements: {key, offset, {values in the order of the names}, id}}
 --         section     {{shard's offset field, ts_ns field} or {} to leave meta as it is, {ts_ns, offset, rule_set}, entries}
 --         entries     {id, alert or false, figures or false, definition or false, book or false}
 --         alert       {change, {values in the order of the names}, call or false}
@@ -17,7 +17,7 @@
 --         definition  {change, {field, value, ...}, customer}: who the account is; all its alerts up to change are written
 --         book        bytes, of the same moment as figures would be
 local call = redis.call
-local meta, by_excess, by_utilization, alerts, changed, open_calls = unpack(KEYS)
+local meta, by_excess, by_utilization, alerts, changed, open_calls, agreement_ids = unpack(KEYS)
 local account_prefix, status_prefix, quality_prefix, book_prefix, customer_prefix = unpack(ARGV, 1, 5)
 local window, writes, owned, call_prefix, keep = unpack(ARGV, 8, 12)
 local all_names, sections, agreements = unpack(cmsgpack.unpack(ARGV[13]))
@@ -109,7 +109,7 @@ end
 local added = {}
 for place, section in ipairs(sections) do added[place] = write(unpack(section)) end
 for _, one in ipairs(agreements) do
-  local key, offset, values = one[1], one[2], one[3]
+  local key, offset, values, id = unpack(one)
   if tonumber(offset) >= tonumber(call('HGET', key, 'offset') or '-1') then
     local fields = {}
     for place, name in ipairs(agreement_names) do
@@ -117,6 +117,7 @@ for _, one in ipairs(agreements) do
       fields[2 * place] = values[place]
     end
     call('HSET', key, unpack(fields))
+    call('SADD', agreement_ids, id)
   end
 end
 return added

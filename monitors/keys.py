@@ -13,6 +13,7 @@
 | reconciliation:{shard}| string     | JSON, monitors/outlook.py: a shard's statements against what it holds |
 | alerts                | stream     | ALERT_FIELDS: a window of margin.alerts, about ALERTS_WINDOW entries  |
 | agreement:{id}        | hash       | AGREEMENT_FIELDS: how a cross-margin agreement stands, as of ts_ns    |
+| agreements            | set        | ids of all agreements                                                 |
 | meta                  | hash       | META_FIELDS, per shard n shard:{n}:offset and shard:{n}:ts_ns, writes |
 |                       |            | (of figures, counted) and market:clock_ns (of the market's snapshot)  |
 | changed               | sorted set | account ids by the number of the write of their latest figures        |
@@ -117,6 +118,11 @@ class Keys:
     def agreement(self, agreement_id: str) -> str:
         """The hash of how an agreement stands."""
         return f"{self.prefix}agreement:{agreement_id}"
+
+    @property
+    def agreements(self) -> str:
+        """The set of the ids of agreements."""
+        return f"{self.prefix}agreements"
 
     @property
     def changed(self) -> str:

@@ -16,8 +16,8 @@ from monitors.keys import Keys
 
 SCRIPT: Final = Path(__file__).with_name("figures.lua").read_text()
 BATCH: Final = 1000  # accounts a call: a few milliseconds of the server's time
-NAMED: Final = ("status", "quality", "pool", "currency", "customer")  # few values each, held as codes
-NUMBERS: Final = ("equity", "initial", "maintenance", "excess", "utilization", "call")
+NAMED: Final = ("status", "quality", "pool", "currency", "customer", "distance_factor")  # few values each, held as codes
+NUMBERS: Final = ("equity", "initial", "maintenance", "excess", "utilization", "call", "distance")
 FIELDS: Final = (*NAMED, *NUMBERS, "ts_ns")
 COLUMNS: Final = ("account", *NAMED, *NUMBERS, "excess_usd", "ts")
 SORTS: Final = ("excess", "utilization")

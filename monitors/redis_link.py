@@ -93,8 +93,8 @@ class RedisLink:
             await self.disconnect()
             raise
         keys = self._keys
-        self._head = ("EVALSHA", script, 6, keys.meta, keys.by_excess, keys.by_utilization, keys.alerts, keys.changed)
-        self._head += (keys.open_calls, keys.account_prefix, keys.status_prefix, keys.quality_prefix)
+        self._head = ("EVALSHA", script, 7, keys.meta, keys.by_excess, keys.by_utilization, keys.alerts, keys.changed)
+        self._head += (keys.open_calls, keys.agreements, keys.account_prefix, keys.status_prefix, keys.quality_prefix)
         self._head += (
             keys.book_prefix,
             keys.customer_prefix,
@@ -115,7 +115,7 @@ class RedisLink:
 
     async def send(self, sections: Sequence[Section], agreements: Sequence[AgreementEntry] = ()) -> None:
         """Send the entries of some shards, and agreements beside them, in one call of the script."""
-        named = [(self._keys.agreement(name), offset, fields) for name, offset, fields in agreements]
+        named = [(self._keys.agreement(name), offset, fields, name) for name, offset, fields in agreements]
         packed = _pack((_NAMES, [_packed(section) for section in sections], named))
         await self._send(*self._head, packed)
 

@@ -157,6 +157,16 @@ def read_call(client: Redis, keys: Keys, call_id: str) -> Row | None:
     return row if "state" in row else None
 
 
+def read_agreements(client: Redis, keys: Keys) -> list[Row]:
+    """The hashes of all agreements with `agreement`, by id."""
+    ids = sorted(str(agreement_id) for agreement_id in client.smembers(keys.agreements))
+    pipe = client.pipeline(transaction=False)
+    for agreement_id in ids:
+        pipe.hgetall(keys.agreement(agreement_id))
+    found = zip(ids, pipe.execute(), strict=True)
+    return [{"agreement": agreement_id, **row} for agreement_id, row in found if "state" in row]
+
+
 def read_ladder(client: Redis, keys: Keys) -> Ladder | None:
     """Early warning of all shards written so far; None before any was."""
     return sum_ladders(_of_shards(client, keys, keys.ladder))

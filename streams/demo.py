@@ -1,7 +1,7 @@
 """The demo: the whole chain on embedded services, with generated customers, real crypto ticks and a shock within a minute.
 
-Two child processes, a sequencer and a worker, do the work exactly as they would on real Kafka and Redis; this process is the
-desk's feed and its screen. All that was started ends with it, whatever happens.
+Child processes, a sequencer and a worker, do the work exactly as they would on real Kafka and Redis, and a web server shows
+the page; this process is the desk's feed and its screen. All that was started ends with it, whatever happens.
 """
 
 import shutil
@@ -24,16 +24,17 @@ from engine.events import NS
 from engine.limits import Limits
 from streams import kafka
 from streams.customers import Customers
-from streams.embedded import LOOPBACK, embedded_kafka, embedded_redis, free_port
+from streams.embedded import LOOPBACK, embedded_kafka, embedded_redis, free_port, port_near
 from streams.generate import Generator
 from streams.load import Publisher
 from streams.market import Shock, daily_yields, excerpt, excerpt_ticks
 from streams.population import due_soon, example
-from streams.processes import Child, ChildEnded, ready
+from streams.processes import Child, ChildEnded, answers, ready
 from streams.screen import SYNTHETIC, Buckets, Figures, Scene, Watch, flag_text, line, percentile_ms, render, summary_table
 from streams.settings import CONFIG_VARIABLE, FILE_NAME, Settings, UserError, toml
 from streams.sources import Item
 from streams.topics import ALERTS, INPUTS, LOG, REJECTS
+from streams.web_access import TokenFile
 
 SHARDS: Final = 4
 SNAPSHOTS_KEPT: Final = 24  # of a shard: changes of the last four minutes can be explained, though the mock drops its log
@@ -45,6 +46,7 @@ READY_SECONDS: Final = 600.0
 DRAIN_SECONDS: Final = 10.0
 ENDING_SECONDS: Final = 15.0  # a process that fails no longer answers while it ends
 LOOK_SECONDS: Final = 0.5
+USER: Final = "demo"  # whose token for the page is
 LINE_SECONDS: Final = 3.0
 WINDOW_LOOKS: Final = 20  # rate and latency shown are those of the last 10 s
 
@@ -111,6 +113,8 @@ class Chain:
     def __init__(self, options: Options, console: Console, folder: Path, began: float, stack: ExitStack) -> None:
         self.options, self.console, self.folder, self.began, self._stack = options, console, folder, began, stack
         self.first_flag_seconds: float | None = None
+        self.web: Child | None = None
+        self.page_url = ""  # with a token for one login, once it answers
         self._before: Figures | None = None  # at the first tick
         self._tick_seconds = 0.0
 
@@ -127,6 +131,8 @@ class Chain:
             snapshots_kept=SNAPSHOTS_KEPT,
             metrics_port=free_port(),
             sequencer_metrics_port=free_port(),
+            web_port=port_near(Settings().web_port),
+            web_tokens=str(self.folder / "web-tokens.jsonl"),
             mock_kafka=True,
             limits=Limits(accounts=accounts, positions=8 * accounts, ids=1 << 18),
         )
@@ -183,6 +189,7 @@ class Chain:
     def play(self, interrupts: Interrupts) -> None:
         """Send the ticks at their times and show what comes of them, until the time is up or a signal."""
         self._say(f"playing real BTC and ETH ticks and generated trades; {SYNTHETIC}")
+        self.web = self._stack.enter_context(Child("web", self.settings, self.folder))  # not before: the flags come first
         self._before = self._figures()
         looks: deque[tuple[float, Figures]] = deque([(time.monotonic(), self._before)], maxlen=WINDOW_LOOKS)
         begun = due_look = time.monotonic()
@@ -212,8 +219,17 @@ class Chain:
                 time.sleep(min(wait, 0.005))
             yield item
 
+    def _look_for_page(self) -> None:
+        """Say where the page is, with a token, as soon as it answers."""
+        where = f"http://{LOOPBACK}:{self.settings.web_port}/"
+        if not self.page_url and answers(LOOPBACK, self.settings.web_port, "/api/health"):
+            token = TokenFile(Path(self.settings.web_tokens)).add(USER, "operator", once=True)
+            self.page_url = f"{where}#token={token}"
+            self._say(f"the page, for one login (crossmargin web-token add prints more): {self.page_url}")
+
     def _scene(self, seconds: float, looks: deque[tuple[float, Figures]]) -> Scene:
         figures = self._figures()
+        self._look_for_page()
         then, before = looks[0]
         now = time.monotonic()
         looks.append((now, figures))
@@ -228,6 +244,7 @@ class Chain:
             p99_ms=percentile_ms(figures.latency, before.latency, 0.99),
             market=self._market(),
             metrics_url=self.metrics_url,
+            page_url=self.page_url,
         )
 
     def _market(self) -> str:
@@ -259,6 +276,8 @@ class Chain:
         self._say("ending")
         self.feed.drain(DRAIN_SECONDS)
         figures = self._figures()
+        if self.web is not None:
+            self.web.terminate()
         for child in (self.sequencer, self.worker):
             status = child.stop()
             if status:
@@ -324,8 +343,9 @@ class Chain:
         return self._figures().handled
 
     def _check(self) -> None:
-        self.sequencer.check()
-        self.worker.check()
+        for child in (self.sequencer, self.worker, self.web):
+            if child is not None:
+                child.check()
 
     def _say(self, text: str) -> None:
         self.console.print(f"[{time.monotonic() - self.began:5.1f} s] {text}", markup=False)

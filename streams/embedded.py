@@ -34,6 +34,17 @@ def free_port() -> int:
         return port
 
 
+def port_near(wanted: int) -> int:
+    """This port of the loopback address, or a free one where something has it."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that was just let go of is free
+        try:
+            probe.bind((LOOPBACK, wanted))
+        except OSError:
+            return free_port()
+        return wanted
+
+
 @contextmanager
 def embedded_kafka() -> Iterator[str]:
     """The bootstrap address of a mock cluster in this process, with every topic of the project, four partitions each.

@@ -85,6 +85,18 @@ class Child:
             return self._process.wait()
 
 
+def answers(host: str, port: int, path: str) -> bool:
+    """Whether a GET of this path answers 200."""
+    connection = http.client.HTTPConnection(host, port, timeout=1)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
 def ready(host: str, port: int) -> str:
     """Why the process behind /readyz is not ready, "" when it is."""
     connection = http.client.HTTPConnection(host, port, timeout=5)

@@ -165,7 +165,10 @@ def flag_text(alert: Row) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One picture of the demo: figures and what goes on. seconds: of ticks so far; latency of the last few seconds."""
+    """One picture of the demo: figures and what goes on. seconds: of ticks so far; latency of the last few seconds.
+
+    page_url: "" while the page does not answer yet.
+    """
 
     seconds: float
     figures: Figures
@@ -174,6 +177,7 @@ class Scene:
     p99_ms: float | None
     market: str
     metrics_url: str
+    page_url: str = ""
 
 
 def line(scene: Scene) -> str:
@@ -199,12 +203,13 @@ def render(scene: Scene, columns: int, lines: int, now_ns: int) -> RenderableTyp
         *(f" {text}\n" for text in figures.cross_margin.texts()),
     )
     head.rstrip()
+    page = Text(f" page {scene.page_url or 'starting'}", no_wrap=True)
     foot = Text(f" {SYNTHETIC}\n {scene.metrics_url}   Ctrl-C ends", style="dim")
     states = Table.grid(padding=0)
     states.add_row(_states(figures.accounts), _flags(figures.accounts.alerts, columns - STATES_WIDTH))
     free = max(6, lines - 19)
     tables = worst_table(figures.accounts.worst, free - free // 2), calls_table(figures.accounts, free // 2, now_ns)
-    return Group(head, *tables, states, foot)
+    return Group(head, *tables, states, page, foot)
 
 
 def _states(accounts: Summary) -> Panel:

@@ -113,7 +113,8 @@ class Server:
         return app
 
     async def _polling(self, app: web.Application) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(work, name="web") for work in (self._live.run(), self._desk.run())]
+        work = self._live.run(), self._live.follow_agreements(), self._desk.run()
+        tasks = [asyncio.create_task(one, name="web") for one in work]
         yield
         for task in tasks:
             task.cancel()

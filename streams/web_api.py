@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from engine.documents import Action
-from monitors.outlook import Differences, Ladder
+from engine.report import AgreementState
 from monitors.view import (
     Row,
     read_account,
@@ -32,18 +32,22 @@ from streams.web_schema import (
     Accounts,
     AccountsQuery,
     ActionForm,
+    Agreement,
+    Agreements,
+    AgreementsQuery,
     Answer,
     Call,
     CallId,
     Calls,
     CallsQuery,
+    EarlyWarning,
     Figures,
     Form,
     Health,
     History,
     Id,
     Login,
-    Published,
+    Reconciliation,
     Role,
     Session,
     Summary,
@@ -106,8 +110,9 @@ ROUTES: Final = (
     Route(
         "POST", "/api/calls/{id}/actions", "operator", "act", "Say something about a call", Accepted, _CALL, body=ActionForm
     ),
-    Route("GET", "/api/ladder", "viewer", "ladder", "Who falls at which shock", Published),
-    Route("GET", "/api/reconciliation", "viewer", "reconciliation", "Own books against statements", Published),
+    Route("GET", "/api/ladder", "viewer", "ladder", "Who falls at which shock", EarlyWarning),
+    Route("GET", "/api/reconciliation", "viewer", "reconciliation", "Own books against statements", Reconciliation),
+    Route("GET", "/api/agreements", "viewer", "agreements", "What agreements save", Agreements, query=AgreementsQuery),
     Route(
         "POST", "/api/what-if", "viewer", "what_if", "Figures before and after hypothetical items", WhatIf, body=WhatIfForm
     ),
@@ -184,11 +189,20 @@ class Api:
 
     async def ladder(self, ask: Ask) -> Answer:
         """Of all shards."""
-        return _published(await asyncio.to_thread(read_ladder, self._client, self._keys))
+        return EarlyWarning(data=await asyncio.to_thread(read_ladder, self._client, self._keys))
 
     async def reconciliation(self, ask: Ask) -> Answer:
         """Of all shards."""
-        return _published(await asyncio.to_thread(read_reconciliation, self._client, self._keys))
+        return Reconciliation(data=await asyncio.to_thread(read_reconciliation, self._client, self._keys))
+
+    async def agreements(self, ask: Ask) -> Answer:
+        """As read a few seconds ago at most."""
+        query: AgreementsQuery = ask.query
+        rows = self._live.agreements
+        fit = [row for row in rows if query.state in (None, row["state"])]
+        shown = [_agreement(row) for row in fit[query.offset : query.offset + query.limit]]
+        by_state = {state.value: sum(row["state"] == state for row in rows) for state in AgreementState}
+        return Agreements(agreements=shown, count=len(fit), by_state=by_state)
 
     async def what_if(self, ask: Ask) -> Answer:
         """On the market snapshot."""
@@ -212,19 +226,20 @@ class Api:
         return row
 
 
-def _published(found: Ladder | Differences | None) -> Answer:
-    """What workers published, once they did."""
-    return Published(available=found is not None, data=None if found is None else msgspec.to_builtins(found))
-
-
 def _figures(row: Row) -> Figures:
     """A hash as it was written; what it lacks is ""."""
     return Figures(**{name: row.get(name, "") for name in Figures.__struct_fields__})  # type: ignore[arg-type]
 
 
+def _agreement(row: Row) -> Agreement:
+    """An agreement's hash."""
+    return msgspec.convert({**row, "reasons": msgspec.json.decode(row["reasons"])}, Agreement, strict=False)
+
+
 def _call(row: Row) -> Call:
-    """A call's hash."""
-    return msgspec.convert({**row, "notes": msgspec.json.decode(row.get("notes") or "[]")}, Call, strict=False)
+    """A call's hash; one that nobody has said anything about lacks the fields of that."""
+    said = {"acknowledged_by": "", "acknowledged_ns": "0", **row, "notes": msgspec.json.decode(row.get("notes") or "[]")}
+    return msgspec.convert(said, Call, strict=False)
 
 
 def _cursor(text: str) -> tuple[float, int]:

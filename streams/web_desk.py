@@ -118,6 +118,7 @@ class Desk:
 
     async def what_if(self, form: WhatIfForm, customer: str, currency: str) -> WhatIf:
         """Figures before and after; Unanswerable says why not."""
+        self._ready()  # at once: while kernels are compiled the thread has no time to say so
         return await self._do(self._what_if, form, customer, currency)
 
     def _what_if(self, form: WhatIfForm, customer: str, currency: str) -> WhatIf:
@@ -146,6 +147,7 @@ class Desk:
     async def account(self, account_id: str, customer: str) -> dict[str, Any]:
         """Fields of an Account that come from its book and the market; `problem` says what is missing."""
         try:
+            self._ready()
             return await self._do(self._account, account_id, customer)
         except Unanswerable as error:
             nothing: dict[str, Any] = {"positions": [], "holdings": [], "exposures": [], "explain": None}

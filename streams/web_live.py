@@ -4,8 +4,9 @@ import asyncio
 import dataclasses
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
@@ -13,15 +14,17 @@ from aiohttp import WSMsgType, web
 from redis import Redis
 from redis.exceptions import RedisError
 
+from engine.report import AgreementState
 from monitors.keys import MARKET_FIELD, Keys
 from monitors.live import LiveTable
-from monitors.view import Meta, Row, open_client, parse_meta
+from monitors.view import Meta, Row, open_client, parse_meta, read_agreements
 from streams.settings import Settings
-from streams.web_schema import History, Point, PoolSums, State, Summary
+from streams.web_schema import History, Point, PoolSums, Saving, State, Summary
 
 POLL_SECONDS: Final = 0.25
 STALE_SECONDS: Final = 5.0
 STATE_SECONDS: Final = 1.0
+AGREEMENTS_SECONDS, AGREEMENTS_SPARE = 3.0, 10
 ALERTS_KEPT: Final = 200
 WATCHED: Final = 256  # accounts whose history is kept
 POINTS: Final = 3600
@@ -52,6 +55,8 @@ class Live:
         self._alerts: deque[tuple[int, Row]] = deque(maxlen=ALERTS_KEPT)
         self._alerts_seen, self._last_alert = 0, ""
         self._sums: tuple[dict[str, int], dict[str, int], list[PoolSums]] = ({}, {}, [])
+        self.agreements: list[Row] = []
+        self._savings: list[Saving] = []
         self._watched: OrderedDict[str, _Watched] = OrderedDict()
         self._sockets: set[web.WebSocketResponse] = set()
 
@@ -79,6 +84,17 @@ class Live:
                 self._polled += 1
                 self._turn.notify_all()
             await asyncio.sleep(max(POLL_SECONDS / 10, POLL_SECONDS - (time.monotonic() - begun)))
+
+    async def follow_agreements(self) -> None:
+        """Read all agreements over and over until cancelled, a tenth of the time at most; while Redis is away they stay."""
+        while True:
+            begun = time.monotonic()
+            try:
+                self.agreements = await asyncio.to_thread(read_agreements, self._texts, self.keys)
+                self._savings = savings(self.agreements)
+            except (RedisError, OSError):
+                pass  # run() says so
+            await asyncio.sleep(max(AGREEMENTS_SECONDS, AGREEMENTS_SPARE * (time.monotonic() - begun)))
 
     async def close_sockets(self) -> None:
         """Tell every page that the server goes."""
@@ -133,8 +149,9 @@ class Live:
         """All accounts at a glance."""
         by_status, by_quality, pools = self._sums
         return Summary(
-            state=self.state(), by_status=by_status, by_quality=by_quality, pools=pools, calls_open=self.calls_open
-        )
+            state=self.state(), by_status=by_status, by_quality=by_quality, pools=pools, calls_open=self.calls_open,
+            agreements=len(self.agreements), savings=self._savings,
+        )  # fmt: skip
 
     # --- history
 
@@ -208,6 +225,23 @@ class Live:
                     await socket.send_str(_text("state", **msgspec.structs.asdict(self.summary())))
             except ConnectionError:
                 return
+
+
+def savings(agreements: Sequence[Row]) -> list[Saving]:
+    """What agreements in force save, by currency: legs whose requirement is known."""
+    legs: dict[str, list[tuple[str, str, str]]] = {}
+    for row in agreements:
+        for leg in ("futures", "treasury"):
+            alone, after = row[f"{leg}_alone"], row[f"{leg}_after"]
+            if row["state"] != AgreementState.NOT_IN_FORCE and alone and after:
+                legs.setdefault(row[f"{leg}_currency"], []).append((row["agreement"], alone, after))
+    found = []
+    for currency, all_legs in sorted(legs.items()):
+        names, *amounts = zip(*all_legs, strict=True)
+        alone_sum, after_sum = (sum(map(Decimal, texts), Decimal(0)) for texts in amounts)
+        sums = {"alone": str(alone_sum), "after": str(after_sum), "saved": str(alone_sum - after_sum)}
+        found.append(Saving(currency=currency, agreements=len(set(names)), **sums))
+    return found
 
 
 def _text(kind: str, **more: Any) -> str:

@@ -9,10 +9,12 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 from msgspec import Meta
 
-from engine.report import Quality, Status
+from engine.report import AgreementState, Quality, Status
+from monitors.outlook import Differences, Ladder
 
 StatusName = Literal["OK", "WATCH", "CALL", "OVERDUE", "RESTRICTED", "DEBIT"]
 QualityName = Literal["FRESH", "STALE", "UNPRICED"]
+AgreementStateName = Literal["in force", "fallback", "not in force"]
 Role = Literal["viewer", "operator"]
 ID_PATTERN = "^[\\x20-\\x7e]+$"
 Id = Annotated[str, Meta(min_length=1, max_length=64, pattern=ID_PATTERN)]
@@ -22,6 +24,7 @@ MAX_SCENARIOS = 100
 MAX_ITEMS = 100
 assert get_args(StatusName) == tuple(one.name for one in Status)
 assert get_args(QualityName) == tuple(one.name for one in Quality)
+assert get_args(AgreementStateName) == tuple(one.value for one in AgreementState)
 
 
 class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,14 +96,29 @@ class State(Answer, frozen=True, kw_only=True):
     market_ns: int
 
 
+class Saving(Answer, frozen=True, kw_only=True):
+    """What the portfolios of agreements in force require without them (alone) and with them, in one currency, exact.
+
+    agreements: in force or on their fallback, with a leg in that currency whose requirement is known.
+    """
+
+    currency: str
+    agreements: int
+    alone: str
+    after: str
+    saved: str
+
+
 class Summary(Answer, frozen=True, kw_only=True):
-    """All accounts at a glance."""
+    """All accounts at a glance; agreements: how many there are, in force or not."""
 
     state: State
     by_status: dict[str, int]
     by_quality: dict[str, int]
     pools: list[PoolSums]
     calls_open: int
+    agreements: int
+    savings: list[Saving]
 
 
 class AccountsQuery(Form, frozen=True, kw_only=True):
@@ -116,7 +134,11 @@ class AccountsQuery(Form, frozen=True, kw_only=True):
 
 
 class Figures(Answer, frozen=True, kw_only=True):
-    """An account's latest figures; utilization is a fraction, "" where equity is not above 0."""
+    """An account's latest figures; utilization is a fraction, "" where equity is not above 0.
+
+    distance: the smallest move of distance_factor (bp of rates:, per cent of others) that takes equity to maintenance; 0
+    where it is there already, "" where no move is near.
+    """
 
     account: str
     status: StatusName
@@ -127,6 +149,8 @@ class Figures(Answer, frozen=True, kw_only=True):
     excess: str
     utilization: str
     call: str
+    distance: str
+    distance_factor: str
     currency: str
     pool: str
     customer: str
@@ -263,11 +287,56 @@ class Accepted(Answer, frozen=True, kw_only=True):
     id: str
 
 
-class Published(Answer, frozen=True, kw_only=True):
-    """A document that another process publishes; data is null where it does not (available false)."""
+class EarlyWarning(Answer, frozen=True, kw_only=True):
+    """Who falls at which shock, and what will be called and fall due; null before a worker has looked ahead."""
 
-    available: bool
-    data: Any
+    data: Ladder | None
+
+
+class Reconciliation(Answer, frozen=True, kw_only=True):
+    """Own books against statements; null before a worker has compared them."""
+
+    data: Differences | None
+
+
+class Agreement(Answer, frozen=True, kw_only=True):
+    """A cross-margin agreement: how it stands, why it is not in force, and what each leg requires without and with it.
+
+    saving is a fraction; alone and after are "" where they are not known.
+    """
+
+    agreement: str
+    state: str
+    reasons: list[str]
+    rule: str
+    customer: str
+    saving: str
+    basis: str
+    futures_account: str
+    futures_currency: str
+    futures_alone: str
+    futures_after: str
+    treasury_account: str
+    treasury_currency: str
+    treasury_alone: str
+    treasury_after: str
+    ts_ns: int
+
+
+class AgreementsQuery(Form, frozen=True, kw_only=True):
+    """Which agreements, by id."""
+
+    state: AgreementStateName | None = None
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 200
+    offset: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+
+
+class Agreements(Answer, frozen=True, kw_only=True):
+    """Agreements, how many fit in all, and how many there are by state."""
+
+    agreements: list[Agreement]
+    count: int
+    by_state: dict[str, int]
 
 
 # What-if

@@ -22,9 +22,22 @@ import numpy as np
 from redis import Redis
 
 from engine.core import MarginEngine
+from engine.events import HOUR_NS, QUANTITY_ONE
 from engine.numbers import decimal_text
+from engine.reconciliation import Break, BreakKind, Reconciliation
 from engine.shadow import market_of
-from monitors.keys import AGREEMENT_PREFIX, ALERTS_WINDOW, LAYOUT, OWNED_PREFIX, WRITES_FIELD, Keys, shard_field
+from engine.warning import FIRST, LATER, RUNGS, UNCHANGED, WINDOWS, Rung, Warnings
+from monitors.keys import (
+    AGREEMENT_FIELDS,
+    AGREEMENT_PREFIX,
+    ALERTS_WINDOW,
+    LAYOUT,
+    OWNED_PREFIX,
+    WRITES_FIELD,
+    Keys,
+    shard_field,
+)
+from monitors.outlook import encode_ladder, encode_reconciliation
 from monitors.published import MARKET_ACCOUNTS, MARKET_POSITIONS, publish_market
 from streams.embedded import embedded_kafka, embedded_redis
 from streams.processes import Child
@@ -44,7 +57,10 @@ EUR_USD: Final = 1.08
 WRITES: Final = 500  # accounts a pipeline
 CALLED: Final = ("CALL", "DEBIT")
 CHANGES_PER_SECOND: Final = 4
-MOVING: Final = ("equity", "excess", "utilization", "call", "ts_ns", "offset")  # where the status stays
+MOVING: Final = (  # where the status stays
+    "equity", "excess", "utilization", "call", "distance", "distance_factor", "ts_ns", "offset",
+)  # fmt: skip
+NOT_NEAR: Final = {"distance": "", "distance_factor": ""}
 SCRIPT: Final = """
 local prefix, rows = ARGV[1], cmsgpack.unpack(ARGV[2])
 local first = redis.call('HINCRBY', KEYS[1], ARGV[3], #rows) - #rows
@@ -56,13 +72,9 @@ for number, row in ipairs(rows) do
   redis.call('ZADD', KEYS[4], used, id)
 end
 """
-LADDER: Final = {
-    "shocks": [
-        {"name": "-25 bp", "kind": "rates", "calls": 12, "amount_usd": "1840000.00", "accounts": ["fund-00007-0"]},
-        {"name": "-50 bp", "kind": "rates", "calls": 41, "amount_usd": "7310000.00", "accounts": ["fund-00007-0"]},
-        {"name": "BTC -10 %", "kind": "crypto", "calls": 9, "amount_usd": "912000.00", "accounts": ["fund-00002-1"]},
-    ]
-}
+FACTORS: Final = ("rates:USD", "delta:BTC-USD")
+MOVES: Final = (UNCHANGED, "rates:USD -6.1 bp", "delta:BTC-USD -2.9 %")
+BROKEN: Final = 12  # breaks a shard
 
 
 class World:
@@ -77,8 +89,8 @@ class World:
         self.changes = [0 for _ in self.ids]
         self.offset = 1000
 
-    def fill(self) -> None:
-        """Write everything, as of now."""
+    def fill(self, books: bool = True) -> None:
+        """Write everything, as of now; books and the market, which only drill-downs and what-ifs need, where asked for."""
         meta = {
             "version": LAYOUT,
             "log_id": "5f" * 16,
@@ -88,8 +100,41 @@ class World:
         }
         self.client.hset(self.keys.meta, mapping=meta)
         self.write(range(len(self.ids)))
-        self.client.set(self.keys.ladder, msgspec.json.encode(LADDER))
-        self.publish()
+        for shard in range(SHARDS):
+            self.client.set(self.keys.ladder(shard), encode_ladder(self._warnings(shard)))
+            self.client.set(self.keys.reconciliation(shard), encode_reconciliation(self._reconciliation(shard)))
+        if books:
+            self.publish()
+
+    def _warnings(self, shard: int) -> Warnings:
+        """Early warning of a shard: the further the move, the more fall."""
+        ids, hour_ns = self.ids[shard::SHARDS], time.time_ns() // HOUR_NS * HOUR_NS
+        ladder = {}
+        for name in RUNGS:
+            fallen = ids[: abs(int(name.split()[1])) // (shard + 1)]
+            calls = tuple((account, 2_500_000 - 31_000 * place) for place, account in enumerate(fallen[:FIRST]))
+            ladder[name] = Rung(len(fallen), 1_200_000 * len(fallen), calls)
+        forecast = {pool: {move: 7_000_000 * (3 * at + shard) for at, move in enumerate(MOVES)} for pool in POOLS}
+        return Warnings(
+            ts_ns=time.time_ns(), short=3, unpriced=shard, ladder=ladder, forecast=forecast,
+            due={("USD", name): 90_000_000 * at for at, name in enumerate((*WINDOWS, LATER))} | {("EUR", LATER): 5_000_000},
+            due_hours={("USD", hour_ns + hours * HOUR_NS): "450000.00" for hours in (1, 2, 20)},
+            regimes={"btc": "above", "rates": "inside"}, unvalued=("delta:SOL-USD",), factors=FACTORS,
+            distance=np.empty(0), nearest=np.empty(0, np.int32),
+        )  # fmt: skip
+
+    def _reconciliation(self, shard: int) -> Reconciliation:
+        """Statements of a shard: some match, and some break in each way."""
+        kinds, now_ns = tuple(BreakKind)[1:], time.time_ns()
+        breaks = []
+        for at, account in enumerate(self.ids[shard::SHARDS][:BROKEN]):
+            kind = kinds[at % len(kinds)]
+            held = 0 if kind is BreakKind.MISSING_HERE else 10 * QUANTITY_ONE
+            stated = 0 if kind is BreakKind.MISSING_THERE else 7 * QUANTITY_ONE
+            since_ns = now_ns - (BROKEN - at) * HOUR_NS
+            breaks.append(Break(account, "cme", "ZN", False, kind, held, stated, since_ns, since_ns if stated else 0))
+        counts = {kind.name: sum(one.kind is kind for one in breaks) for kind in kinds}
+        return Reconciliation(now_ns, {BreakKind.MATCHED.name: 900, **counts}, breaks[0].since_ns, tuple(breaks))
 
     def publish(self) -> None:
         """Write the market, and by account a book; every other customer has a cross-margin agreement."""
@@ -98,26 +143,44 @@ class World:
             slot = engine.find_account(name)
             (books[name],) = engine.books(np.array([slot], np.int32))
         publish_market(self.client, keys, market_of(engine, MARKET_ACCOUNTS, MARKET_POSITIONS), engine.clock_ns)
+        held, customers, agreements = dict[str, bytes](), dict[str, dict[str, str | bytes]](), list[str]()
         pipe = self.client.pipeline(transaction=False)
         for slot, account_id in enumerate(self.ids):
             customer, (pool, (_, name)) = account_id.rpartition("-")[0], list(POOLS.items())[slot % 4]
-            pipe.set(keys.book(account_id), books[name])
-            pipe.hset(keys.customer(customer), f"{OWNED_PREFIX}{account_id}", "")
+            held[keys.book(account_id)] = books[name]
+            owned = customers.setdefault(customer, {})
+            owned[f"{OWNED_PREFIX}{account_id}"] = ""
             if pool == "cash":
-                legs = {"futures_account": self.ids[slot - 1], "treasury_account": account_id}
-                signed = {"signed": True, "designated": True, "futures_entity": "X", "treasury_entity": "X", "firm": FIRM}
                 agreement = {
-                    "kind": "agreement",
-                    "id": f"xm-{customer}",
-                    "customer": customer,
-                    "rule": "XM-2",
-                    **legs,
-                    **signed,
-                }
-                pipe.hset(keys.customer(customer), f"{AGREEMENT_PREFIX}xm-{customer}", msgspec.json.encode(agreement))
-            if len(pipe) > 10_000:
-                pipe.execute()
+                    "kind": "agreement", "id": f"xm-{customer}", "customer": customer, "rule": "XM-2",
+                    "futures_account": self.ids[slot - 1], "treasury_account": account_id,
+                    "signed": True, "designated": True, "futures_entity": "X", "treasury_entity": "X", "firm": FIRM,
+                }  # fmt: skip
+                owned[f"{AGREEMENT_PREFIX}xm-{customer}"] = msgspec.json.encode(agreement)
+                agreements.append(f"xm-{customer}")
+                self._agree(pipe, slot, agreements[-1], customer)
+        names = list(held)
+        for first in range(0, len(names), WRITES):
+            pipe.mset({name: held[name] for name in names[first : first + WRITES]})
+        for customer, fields in customers.items():
+            pipe.hset(keys.customer(customer), mapping=fields)
+        if agreements:
+            pipe.sadd(keys.agreements, *agreements)
         pipe.execute()
+
+    def _agree(self, pipe: Redis, slot: int, name: str, customer: str) -> None:
+        """How the agreement of an account and the one before it stands: one in four is not in force."""
+        stands = slot // 2 % 4 != 0
+        said = ("in force", "[]", "AGREED") if stands else ("not in force", '["not signed"]', "")
+        row = dict(zip(("state", "reasons", "basis"), said, strict=True))
+        row |= {"rule": "XM-2", "customer": customer, "saving": "0.350000000" if stands else "0.000000000"}
+        for leg, account in (("futures", slot - 1), ("treasury", slot)):
+            alone = self.maintenance[account]
+            row |= {f"{leg}_account": self.ids[account], f"{leg}_currency": "USD", f"{leg}_alone": decimal_text(alone, 2)}
+            row[f"{leg}_after"] = decimal_text(alone - alone * 35 // 100 if stands else alone, 2)
+        row |= {"ts_ns": str(time.time_ns()), "shard": str(slot % SHARDS), "offset": str(self.offset)}
+        assert set(row) == set(AGREEMENT_FIELDS)
+        pipe.hset(self.keys.agreement(name), mapping=row)
 
     def change(self, count: int) -> None:
         """Move the equity of so many accounts, and tell of those whose status changed."""
@@ -163,6 +226,8 @@ class World:
         if before != status:
             self._tell(pipe, slot, before, status, row)
             pipe.sadd(f"{self.keys.quality_prefix}{quality}", name)
+        near = max(0.01, (equity - maintenance) * 100 / equity) if equity >= maintenance else 0.0
+        row |= {"distance": f"{near:.2f}", "distance_factor": FACTORS[pool == "digital"]} if near < 20 else NOT_NEAR
         row["change"] = str(self.changes[slot])
         fields = [text for field in (row if before != status else MOVING) for text in (field, row[field])]
         return name, f"{excess_usd:.2f}", used or "+inf", fields
@@ -183,7 +248,7 @@ class World:
             call = {"id": call_id, "account": name, "customer": row["customer"], "pool": row["pool"], "state": state}
             call |= {"currency": row["currency"], "amount": row["call"], "received": "0.00", "issued_ns": row["ts_ns"]}
             call |= {"due_ns": str(due), "ts_ns": row["ts_ns"], "change": str(self.changes[slot]), "shard": row["shard"]}
-            call |= {"offset": row["offset"], "acknowledged_by": "", "acknowledged_ns": "0", "notes": "[]"}
+            call["offset"] = row["offset"]
             pipe.hset(keys.call(call_id), mapping=call)
             pipe.zadd(keys.open_calls, {call_id: due / 1e9})
         elif before in CALLED:

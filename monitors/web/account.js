@@ -1,7 +1,7 @@
 // One account: its figures, why it requires what it does, what it holds, how its customer would stand otherwise.
 
 import { api, repeat } from "./api.js";
-import { accountLink, amount, empty, grouped, h, moment, panel, percent, refresh, table, tag } from "./dom.js";
+import { accountLink, amount, distance, empty, grouped, h, moment, panel, percent, refresh, table, tag } from "./dom.js";
 import { Plot } from "./plot.js";
 
 const SECONDS = 3;
@@ -48,6 +48,7 @@ const heading = ({ figures: one, market_ns, book_ns }) => [
     "dl", { class: "figures" },
     FIGURES.map(([name, label]) => h("div", {}, h("dt", {}, label), h("dd", {}, amount(one[name])))),
     h("div", {}, h("dt", {}, "Used"), h("dd", { class: "number" }, percent(one.utilization) || "no equity")),
+    h("div", {}, h("dt", {}, "Distance to call"), h("dd", { class: "number" }, distance(one.distance, one.distance_factor) || "none near")),
   ),
 ];
 

@@ -4,7 +4,7 @@ import { live } from "./api.js";
 
 const SCHEMA = {
   account: "string", customer: "string", pool: "string", status: "string", quality: "string", currency: "string",
-  equity: "float", initial: "float", maintenance: "float", excess: "float", utilization: "float", call: "float",
+  equity: "float", initial: "float", maintenance: "float", excess: "float", utilization: "float", call: "float", distance: "float", distance_factor: "string",
   excess_usd: "float", ts: "datetime",
 };
 

@@ -36,6 +36,7 @@ export const api = {
   calls: (query) => ask("GET", `/calls?${new URLSearchParams(query)}`),
   call: (id) => ask("GET", `/calls/${segment(id)}`),
   act: (id, kind, text) => ask("POST", `/calls/${segment(id)}/actions`, { kind, text }),
+  agreements: (query) => ask("GET", `/agreements?${new URLSearchParams(query)}`),
   ladder: () => ask("GET", "/ladder"),
   reconciliation: () => ask("GET", "/reconciliation"),
   whatIf: (account, scenarios) => ask("POST", "/what-if", { account, scenarios }),

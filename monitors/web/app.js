@@ -2,6 +2,7 @@
 
 import { account } from "./account.js";
 import { accountsTable } from "./accounts.js";
+import { agreements } from "./agreements.js";
 import { api, live } from "./api.js";
 import { calls } from "./calls.js";
 import { absolute, h, relative, rounded } from "./dom.js";
@@ -10,9 +11,9 @@ import { reconciliation } from "./reconciliation.js";
 import { stress } from "./stress.js";
 import { whatIf } from "./what_if.js";
 
-const SCREENS = { overview, account, calls, stress, reconciliation, "what-if": whatIf };
-const TITLES = { overview: "Overview", account: "Account", calls: "Calls", stress: "Stress", reconciliation: "Reconciliation", "what-if": "What-if" };
-const JUMPS = { o: "overview", c: "calls", s: "stress", r: "reconciliation", w: "what-if" };
+const SCREENS = { overview, account, calls, "cross-margin": agreements, stress, reconciliation, "what-if": whatIf };
+const TITLES = { overview: "Overview", account: "Account", calls: "Calls", "cross-margin": "Cross-margin", stress: "Stress", reconciliation: "Reconciliation", "what-if": "What-if" };
+const JUMPS = { o: "overview", c: "calls", x: "cross-margin", s: "stress", r: "reconciliation", w: "what-if" };
 const THEMES = ["", "light", "dark"];
 const QUIET_MS = 5000; // between two announcements of new calls
 const CALLED = new Set(["CALL", "OVERDUE", "RESTRICTED", "DEBIT"]);

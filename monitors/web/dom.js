@@ -4,6 +4,8 @@ const SHAPES = {
   OK: "●", WATCH: "▲", CALL: "■", OVERDUE: "◆", RESTRICTED: "⊘", DEBIT: "✖",
   FRESH: "●", STALE: "◔", UNPRICED: "○",
   ISSUED: "■", PART_MET: "◧", ESCALATED: "⇈", MET: "✔", COVERED: "✔", CANCELLED: "–",
+  MATCHED: "●", QUANTITY: "≠", MISSING_HERE: "◁", MISSING_THERE: "▷",
+  "in force": "●", fallback: "◔", "not in force": "○",
 };
 export const STATUSES = ["OK", "WATCH", "CALL", "OVERDUE", "RESTRICTED", "DEBIT"];
 export const QUALITIES = ["FRESH", "STALE", "UNPRICED"];
@@ -38,6 +40,10 @@ export const money = (number) => (number === null || number === undefined ? "" :
 /** A double without decimals. */
 export const rounded = (number) => whole.format(number);
 
+const short = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 });
+/** A double in few digits: 372.9M. */
+export const compact = (number) => short.format(number);
+
 /** A fraction, as text or a number, in percent. */
 export const percent = (fraction) => (fraction === "" || fraction === null ? "" : `${(Number(fraction) * 100).toFixed(1)} %`);
 
@@ -59,17 +65,30 @@ const isNegative = (text) => typeof text === "string" && text.startsWith("-");
 /** Exact money in a cell or figure: grouped, below 0 marked. */
 export const amount = (text) => h("span", { class: isNegative(text) ? "number below" : "number" }, grouped(text ?? ""));
 
-/** A status, quality or state of a call: a shape and its name, so that colour is never alone. */
+/** A status, quality, state of a call or agreement, or kind of a break: a shape and its name, so that colour is never alone. */
 export function tag(name) {
-  return h("span", { class: `tag tag-${name}` }, h("span", { "aria-hidden": "true", class: "shape" }, SHAPES[name] ?? "·"), name.replace("_", " "));
+  return h("span", { class: `tag tag-${name.replaceAll(" ", "-")}` }, h("span", { "aria-hidden": "true", class: "shape" }, SHAPES[name] ?? "·"), name.replace("_", " "));
 }
 /** The same as text; a name that is none of these stands alone. */
 export const marked = (name) => (name in SHAPES ? `${SHAPES[name]} ${name}` : name ?? "");
+
+/** A factor, or a move of one, in words: rates:USD is USD rates, delta:BTC-USD is BTC-USD. */
+export const factorName = (text) => text.replace(/^rates:(\w+)/, "$1 rates").replace(/^delta:/, "");
+
+/** How far a call is: the move, in basis points of rates or per cent, and of what; "" where none is near. */
+export function distance(move, factor) {
+  if (move === "" || move === null || move === undefined) return "";
+  if (Number(move) === 0) return "reached";
+  return `${Number(move) > 0 ? "+" : ""}${Number(move).toFixed(2)} ${factor.startsWith("rates:") ? "bp" : "%"} ${factorName(factor)}`;
+}
 
 // Times
 
 const toMs = (ns) => Number(BigInt(ns) / 1_000_000n);
 export const absolute = (ms) => new Date(ms).toISOString().replace("T", " ").replace(/\.\d+Z/, " UTC");
+
+/** A moment in nanoseconds as day and minute. */
+export const utc = (ns) => absolute(toMs(ns)).slice(5, 16);
 
 /** How long ago, or until: the two largest units. */
 export function relative(ms, now = Date.now()) {
@@ -123,6 +142,13 @@ export function table(caption, columns, rows, { row: decorate } = {}) {
   const whole = h("table", {}, caught, h("thead", {}, h("tr", {}, heads)), h("tbody", {}, body));
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, whole);
 }
+
+/** A number beside a bar of its share of the most. */
+export const bar = (value, most, shown) => h("span", { class: "metered" }, h("meter", { min: "0", max: Math.max(1, most), value, "aria-hidden": "true" }), shown);
+
+/** A number above what it counts, and a row of them. */
+export const count = (number, ...of) => h("span", { class: "count" }, h("span", { class: "big" }, number), ...of);
+export const countGroup = (label, counts) => h("div", { class: "count-group", role: "group", "aria-label": label }, counts);
 
 /** A choice: values [[value, text]]. */
 export function select(id, label, values, onchange, chosen = "") {

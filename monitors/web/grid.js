@@ -1,6 +1,6 @@
 // A table of any length over a view of perspective: only the rows in sight exist. Sorted by its heads, moved in by keys.
 
-import { h, marked, money, percent, rounded } from "./dom.js";
+import { distance, h, marked, money, percent, rounded } from "./dom.js";
 
 const ROW = 26; // pixels, as in parts.css
 const TALLEST = 15_000_000; // pixels that every browser can scroll
@@ -8,7 +8,7 @@ const TALLEST = 15_000_000; // pixels that every browser can scroll
 const plain = (value) => value ?? "";
 const clock = (ms) => (ms ? new Date(ms).toISOString().slice(11, 19) : "");
 
-/** name: [heading, how to show a value, class of the cell] */
+/** name: [heading, how to show a value, given the columns and its place in them, class of the cell] */
 const COLUMNS = {
   account: ["Account", plain, "id"],
   customer: ["Customer", plain, "id"],
@@ -17,6 +17,7 @@ const COLUMNS = {
   quality: ["Quality", marked, "state"],
   excess_usd: ["Excess USD", money, "right"],
   utilization: ["Used", percent, "right"],
+  distance: ["Distance to call", (value, all, at) => distance(value, all.distance_factor[at]), "right"],
   excess: ["Excess", money, "right"],
   equity: ["Equity", money, "right"],
   initial: ["Initial", money, "right"],
@@ -36,6 +37,7 @@ const EXPRESSIONS = {
   lowest: '"excess_usd"',
   called: "(\"status\" == 'OK' or \"status\" == 'WATCH') ? 0 : 1",
 };
+const NEAR = 'is_null("distance") ? 1000000000.0 : abs("distance")';
 const AGGREGATES = { account: "count", excess_usd: "sum", lowest: "low", called: "sum" };
 
 export class Grid {
@@ -111,8 +113,11 @@ export class Grid {
     }
     const names = Object.keys(columns).filter((name) => name !== "group");
     const by = names.includes(sort[0]) ? sort : ["excess_usd", "asc"];
+    if (by[0] === "distance") expressions.near = NEAR; // by how far, whichever way
     const grouping = group ? { group_by: [group], aggregates: AGGREGATES } : {};
-    const view = await this.#table.view({ columns: names, filter, expressions, sort: [by], ...grouping });
+    const order = by[0] === "distance" ? ["near", by[1]] : by;
+    const read = group ? names : [...names, "distance_factor"];
+    const view = await this.#table.view({ columns: read, filter, expressions, sort: [order], ...grouping });
     await this.#view?.delete();
     this.#view = view;
     this.#grouping = group;
@@ -190,7 +195,7 @@ export class Grid {
       const status = values.status?.[at] ?? "";
       if (row.dataset.status !== status) row.dataset.status = status;
       this.#columns.forEach(([name, [, show]], place) => {
-        const text = show(name === "group" ? this.#keys[at] : values[name][at]);
+        const text = show(name === "group" ? this.#keys[at] : values[name][at], values, at);
         if (cells[place].data !== text) cells[place].data = text;
       });
     });

@@ -2,7 +2,7 @@
 
 import { accountsTable } from "./accounts.js";
 import { api, live, repeat } from "./api.js";
-import { QUALITIES, STATUSES, accountLink, amount, empty, h, moment, panel, percent, refresh, rounded, select, table, tag } from "./dom.js";
+import { QUALITIES, STATUSES, accountLink, amount, compact, distance, empty, h, moment, panel, percent, refresh, rounded, select, table, tag } from "./dom.js";
 import { Grid } from "./grid.js";
 
 const GROUPS = [["", "no groups"], ["customer", "customer"], ["pool", "pool"], ["status", "status"]];
@@ -101,7 +101,7 @@ function fillBar(bar, shown, change) {
   if (focused && bar.querySelector(`#${focused}`)) bar.querySelector(`#${focused}`).focus();
 }
 
-function drawCounts(host, { by_status, by_quality, calls_open, state }, change) {
+function drawCounts(host, { by_status, by_quality, calls_open, savings, state }, change) {
   const cell = (name, field, count) =>
     h(
       "button",
@@ -116,6 +116,7 @@ function drawCounts(host, { by_status, by_quality, calls_open, state }, change) 
       "div", { class: "count-group" },
       h("a", { class: "count", href: "#/calls" }, h("span", { class: "big" }, rounded(calls_open)), h("span", { class: "muted" }, "open calls")),
       h("span", { class: "count" }, h("span", { class: "big" }, rounded(state.accounts)), h("span", { class: "muted" }, "accounts")),
+      savings.map((one) => h("a", { class: "count", href: "#/cross-margin", title: `${one.saved} ${one.currency} by ${rounded(one.agreements)} agreements in force` }, h("span", { class: "big" }, compact(one.saved)), h("span", { class: "muted" }, `${one.currency} cross-margin saves`))),
     ),
   );
 }
@@ -151,6 +152,7 @@ function plainList(host, shown, signal) {
     refresh(host, table("Accounts of the lowest excess", [
       ["Account", (row) => accountLink(row.account)], ["Customer", (row) => row.customer], ["Pool", (row) => row.pool],
       ["Status", (row) => tag(row.status)], ["Quality", (row) => tag(row.quality)], ["Used", (row) => percent(row.utilization), true],
+      ["Distance to call", (row) => distance(row.distance, row.distance_factor), true],
       ...["equity", "initial", "maintenance", "excess", "call"].map(money), ["Ccy", (row) => row.currency],
     ], accounts));
   };

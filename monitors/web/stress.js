@@ -1,53 +1,87 @@
-// Early warning: who falls at which shock, and who is nearest to a call.
+// Early warning: who falls at which shock, what will be called at the close and falls due when, who is nearest to a call.
 
 import { api, repeat } from "./api.js";
-import { accountLink, amount, difference, empty, h, panel, percent, refresh, rounded, table, tag } from "./dom.js";
-import { records } from "./records.js";
+import { accountLink, amount, bar, difference, distance, empty, factorName, h, moment, panel, percent, refresh, rounded, table, tag, utc } from "./dom.js";
 
 const SECONDS = 5;
 const NEAREST = 50;
-const NAMED = 12; // accounts a shock
+const NAMED = 6; // accounts a shock
+const MOVES = 2; // the worst of a pool
+const UNCHANGED = "unchanged"; // this name and the windows' as in engine/warning.py
+const WINDOWS = [["1h", "Within 1 h"], ["4h", "1 to 4 h"], ["24h", "4 to 24 h"], ["later", "Later"]];
 
 /** Show the screen until `signal` aborts. */
 export function stress(main, signal) {
-  const ladder = h("div");
-  const nearest = h("div");
+  const [about, ladder, forecast, windows, hours, regimes, nearest] = Array.from({ length: 7 }, () => h("div"));
   main.append(
     h("h1", { class: "hidden" }, "Stress and early warning"),
-    panel("ladder", "Who falls at which shock", ladder),
-    panel("nearest", "Nearest to a call", h("p", { class: "muted" }, "Accounts in WATCH by utilization: equity over maintenance is what they can still lose."), nearest),
+    panel("ladder", "Who falls at which shock", about, ladder),
+    h("div", { class: "columns" },
+      panel("forecast", "Calls expected at the close, USD", h("p", { class: "muted" }, "Beyond what is called: if nothing moves, and after the worst moves of one factor by its standard deviation of a day."), forecast),
+      panel("regimes", "Volatility regimes of rules", regimes),
+      panel("liquidity", "Open calls by when they are due", windows, hours)),
+    panel("nearest", "Nearest to a call", h("p", { class: "muted" }, "Accounts in WATCH by utilization; equity over maintenance is what they can still lose."), nearest),
   );
   const load = async () => {
-    const { available, data } = await api.ladder();
-    if (!signal.aborted) refresh(ladder, ...(available ? ladderParts(data) : [empty("No ladder has been published yet.", "It appears when a worker has worked one out.")]));
+    const { data } = await api.ladder();
+    if (signal.aborted) return;
+    if (data === null) return refresh(ladder, empty("No worker has looked ahead yet.", "It does so every few seconds."));
+    refresh(about, h("p", { class: "muted" }, "worked out ", moment(data.ts_ns), ` · ${rounded(data.short)} accounts are below maintenance now · ${rounded(data.unpriced)} are unpriced and left out`, data.unvalued.length ? ` · without a price: ${data.unvalued.map(factorName).join(", ")}` : ""));
+    refresh(ladder, ladderTable(data.steps));
+    refresh(forecast, forecastTable(data.forecast));
+    refresh(windows, windowTable(data.due_usd));
+    refresh(hours, hourTable(data.due));
+    refresh(regimes, regimeTable(data.regimes));
   };
   const watch = async () => {
     const { accounts } = await api.accounts({ status: "WATCH", sort: "utilization", limit: NEAREST });
     if (!signal.aborted) refresh(nearest, accounts.length ? nearestTable(accounts) : empty("No account is in WATCH."));
   };
-  repeat(SECONDS, signal, load, (error) => refresh(ladder, empty("The ladder cannot be read.", error.message)));
+  repeat(SECONDS, signal, load, (error) => refresh(ladder, empty("It cannot be read.", error.message)));
   repeat(SECONDS, signal, watch, (error) => refresh(nearest, empty("The accounts cannot be read.", error.message)));
 }
 
-function ladderParts({ shocks = [], ...others }) {
-  const most = Math.max(1, ...shocks.map((one) => one.calls));
-  const bar = (one) => {
-    const whole = h("meter", { min: "0", max: most, value: one.calls, "aria-label": `${one.calls} accounts` });
-    return h("span", { class: "metered" }, whole, rounded(one.calls));
+function ladderTable(steps) {
+  const most = Math.max(...steps.map((one) => one.accounts));
+  const largest = Math.max(...steps.map((one) => Number(one.call_usd)));
+  const first = ({ accounts, first: named }) => {
+    const more = accounts - Math.min(named.length, NAMED);
+    const links = named.slice(0, NAMED).map((one) => h("span", { title: `would be called for ${one.call_usd} USD` }, accountLink(one.account)));
+    return h("span", { class: "names" }, links, more > 0 ? h("span", { class: "muted" }, `and ${rounded(more)} more`) : null);
   };
-  const names = (one) => {
-    const ids = one.accounts ?? [];
-    const more = one.calls - Math.min(ids.length, NAMED);
-    return h("span", { class: "names" }, ids.slice(0, NAMED).map(accountLink), more > 0 ? h("span", { class: "muted" }, `and ${rounded(more)} more`) : null);
-  };
-  const rungs = shocks.length === 0 ? empty("The ladder has no shock.") : table("Shocks and the accounts that they bring into call", [
-    ["Shock", (one) => h("strong", {}, one.name)],
-    ["New calls", bar],
-    ["Amount USD", (one) => amount(one.amount_usd), true],
-    ["Accounts", names],
-  ], shocks);
-  return [rungs, ...records(others)];
+  return table("Shocks and the accounts that they bring below maintenance", [
+    ["Shock", (one) => h("strong", { class: "id" }, one.shock)],
+    ["Accounts that fall", (one) => bar(one.accounts, most, rounded(one.accounts))],
+    ["Called, USD", (one) => bar(Number(one.call_usd), largest, amount(one.call_usd))],
+    ["The largest calls", first],
+  ], steps);
 }
+
+function forecastTable(pools) {
+  const rows = Object.entries(pools).map(([pool, { [UNCHANGED]: still, ...moves }]) => [pool, still ?? "0.00", worst(moves)]);
+  if (rows.length === 0) return empty("No pool has an account.");
+  const move = (at) => [[at ? "Next" : "Worst move", (row) => (row[2][at] ? factorName(row[2][at][0]) : "")], ["Called", (row) => amount(row[2][at]?.[1] ?? ""), true]];
+  return table("Forecast of calls by pool", [["Pool", (row) => row[0]], ["Nothing moves", (row) => amount(row[1]), true], ...Array.from({ length: MOVES }, (_, at) => move(at)).flat()], rows);
+}
+const worst = (moves) => Object.entries(moves).filter(([, usd]) => Number(usd) > 0).sort(([, a], [, b]) => Number(b) - Number(a)).slice(0, MOVES);
+
+function windowTable(currencies) {
+  const rows = Object.entries(currencies);
+  if (rows.length === 0) return empty("No call is open.");
+  return table("What open calls still ask for, in USD, by currency and time left", [["In USD", ([currency]) => currency], ...WINDOWS.map(([name, label]) => [label, ([, found]) => amount(found[name] ?? ""), true])], rows);
+}
+
+function hourTable(currencies) {
+  const rows = Object.entries(currencies).flatMap(([currency, hours]) => Object.entries(hours).map(([ns, text]) => ({ currency, ns, text })));
+  if (rows.length === 0) return h("span");
+  rows.sort((a, b) => (BigInt(a.ns) < BigInt(b.ns) ? -1 : 1));
+  const most = Object.groupBy(rows, (one) => one.currency);
+  const largest = (one) => Math.max(...most[one.currency].map((other) => Number(other.text)));
+  return table("What open calls still ask for by hour", [["Due by, UTC", (one) => utc(one.ns)], ["", (one) => moment(one.ns)], ["Ccy", (one) => one.currency], ["Amount", (one) => bar(Number(one.text), largest(one), amount(one.text))]], rows);
+}
+
+const regimeTable = (regimes) =>
+  Object.keys(regimes).length === 0 ? empty("No rule in force has a regime.") : table("Volatility regimes", [["Rule", ([rule]) => rule], ["Regime", ([, regime]) => regime]], Object.entries(regimes));
 
 const nearestTable = (rows) =>
   table("Accounts nearest to a call", [
@@ -56,6 +90,7 @@ const nearestTable = (rows) =>
     ["Pool", (one) => one.pool],
     ["Status", (one) => tag(one.status)],
     ["Used", (one) => percent(one.utilization), true],
+    ["Distance to call", (one) => distance(one.distance, one.distance_factor), true],
     ["Equity over maintenance", (one) => difference(one.equity, one.maintenance), true],
     ["Equity", (one) => amount(one.equity), true],
     ["Maintenance", (one) => amount(one.maintenance), true],

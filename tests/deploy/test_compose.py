@@ -1,10 +1,12 @@
 """docker-compose.yml, image and prometheus.yml against the project, without a daemon: commands, settings, ports, mounts."""
 
 import fnmatch
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,7 +15,10 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from streams.notifier import read_routes
 from streams.settings import Settings, load
+from streams.web_access import TokenFile
+from streams.web_api import ROUTES
 from tests.deploy import check_command
 from tests.services import KAFKA_IMAGE, require
 
@@ -21,7 +26,10 @@ ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
-LASTING = {name: service for name, service in SERVICES.items() if service["restart"] == "unless-stopped"}
+LASTING = {name: one for name, one in SERVICES.items() if one["restart"] == "unless-stopped" and "profiles" not in one}
+PORTS = {"sequencer": "sequencer_metrics_port", "worker": "metrics_port", "web": "web_port"}  # settings of the port of each
+SCRAPED = {"sequencer", "worker"}
+CHAIN = {*PORTS, "notifier"}  # what talks to the services
 PROMETHEUS_FILE = ROOT / "deploy" / "prometheus" / "prometheus.yml"
 PROMETHEUS: dict[str, Any] = yaml.safe_load(PROMETHEUS_FILE.read_text("utf-8"))
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -48,10 +56,10 @@ def kafka_listeners(variable: str) -> dict[str, tuple[str, int]]:
     return {name: (host, int(port)) for name, host, port in pattern.findall(SERVICES["kafka"]["environment"][variable])}
 
 
-def metrics_port(service: str) -> int:
-    """The port on which this service answers /metrics and /healthz."""
-    settings = settings_of(service)
-    return {"sequencer": settings.sequencer_metrics_port, "worker": settings.metrics_port}[service]
+def own_port(service: str) -> int:
+    """The port on which this service answers."""
+    port: int = getattr(settings_of(service), PORTS[service])
+    return port
 
 
 def ports(service: str) -> list[tuple[str, str, int]]:
@@ -66,17 +74,17 @@ def copied() -> list[str]:
     return [name for names in sources for name in names]
 
 
-def test_both_processes_are_here() -> None:
-    assert set(OURS) == {"sequencer", "worker"}
+def test_all_processes_are_here() -> None:
+    assert set(OURS) == CHAIN | {"web-token"}
 
 
-@pytest.mark.parametrize("service", sorted(OURS))
+@pytest.mark.parametrize("service", sorted(CHAIN))
 def test_command_is_a_real_verb(service: str) -> None:
     command = OURS[service]["command"]
     check_command(command if isinstance(command, list) else shlex.split(command))
 
 
-@pytest.mark.parametrize("service", sorted(OURS))
+@pytest.mark.parametrize("service", sorted(CHAIN))
 def test_settings_are_real_and_reach_the_services(service: str) -> None:
     assert all(key.startswith("CROSSMARGIN_") for key in OURS[service]["environment"])
     settings = settings_of(service)
@@ -132,16 +140,17 @@ def test_published_ports_do_not_collide() -> None:
     assert len(taken) == len(set(taken))
 
 
-@pytest.mark.parametrize("service", sorted(OURS))
-def test_metrics_port_is_published(service: str) -> None:
-    assert [inside for _, _, inside in ports(service)] == [metrics_port(service)]
+@pytest.mark.parametrize("service", sorted(PORTS))
+def test_own_port_is_published(service: str) -> None:
+    assert [inside for _, _, inside in ports(service)] == [own_port(service)]
     exposed = " ".join(rest for word, rest in DOCKERFILE if word == "EXPOSE").split()
-    assert str(metrics_port(service)) in exposed
+    assert str(own_port(service)) in exposed
 
 
-def test_worker_can_be_scaled() -> None:
+def test_two_workers_have_a_port_each() -> None:
     [(_, published, _)] = ports("worker")
-    assert "-" in published, "two workers cannot publish one port"
+    first, last = map(int, published.split("-"))
+    assert SERVICES["worker"]["deploy"]["replicas"] == 2 <= last - first + 1
     assert "container_name" not in SERVICES["worker"]
 
 
@@ -234,10 +243,12 @@ def test_image_runs_the_command_as_a_user() -> None:
 
 def test_health_checks_ask_each_process() -> None:
     image = dict(DOCKERFILE)["HEALTHCHECK"]
-    assert f"http://127.0.0.1:{metrics_port('worker')}/healthz" in image
+    assert f"http://127.0.0.1:{own_port('worker')}/healthz" in image
     assert "healthcheck" not in OURS["worker"]
-    sequencer = " ".join(OURS["sequencer"]["healthcheck"]["test"])
-    assert f"http://127.0.0.1:{metrics_port('sequencer')}/healthz" in sequencer
+    for service, path in (("sequencer", "/healthz"), ("web", "/api/health")):
+        assert f"http://127.0.0.1:{own_port(service)}{path}" in " ".join(OURS[service]["healthcheck"]["test"])
+    assert any(route.path == "/api/health" and route.role is None for route in ROUTES)
+    assert OURS["notifier"]["healthcheck"] == {"disable": True}
 
 
 # Prometheus
@@ -249,8 +260,8 @@ def test_prometheus_scrapes_every_process() -> None:
         assert job.get("metrics_path", "/metrics") == "/metrics"
         for lookup in job["dns_sd_configs"]:
             targets |= {(name, lookup["port"]) for name in lookup["names"]}
-    assert targets == {(service, metrics_port(service)) for service in OURS}
-    assert {job["job_name"] for job in PROMETHEUS["scrape_configs"]} == set(OURS)
+    assert targets == {(service, own_port(service)) for service in SCRAPED}
+    assert {job["job_name"] for job in PROMETHEUS["scrape_configs"]} == SCRAPED
 
 
 def test_prometheus_reads_the_mounted_file() -> None:
@@ -279,13 +290,49 @@ def test_alerts_reach_alertmanager_and_it_reads_the_mounted_file() -> None:
 
 @pytest.mark.parametrize("service", sorted(SERVICES))
 def test_no_secret_stands_in_the_file(service: str) -> None:
-    """What Grafana keeps secret comes from files that are made at the first start, in a volume."""
+    """What Grafana and the page keep secret comes from files that are made at the first start, in a volume."""
     volumes = {mount.split(":")[1]: mount.split(":")[0] for mount in SERVICES[service].get("volumes", [])}
     for name, value in SERVICES[service].get("environment", {}).items():
         assert "@" not in value or name.startswith("KAFKA_"), f"{name} may hold a password"
         if re.search("PASSWORD|SECRET|TOKEN", name):
-            assert name.endswith("__FILE")
+            assert name.endswith(("__FILE", "_TOKENS")), f"{name} is not the path of a file"
             assert volumes[str(PurePosixPath(value).parent)] in COMPOSE["volumes"]
+
+
+def test_the_page_has_a_token_of_its_own(tmp_path: Path) -> None:
+    """One made at the first start, in the volume and the file that the web server reads."""
+    tokens = PurePosixPath(settings_of("web").web_tokens)
+    maker = OURS["web-token"]
+    assert maker["command"] == [str(tokens.parent)]
+    assert f"web:{tokens.parent}" in maker["volumes"]
+    assert f"web:{tokens.parent}" in OURS["web"]["volumes"]
+    folders = next(rest for word, rest in DOCKERFILE if word == "RUN" and "install -d" in rest)
+    assert str(tokens.parent) in folders.split()
+
+    def start() -> str:
+        script = ROOT / "deploy" / "web" / "first-start.sh"
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        subprocess.run(["sh", str(script), str(tmp_path)], check=True, timeout=60, env={**os.environ, "PATH": path})
+        return (tmp_path / "desk_token").read_text("ascii").strip()
+
+    token = start()
+    found = TokenFile(tmp_path / tokens.name).find(token)
+    assert found is not None
+    assert (found.user, found.role, found.once) == ("desk", "operator", False)
+    assert {file.stat().st_mode & 0o077 for file in tmp_path.iterdir()} == {0}
+    assert start() == token, "a second start keeps it"
+
+
+def test_notices_are_wanted_before_they_are_sent() -> None:
+    """The notifier starts in a profile of its own, with a file of webhooks that it can read."""
+    notifier = OURS["notifier"]
+    assert notifier["profiles"] == ["notices"]
+    [mount] = notifier["volumes"]
+    source, inside, _ = mount.split(":")
+    assert inside == settings_of("notifier").notices
+    secrets = re.findall(r'^secret_env = "(\w+)"', (ROOT / source).read_text("utf-8"), re.MULTILINE)
+    assert read_routes(ROOT / source, dict.fromkeys(secrets, "x" * 32))
+    assert all(entry["required"] is False for entry in notifier["env_file"])
 
 
 def test_grafana_has_a_password_of_its_own(tmp_path: Path) -> None:

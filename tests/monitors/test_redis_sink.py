@@ -11,7 +11,7 @@ from engine.report import Quality, Status
 from monitors.alerts import encode_alerts
 from monitors.keys import AGREEMENT_FIELDS, META_FIELDS, WRITES_FIELD, Keys
 from monitors.redis_link import ForeignLog
-from monitors.view import open_client
+from monitors.view import open_client, read_agreements
 from tests.monitors.desk import LOG_ID, Topic, flush, running, until
 from tests.monitors.fake_engine import FakeEngine
 
@@ -91,6 +91,7 @@ def test_agreements_are_written_when_they_change_and_again_after_a_wipe(url: str
             await desk.settle()
             with open_client(url) as client:
                 assert {held(client, name)[0] for name in names} == {1}
+                assert [row["agreement"] for row in read_agreements(client, Keys())] == sorted(names)
                 assert held(client, names[-1])[1] == expected
             desk.publish(engine, engine.step())
             engine.agree(names[0], 25 * 10**7)

@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 from rich.console import Console
@@ -48,6 +51,7 @@ SCENE = Scene(
     p99_ms=9.9,
     market="shock: crypto -12.0 %, yields +25 bp",
     metrics_url="http://127.0.0.1:9400/metrics",
+    page_url=f"http://127.0.0.1:48800/#token={'x' * 43}",
 )
 
 
@@ -75,6 +79,7 @@ def test_the_screen_fits_its_terminal_and_says_what_is_synthetic(columns: int, l
         "p50 4.2 ms p99 9.9 ms",
         "A1 OK -> CALL",
         "127.0.0.1:9400/metrics",
+        SCENE.page_url,
         "cross-margin: 102 agreements in force (14 not)",
         "requirement alone 123.46m USD, with cross-margin 37.04m, saved 86.42m (70 %)",
         "open calls: 7",
@@ -158,6 +163,17 @@ def test_a_short_demo_shows_flags_ends_with_one_json_object_and_leaves_nothing(d
     assert left_behind(home) == []
 
 
+def log_in(page: str, token: str) -> int:
+    """The HTTP status of a login."""
+    body, headers = json.dumps({"token": token}).encode(), {"Content-Type": "application/json"}
+    try:
+        with urlopen(Request(f"{page}api/session", body, headers), timeout=10) as answer:
+            return int(answer.status)
+    except HTTPError as error:
+        with error:
+            return error.code
+
+
 @pytest.mark.services
 def test_a_demo_ended_by_a_signal_sums_up_and_leaves_nothing(demo: list[str], home: Path) -> None:
     said = (home.parent / "demo.out").read_text
@@ -165,6 +181,12 @@ def test_a_demo_ended_by_a_signal_sums_up_and_leaves_nothing(demo: list[str], ho
         process = subprocess.Popen(demo, env=environment(home), stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         try:
             wait_until(lambda: "first flags" in said() or process.poll() is not None, 200, "the first flag")
+            wait_until(lambda: "#token=" in said() or process.poll() is not None, 60, "the page")
+            found = re.search(r"(http://127\.0\.0\.1:\d+/)#token=(\S+)", said())
+            assert found, said()
+            with urlopen(found[1], timeout=10) as page:
+                assert (page.status, page.headers.get_content_type()) == (200, "text/html")
+            assert [log_in(found[1], found[2]) for _ in range(2)] == [200, 401], "a token is for one login"
             process.send_signal(signal.SIGINT)
             wait_until(lambda: "s] ending" in said() or process.poll() is not None, 30, "the end")
             process.send_signal(signal.SIGTERM)  # an impatient second one does not disturb it

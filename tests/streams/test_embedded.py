@@ -9,11 +9,20 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from redis import Redis
 
 from streams import embedded
-from streams.embedded import RedisServer, embedded_kafka, embedded_redis
+from streams.embedded import RedisServer, embedded_kafka, embedded_redis, port_near
 from streams.settings import UserError
 from streams.topics import TOPICS
 
 pytestmark = pytest.mark.services
+
+
+def test_a_port_is_the_one_wanted_unless_something_has_it() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        wanted = other.getsockname()[1]
+        assert port_near(wanted) not in (wanted, 0)
+    assert port_near(wanted) == wanted
 
 
 def test_kafka_has_every_topic_carries_messages_and_frees_its_port() -> None:

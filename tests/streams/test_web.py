@@ -15,12 +15,16 @@ import pytest
 from confluent_kafka import Consumer
 
 from engine.documents import parse_action
+from engine.warning import RUNGS
 from streams.web_access import TokenFile
+from streams.web_live import savings
 from tests.services import wait_until
 from tests.streams.web_server import Running, serving_world, web_server
+from tests.web_world import BROKEN, SHARDS
 
 pytestmark = pytest.mark.services
 ACCOUNTS = 400
+NAMED = ("currency", "alone", "after")  # what is known of a leg
 NAMES = {"customer": "fund-00000", "futures": "fund-00000-0", "cash": "fund-00000-1"}
 
 
@@ -106,10 +110,55 @@ def test_calls_are_listed_by_due_time(server: Running) -> None:
     assert server.ask("GET", "/api/calls/nobody:x:1")[0] == 404
 
 
-def test_what_others_publish_is_passed_on(server: Running) -> None:
-    assert server.get("/api/ladder")["available"] is True
-    assert server.get("/api/ladder")["data"]["shocks"][0]["name"] == "-25 bp"
-    assert server.get("/api/reconciliation") == {"available": False, "data": None}
+def test_what_lies_ahead_and_what_is_stated_are_those_of_all_shards(server: Running) -> None:
+    client, keys = server.world.client, server.world.keys
+    ahead, stated = server.get("/api/ladder")["data"], server.get("/api/reconciliation")["data"]
+    assert [step["shock"] for step in ahead["steps"]] == list(RUNGS)
+    assert ahead["steps"][0]["accounts"] > ahead["steps"][1]["accounts"] > 0
+    assert ahead["short"] == 3 * SHARDS
+    assert len(stated["breaks"]) == SHARDS * BROKEN == sum(stated["counts"].values()) - SHARDS * 900
+    kept = {key: client.get(key) for n in range(SHARDS) for key in (keys.ladder(n), keys.reconciliation(n))}
+    client.delete(*kept)
+    assert server.get("/api/ladder") == server.get("/api/reconciliation") == {"data": None}
+    client.mset(kept)
+
+
+def test_agreements_and_what_they_save(server: Running) -> None:
+    wait_until(lambda: server.get("/api/summary")["agreements"] > 0, what="agreements")
+    everything, world = server.get("/api/agreements?limit=1000"), server.world
+    rows = everything["agreements"]
+    assert everything["count"] == len(rows) == ACCOUNTS // 4 == sum(everything["by_state"].values())
+    stand = [row for row in rows if row["state"] == "in force"]
+    assert everything["by_state"] == {"in force": len(stand), "fallback": 0, "not in force": len(rows) - len(stand)}
+    assert server.get("/api/agreements?state=not in force".replace(" ", "%20"))["agreements"] == [
+        row for row in rows if row["state"] == "not in force"
+    ]
+    assert server.get("/api/agreements?offset=3&limit=2")["agreements"] == rows[3:5]
+    legs = [(Decimal(row[f"{leg}_alone"]), Decimal(row[f"{leg}_after"])) for row in stand for leg in ("futures", "treasury")]
+    alone, after = (sum(amounts) for amounts in zip(*legs, strict=True))
+    (saving,) = server.get("/api/summary")["savings"]
+    assert saving == {
+        "currency": "USD", "agreements": len(stand), "alone": str(alone), "after": str(after), "saved": str(alone - after),
+    }  # fmt: skip
+    assert alone > after > 0
+    assert world.client.scard(world.keys.agreements) == len(rows)
+
+
+def test_savings_are_summed_by_currency_over_legs_that_are_known() -> None:
+    def row(name: str, state: str, futures: tuple[str, str, str], treasury: tuple[str, str, str]) -> dict[str, str]:
+        legs = {"futures": futures, "treasury": treasury}
+        fields = {f"{leg}_{name}": text for leg, t in legs.items() for name, text in zip(NAMED, t, strict=True)}
+        return {"agreement": name, "state": state, **fields}
+
+    found = savings([
+        row("a", "in force", ("USD", "10.10", "4.05"), ("JPY", "700", "500")),
+        row("b", "fallback", ("USD", "0.20", "0.20"), ("USD", "1.00", "0.50")),
+        row("c", "not in force", ("USD", "99.00", "9.00"), ("EUR", "9.00", "1.00")),
+        row("d", "in force", ("USD", "", ""), ("GBP", "", "")),
+    ])  # fmt: skip
+    assert [(one.currency, one.agreements, one.alone, one.after, one.saved) for one in found] == [
+        ("JPY", 1, "700", "500", "200"), ("USD", 2, "11.30", "4.75", "6.55"),
+    ]  # fmt: skip
 
 
 def test_a_stopped_feed_is_said(server: Running) -> None:

@@ -10,10 +10,11 @@ from confluent_kafka import Consumer
 from redis import Redis
 
 from engine.events import TOPIC_OF, Kind
+from engine.warning import RUNGS
 from monitors.keys import WRITES_FIELD, Keys
 from tests.services import wait_until
 from tests.web.conftest import ACCOUNTS, CHANGING, Desk
-from tests.web_world import CHANGES_PER_SECOND
+from tests.web_world import BROKEN, CHANGES_PER_SECOND, SHARDS
 
 pytestmark = pytest.mark.services
 
@@ -32,7 +33,15 @@ FRAMES: Final = f"""new Promise((done) => {{
   requestAnimationFrame(count);
 }})"""
 ROWS: Final = "[...document.querySelectorAll('.live tbody tr:not([hidden])')]"
-SCREENS: Final = ("overview", "account/fund-00007-0", "calls", "stress", "reconciliation", "what-if/fund-00007-0")
+SCREENS: Final = (
+    "overview",
+    "account/fund-00007-0",
+    "calls",
+    "cross-margin",
+    "stress",
+    "reconciliation",
+    "what-if/fund-00007-0",
+)
 SIZES: Final = {"wide": (1440, 900), "narrow": (390, 844)}
 
 
@@ -156,7 +165,7 @@ def test_drill_down(desk: Desk) -> None:
 
 def test_an_account_shows_its_own_calls(desk: Desk) -> None:
     with desk.lock:
-        call_id = desk.world.client.zrange(desk.world.keys.calls_open, 0, 0)[0]
+        call_id = desk.world.client.zrange(desk.world.keys.open_calls, 0, 0)[0]
         desk.show(f"account/{call_id.rsplit(':', 2)[0]}")
         desk.tab.wait_for("document.querySelector('#account-calls td') !== null")
         assert desk.tab.evaluate("[...document.querySelectorAll('#account-calls .id')].map((a) => a.innerText)") == [call_id]
@@ -217,6 +226,72 @@ def test_what_if(desk: Desk) -> None:
     assert any(change.startswith(("+", "-")) for change in changes)
 
 
+def cells(desk: Desk, panel: str) -> list[list[str]]:
+    """The text of a panel's first table, once it has rows."""
+    desk.tab.wait_for(f"document.querySelector('#{panel} td') !== null")
+    script = f"[...document.querySelector('#{panel} tbody').rows].map((row) => [...row.cells].map((cell) => cell.innerText))"
+    found: list[list[str]] = desk.tab.evaluate(script)
+    return found
+
+
+def test_what_lies_ahead(desk: Desk) -> None:
+    desk.show("stress")
+    ladder = cells(desk, "ladder")
+    assert [row[0] for row in ladder] == list(RUNGS)
+    assert [ladder[0][1], ladder[2][1]] == ["208", "51"]
+    assert ladder[0][3].endswith("and 202 more")
+    assert cells(desk, "forecast")[0][:4] == ["futures", "420,000.00", "BTC-USD -2.9 %", "2,100,000.00"]
+    assert cells(desk, "liquidity")[0] == ["USD", "0.00", "3,600,000.00", "7,200,000.00", "10,800,000.00"]
+    assert cells(desk, "regimes") == [["btc", "above"], ["rates", "inside"]]
+    desk.tab.click("#ladder tbody a")
+    desk.tab.wait_for("location.hash === '#/account/fund-00000-0'")
+
+
+def test_breaks_are_listed_and_filtered(desk: Desk) -> None:
+    desk.show("reconciliation")
+    assert len(cells(desk, "breaks")) == SHARDS * BROKEN
+    choose(desk, "#by-kind", "MISSING_THERE")
+    rows = cells(desk, "breaks")
+    assert len(rows) == SHARDS * BROKEN // 3
+    assert {tuple(row[2:4] + row[5:]) for row in rows} == {("cme", "ZN", "10", "0", "-10", "never")}
+    choose(desk, "#by-kind", "")
+
+
+def test_agreements_and_their_saving(desk: Desk) -> None:
+    desk.show("cross-margin")
+    row = cells(desk, "agreements")[1]
+    assert [row[0], row[2], row[4]] == ["xm-fund-00002", "35.0 %", "fund-00002-0"]
+    choose(desk, "#by-state", "not in force")
+    desk.tab.wait_for(
+        "[...document.querySelectorAll('#agreements td:last-child')].every((one) => one.innerText === 'not signed')"
+    )
+    choose(desk, "#by-state", "")
+    overview(desk)
+    assert "USD cross-margin saves" in desk.tab.text(".counts")
+
+
+def sort_by(desk: Desk, heading: str) -> None:
+    """Press a head of the live table."""
+    heads = "[...document.querySelectorAll('.live th button')]"
+    desk.tab.evaluate(f"{heads}.find((one) => one.innerText === {heading!r}).click()")
+
+
+def test_the_distance_to_a_call(desk: Desk) -> None:
+    overview(desk)
+    choose(desk, "#by-status", "WATCH")
+    sort_by(desk, "Distance to call")
+    near = f"{ROWS}.map((row) => parseFloat(row.cells[7].innerText))"
+    sorted_by_it = f"((all) => all[0] > 0 && all.every((one, at) => at === 0 || one >= all[at - 1]))({near})"
+    with desk.lock:
+        desk.tab.wait_for(sorted_by_it)
+        name, *_, shown = rows(desk)[0][:8]
+        row = desk.world.client.hgetall(desk.world.keys.account(name))
+    factor = {"rates:USD": "bp USD rates", "delta:BTC-USD": "% BTC-USD"}[row["distance_factor"]]
+    assert shown == f"+{row['distance']} {factor}"
+    sort_by(desk, "Excess USD")
+    choose(desk, "#by-status", "")
+
+
 def test_names_are_text(desk: Desk) -> None:
     evil = "<img src=x onerror=alert(1)>"
     desk.world.client.xadd(
@@ -270,7 +345,7 @@ def test_every_screen_fits(desk: Desk, screen: str, tmp_path: Path) -> None:
     for theme in ("light", "dark"):
         for name, (width, height) in SIZES.items():
             desk.tab.look(width, height, theme)
-            time.sleep(0.5)
+            time.sleep(0.15)
             desk.tab.picture(tmp_path / f"{screen.split('/')[0]}-{theme}-{name}.png")
             assert desk.tab.evaluate("document.documentElement.scrollWidth") <= width
             background = desk.tab.evaluate("getComputedStyle(document.documentElement).backgroundColor")
@@ -290,7 +365,7 @@ def test_a_stopped_clock_and_a_wiped_redis_are_said(desk: Desk) -> None:
         assert desk.tab.text("#shown").startswith("100,00"), "what was known is not kept in sight"
         desk.server.start()
         desk.world.status = [""] * ACCOUNTS  # nothing was told to this server
-        desk.world.fill()
+        desk.world.fill(books=False)
     desk.tab.wait_for("document.querySelector('#banner').hidden")
     desk.tab.wait_for(f"document.querySelector('#shown').innerText === '{ACCOUNTS:,} accounts'")
     with desk.lock:
