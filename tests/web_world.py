@@ -12,6 +12,7 @@ import random
 import tempfile
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -88,6 +89,7 @@ class World:
         self.status = ["" for _ in self.ids]
         self.changes = [0 for _ in self.ids]
         self.offset = 1000
+        self.members = defaultdict[str, list[str]](list)  # by set: accounts that the next write puts into it
 
     def fill(self, books: bool = True) -> None:
         """Write everything, as of now; books and the market, which only drill-downs and what-ifs need, where asked for."""
@@ -197,6 +199,9 @@ class World:
         for first in range(0, len(slots), WRITES):
             pipe = self.client.pipeline(transaction=False)
             rows = [self._account(pipe, slot) for slot in slots[first : first + WRITES]]
+            for key, names in self.members.items():
+                pipe.sadd(key, *names)
+            self.members.clear()
             packed = msgspec.msgpack.encode(rows)
             where = keys.meta, keys.changed, keys.by_excess, keys.by_utilization
             pipe.eval(SCRIPT, 4, *where, keys.account_prefix, packed, WRITES_FIELD)
@@ -225,7 +230,7 @@ class World:
         row |= {name: str(value) for name, value in self._moment().items()}
         if before != status:
             self._tell(pipe, slot, before, status, row)
-            pipe.sadd(f"{self.keys.quality_prefix}{quality}", name)
+            self.members[f"{self.keys.quality_prefix}{quality}"].append(name)
         near = max(0.01, (equity - maintenance) * 100 / equity) if equity >= maintenance else 0.0
         row |= {"distance": f"{near:.2f}", "distance_factor": FACTORS[pool == "digital"]} if near < 20 else NOT_NEAR
         row["change"] = str(self.changes[slot])
@@ -241,7 +246,7 @@ class World:
             alert = {"id": f"{name}:{self.changes[slot]}", "kind": "status", "account": name, "from": before, "to": status}
             alert |= {"amount": row["call"], "currency": row["currency"], "ts_ns": row["ts_ns"], "shard": row["shard"]}
             pipe.xadd(keys.alerts, {**alert, "offset": row["offset"]}, maxlen=ALERTS_WINDOW)
-        pipe.sadd(f"{keys.status_prefix}{status}", name)
+        self.members[f"{keys.status_prefix}{status}"].append(name)
         call_id, due = f"{name}:{row['pool']}:1", int(row["ts_ns"]) + (slot % 5 - 1) * 3_600 * 10**9
         if status in CALLED:
             state = "OVERDUE" if due < int(row["ts_ns"]) else "ISSUED"

@@ -64,9 +64,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         server, kafka = stack.enter_context(embedded_redis()), stack.enter_context(embedded_kafka())
         client = stack.enter_context(Redis.from_url(server.url, decode_responses=True, legacy_responses=False))
         world, lock = World(client, ACCOUNTS), threading.Lock()
-        world.fill()
         settings = settings_of(server.url, kafka, folder, free_port())
         child = stack.enter_context(Child("web", settings, folder))
+        world.fill()  # while it starts
         wait_until(lambda: "listening on" in child.log.read_text(), START_SECONDS, "the web server")
         address = f"http://127.0.0.1:{settings.web_port}"
         one = Desk(world, server, settings, address, stack.enter_context(tab(program)), lock)
