@@ -16,7 +16,7 @@ DEV := .venv/installed-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PROGRESS := sed -un -E 's/^((Collecting|Installing|Successfully).{0,100}).*/\1/p'
 ARGS ?=
-SIDE_BY_SIDE ?= -n 2 --dist loadfile
+SIDE_BY_SIDE ?= -n 2 --dist loadfile --no-loadscope-reorder
 NAME ?=
 
 help:
