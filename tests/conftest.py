@@ -9,7 +9,7 @@ from hypothesis import settings
 from streams.embedded import RedisServer, embedded_kafka, embedded_redis
 from tests import services
 
-LONGEST = ("test_recovery.py", "test_simulation.py", "test_twin.py", "test_replay.py")
+LONGEST = ("test_simulation.py", "test_twin.py", "test_replay.py")
 ALONE = "test_page.py"  # counts frames a second
 
 
