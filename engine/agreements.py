@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.arithmetic import LIMIT, kernel, part
 from engine.models.cross_margin import ABSENT, Agreement, Basis, House, after_saving, answer_fits, saving_of
-from engine.pairs import paired_saving
+from engine.pairs import of_pair, paired_saving
 from engine.state import MARGIN_DUE, POSITIONS_DIRTY, MarginState, set_flags
 from engine.vectors import are_built, gather, historical_part, select, vector_of
 
@@ -72,6 +72,13 @@ def explain_house(state: MarginState, agreement: int, portfolio: int) -> House:
     """What a house's rule asks now for an agreement's positions."""
     split, end = _legs(state, state.agreements[agreement])
     return _answer(state, portfolio, split, end)
+
+
+@kernel
+def explain_pair(state: MarginState, agreement: int, pair: int) -> tuple[int, int, int]:
+    """What the houses require now of a spread's Treasuries and of its futures, and what it takes off each leg."""
+    split, end = _legs(state, state.agreements[agreement])
+    return of_pair(state, state.agreements[agreement], pair, split, end)
 
 
 @part

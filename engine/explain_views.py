@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from engine.agreements import explain_house
+from engine.agreements import explain_house, explain_pair
 from engine.arithmetic import E6, E9, LIMIT, kernel
 from engine.binding import RowSet, conditions_of, model_of, position_of
 from engine.core import MarginEngine
@@ -37,7 +37,7 @@ from engine.parameters import Parameters
 from engine.pools import treatment_of
 from engine.rules import BPS
 from engine.scenarios.sets import ScenarioSet
-from engine.state import HISTORICAL, NONE, PORTFOLIO, Risk, State
+from engine.state import HISTORICAL, NONE, PORTFOLIO, State
 from engine.vectors import UNITS
 from engine.views import agreement
 
@@ -195,7 +195,7 @@ def cross_of(engine: MarginEngine, account: int) -> Cross | None:
     found = [(engine.account_ids[leg], p) for leg in legs for p in requirement(engine, leg).portfolios]
     taken = [(name, p.currency, p.lines["CROSS"]) for name, p in found if p.lines.get("CROSS", 0)]
     saving = 0 if row["pairs"] else known.saving_ppb
-    spreads = _spreads(engine, row, rule.parameters) if rule is not None and row["active"] else ()
+    spreads = _spreads(engine, at, rule.parameters, houses) if rule is not None and row["active"] else ()
     basis = known.basis or ("not worked out yet" if row["active"] else "not in force")
     return Cross(
         document.id, document.rule, known.reasons, known.futures.account, known.treasury.account, houses, saving,
@@ -228,45 +228,17 @@ def _house(engine: MarginEngine, agreement: int, portfolio: int) -> HouseFigures
     return HouseFigures(name, currency, figures, int(cross_margin.house_saving(house)))
 
 
-def _spreads(engine: MarginEngine, agreement: Any, p: Parameters) -> tuple[SpreadFigures, ...]:
-    """The formula of engine.pairs, in plain integers; none where a house has no answer."""
-    d, bit, found = engine.definitions, 1 << int(agreement["rule"]), list[SpreadFigures]()
-    legs = {leg: _eligible(d.state, agreement, leg, house, bit) for leg, house in (("futures", "cme"), ("treasury", "ficc"))}
-    for leg, house in (("futures", "cme"), ("treasury", "ficc")):
-        row_set = int(d.state.portfolios[agreement[house]]["set"])
-        if any(int(d.state.instruments[i]["missing"]) >> row_set & 1 for i, _ in legs[leg]):
-            return ()
-    for one in p.pairs or ():
-        futures = _outright(engine, int(agreement["cme"]), legs["futures"], one.futures)
-        treasury = _outright(engine, int(agreement["ficc"]), legs["treasury"], one.treasury)
-        rate = scaled(one.rate, E9)
-        taken = int(cross_margin.spread_reduction(rate, abs(futures), abs(treasury))) if futures * treasury < 0 else 0
-        found.append(SpreadFigures(one.futures, one.treasury, rate, futures, treasury, taken))
+def _spreads(
+    engine: MarginEngine, agreement: int, p: Parameters, houses: tuple[HouseFigures, ...]
+) -> tuple[SpreadFigures, ...]:
+    """What each recognised spread takes off; none where a house has no answer."""
+    if any(house.figures is None for house in houses):
+        return ()
+    found = []
+    for k, one in enumerate(p.pairs or ()):
+        treasury, futures, taken = (int(amount) for amount in explain_pair(engine.definitions.margin, agreement, k))
+        found.append(SpreadFigures(one.futures, one.treasury, scaled(one.rate, E9), futures, treasury, taken))
     return tuple(found)
-
-
-def _outright(engine: MarginEngine, portfolio: int, mine: Sequence[tuple[int, int]], product: str) -> int:
-    state = engine.definitions.state
-    held = [(i, lots) for i, lots in mine if position_of(instrument_of(engine, i)).product == product]
-    net = sum(-(-abs(lots) * int(state.instruments[i]["gross"]) // E6) * (1 if lots > 0 else -1) for i, lots in held)
-    return _asked(state, engine.definitions.margin.risk, portfolio, held) * ((net > 0) - (net < 0))
-
-
-def _eligible(state: State, agreement: Any, leg: str, house: str, bit: int) -> list[tuple[int, int]]:
-    rows = state.instruments
-    mine = [(i, lots) for i, lots in held(state, int(agreement[leg])) if rows[i]["model"] == PORTFOLIO]
-    return [(i, lots) for i, lots in mine if rows[i]["portfolio"] == agreement[house] and int(rows[i]["eligible"]) & bit]
-
-
-def _asked(state: State, risk: Risk, portfolio: int, mine: Sequence[tuple[int, int]]) -> int:
-    """Minor units: a historical rule's risk part of these positions, at least its floor."""
-    row = state.portfolios[portfolio]
-    vector = np.zeros(int(row["scenarios"]), np.int64)
-    for instrument, lots in mine:
-        values = risk.values[row["set"], instrument, : len(vector)].astype(np.int64)
-        vector += values * risk.scale[row["set"], instrument] * lots
-    gross = [(-(-abs(lots) * int(state.instruments[i]["gross"]) // E6), int(risk.floors[portfolio, i])) for i, lots in mine]
-    return max(historical_loss(vector, row), sum(-(-value * share // E9) for value, share in gross))
 
 
 def historical_loss(vector: Vector, row: Any) -> int:

@@ -68,14 +68,24 @@ def _outright(state: MarginState, portfolio: int, rule: int, pair: int, start: i
 
 
 @part
+def of_pair(state: MarginState, agreement: Any, pair: int, split: int, end: int) -> tuple[int, int, int]:
+    """Of one spread: what the houses require of its Treasuries and of its futures alone, and minor units off each leg.
+
+    Selected are Treasuries up to split, futures from there; what is required is below 0 where they are net short.
+    """
+    treasury = _outright(state, agreement.ficc, agreement.rule, pair + 1, 0, split)
+    futures = _outright(state, agreement.cme, agreement.rule, pair + 1, split, end)
+    if (treasury < 0 < futures) or (futures < 0 < treasury):
+        rate = state.risk.pair_rates[agreement.rule, pair]
+        return treasury, futures, spread_reduction(rate, abs(treasury), abs(futures))
+    return treasury, futures, 0
+
+
+@part
 def paired_saving(state: MarginState, agreement: Any, split: int, end: int) -> int:
     """Minor units that an agreement's spreads take off each leg; selected are Treasuries up to split, futures from there."""
-    risk, total = state.risk, 0
-    for k in range(MAX_SPREADS):
-        rate = risk.pair_rates[agreement.rule, k]
-        if rate > 0:
-            treasury = _outright(state, agreement.ficc, agreement.rule, k + 1, 0, split)
-            futures = _outright(state, agreement.cme, agreement.rule, k + 1, split, end)
-            if (treasury < 0 < futures) or (futures < 0 < treasury):
-                total = add_up(total, spread_reduction(rate, abs(treasury), abs(futures)))
+    total = 0
+    for pair in range(MAX_SPREADS):
+        if state.risk.pair_rates[agreement.rule, pair] > 0:
+            total = add_up(total, of_pair(state, agreement, pair, split, end)[2])
     return total

@@ -12,9 +12,10 @@ import xxhash
 
 from engine.core import MarginEngine
 from engine.documents import Asset, Customer, Pool
-from engine.explain import converted, prepare
+from engine.explain import converted, day_of, prepare
 from engine.explain_views import equity
 from engine.models.pilot import Digital, Pilot
+from engine.pools import treatment_of
 from engine.report import Quality, Status
 
 
@@ -131,12 +132,11 @@ def _held(engine: MarginEngine, slot: int, pool_id: str) -> Iterator[Held]:
     d, usd = engine.definitions, engine.definitions.asset_slot("USD")
     pool = d.documents["pool", pool_id]
     assert isinstance(pool, Pool)
-    rule = d.rule_now(pool.collateral)
-    terms = {} if rule is None else rule.parameters.assets or {}
     for one in equity(engine, slot).collateral:
         asset, at = d.documents["asset", one.asset], d.asset_slot(one.asset)
         assert isinstance(asset, Asset)
-        entry = terms.get(asset.id) or terms.get(asset.type)
+        treated = treatment_of(pool, asset, d.documents, d.rule_now, day_of(engine))
+        entry = None if treated is None else treated[0].assets.get(treated[1].key)
         yield Held(
             asset=asset.id,
             decimals=asset.decimals,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from redis import Redis
 
 from monitors.keys import Keys
+from monitors.view import PoolSum
 
 SCRIPT: Final = Path(__file__).with_name("figures.lua").read_text()
 BATCH: Final = 1000  # accounts a call: a few milliseconds of the server's time
@@ -37,20 +38,6 @@ class _Names:
         if code == len(self.values):
             self.values.append(value)
         return code
-
-
-@dataclass(frozen=True, slots=True)
-class PoolSum:
-    """The accounts of a pool in one currency, in sum: major units as doubles, for display."""
-
-    pool: str
-    currency: str
-    accounts: int
-    equity: float
-    initial: float
-    maintenance: float
-    call: float
-    excess_usd: float
 
 
 class LiveTable:

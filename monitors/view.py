@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
 from redis import Redis
 
 from engine.report import Quality, Status
@@ -49,6 +50,19 @@ class Summary:
     alerts: list[Row]
     calls: list[Row] = field(default_factory=list)
     open_calls: int = 0
+
+
+class PoolSum(msgspec.Struct, frozen=True):
+    """The accounts of a pool in one currency, in sum: doubles for display, in that currency but for excess_usd."""
+
+    pool: str
+    currency: str
+    accounts: int
+    equity: float
+    initial: float
+    maintenance: float
+    call: float
+    excess_usd: float
 
 
 def open_client(url: str, *, text: bool = True) -> Redis:

@@ -1,10 +1,15 @@
 """The verbs of the margin desk: calls and what is done to them, the live screen, notices."""
 
+from typing import TYPE_CHECKING, Final
+
 import click
 from click.core import ParameterSource
 
 from streams.cli_parts import KAFKA, REDIS, json_flag, log_to_stderr, print_json, print_shown, with_settings
 from streams.settings import ConfigError, Settings
+
+if TYPE_CHECKING:
+    from streams.calls import Kind
 
 text_option = click.option("--text", default="", help="What is said with it, up to 1,024 characters.")
 
@@ -87,13 +92,13 @@ def cancel(settings: Settings, call: str, text: str, as_json: bool) -> None:
     _act(settings, "cancel", call, text, as_json)
 
 
-_DONE = {"ack": "acknowledged", "note": "noted", "cancel": "cancelled"}
+_DONE: Final = {"ack": "acknowledged", "note": "noted", "cancel": "cancelled"}
 
 
-def _act(settings: Settings, kind: str, call: str, text: str, as_json: bool) -> None:
+def _act(settings: Settings, kind: "Kind", call: str, text: str, as_json: bool) -> None:
     from streams.calls import act
 
-    done = act(settings, kind, call, text)  # type: ignore[arg-type]
+    done = act(settings, kind, call, text)
     if as_json:
         print_json(done)
     else:

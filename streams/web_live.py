@@ -1,7 +1,6 @@
 """What all pages look at: the live table, polled from Redis four times a second, and its way into WebSockets."""
 
 import asyncio
-import dataclasses
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
@@ -17,9 +16,9 @@ from redis.exceptions import RedisError
 from engine.report import AgreementState
 from monitors.keys import MARKET_FIELD, Keys
 from monitors.live import LiveTable
-from monitors.view import Meta, Row, open_client, parse_meta, read_agreements
+from monitors.view import Meta, PoolSum, Row, open_client, parse_meta, read_agreements
 from streams.settings import Settings
-from streams.web_schema import History, Point, PoolSums, Saving, State, Summary
+from streams.web_schema import History, Point, Saving, State, Summary
 
 POLL_SECONDS: Final = 0.25
 STALE_SECONDS: Final = 5.0
@@ -54,7 +53,7 @@ class Live:
         self.market_ns = self.calls_open = 0
         self._alerts: deque[tuple[int, Row]] = deque(maxlen=ALERTS_KEPT)
         self._alerts_seen, self._last_alert = 0, ""
-        self._sums: tuple[dict[str, int], dict[str, int], list[PoolSums]] = ({}, {}, [])
+        self._sums: tuple[dict[str, int], dict[str, int], list[PoolSum]] = ({}, {}, [])
         self.agreements: list[Row] = []
         self._savings: list[Saving] = []
         self._watched: OrderedDict[str, _Watched] = OrderedDict()
@@ -117,7 +116,7 @@ class Live:
         self._meta, self.market_ns = parse_meta(meta), int(meta.get(MARKET_FIELD, 0))
         generation = self.table.generation
         if self.table.poll():
-            sums = [PoolSums(**dataclasses.asdict(one)) for one in self.table.pool_sums()]
+            sums = self.table.pool_sums()
             self._sums = self.table.counts("status"), self.table.counts("quality"), sums
         if self.table.generation != generation:
             self._last_alert = ""

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from engine.report import AgreementState, Quality, Status
 from monitors.outlook import Differences, Ladder
+from monitors.view import PoolSum
 
 StatusName = Literal["OK", "WATCH", "CALL", "OVERDUE", "RESTRICTED", "DEBIT"]
 QualityName = Literal["FRESH", "STALE", "UNPRICED"]
@@ -67,19 +68,6 @@ class Session(Answer, frozen=True, kw_only=True):
 # Accounts
 
 
-class PoolSums(Answer, frozen=True, kw_only=True):
-    """The accounts of a pool in one currency, in sum: doubles for display, in that currency but for excess_usd."""
-
-    pool: str
-    currency: str
-    accounts: int
-    equity: float
-    initial: float
-    maintenance: float
-    call: float
-    excess_usd: float
-
-
 class State(Answer, frozen=True, kw_only=True):
     """How new the data is: engine time of the shard furthest behind, its age, and whether that is too old to act upon.
 
@@ -115,7 +103,7 @@ class Summary(Answer, frozen=True, kw_only=True):
     state: State
     by_status: dict[str, int]
     by_quality: dict[str, int]
-    pools: list[PoolSums]
+    pools: list[PoolSum]
     calls_open: int
     agreements: int
     savings: list[Saving]

@@ -7,7 +7,8 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from deploy.grafana.make_dashboards import COLUMNS, FOLDER, SOURCE, documents
+from deploy.grafana.make_dashboards import FOLDER, documents
+from deploy.grafana.panels import COLUMNS, SOURCE
 from monitors.metrics import TABLE
 from tests.deploy.expressions import ROOT, SERIES, check, groups, names
 
