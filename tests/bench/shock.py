@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.events import RECORD, Kind
 from engine.report import ChangeKind, Report
-from monitors.alerts import encode_alerts
+from monitors.alerts import alerts_of, encode_alert
 from monitors.keys import Keys
 from monitors.redis_sink import RedisSink
 from monitors.view import open_client
@@ -76,8 +76,8 @@ async def _measure(filled: Filled, url: str) -> Figures:
 
 def _publish(sink: RedisSink, engine: Any, topic: list[bytes], report: Report) -> int:
     """What a worker does after a step; returns how many alerts there were."""
-    alerts = encode_alerts(0, engine, report)
-    topic += [message for _, message in alerts]
+    alerts = alerts_of(0, engine, report)
+    topic += map(encode_alert, alerts)
     sink.publish(0, engine, report, alerts)
     return len(alerts)
 
