@@ -12,7 +12,7 @@ from engine.report import AccountInfo, CallEvent, CallState, ChangeKind, Quality
 from monitors.surface import EngineView
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What an alert of kind `call` says of the call after it; received: what came in for it. Times in ns since 1970.
 
     event: issued, raised, received, met, covered, overdue, escalated, restricted, acknowledged, noted or cancelled. user,
@@ -31,7 +31,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     said_ns: int = 0
 
 
-class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"before": "from", "after": "to"}):
+class Alert(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, rename={"before": "from", "after": "to"}
+):
     """One change of an account, as JSON in margin.alerts; the number in `id` orders the changes of the account.
 
     amount: what is missing to the initial requirement (0 unless below maintenance), of a call what it asks for: decimal
@@ -55,7 +57,12 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, renam
     @property
     def change(self) -> int:
         """The account's change number."""
-        return int(self.id.rpartition(":")[2])
+        return int(self.number)
+
+    @property
+    def number(self) -> str:
+        """The same as text."""
+        return self.id[len(self.account) + 1 :]
 
 
 class Origin(msgspec.Struct, frozen=True):

@@ -36,18 +36,18 @@ def alerts_entry(alerts: Sequence[Alert]) -> Entry:
 
 def _alert(alert: Alert) -> tuple[str, tuple[str, ...], Any]:
     """An alert as the script takes it: values as ALERT_FIELDS names them."""
+    moment = str(alert.ts_ns), str(alert.shard), str(alert.offset)
     values = (
-        alert.id, alert.kind, alert.account, alert.before, alert.after, alert.amount, alert.currency,
-        str(alert.ts_ns), str(alert.shard), str(alert.offset),
+        alert.id, alert.kind, alert.account, alert.before, alert.after, alert.amount, alert.currency, *moment,
     )  # fmt: skip
-    return str(alert.change), values, False if alert.call is None else _call(alert, alert.call)
+    return alert.number, values, False if alert.call is None else _call(alert, alert.call, *moment)
 
 
-def _call(alert: Alert, call: Call) -> tuple[Any, ...]:
+def _call(alert: Alert, call: Call, ts_ns: str, shard: str, offset: str) -> tuple[Any, ...]:
     """What an alert says of a call, as the script takes it: values as CALL_VALUES names them."""
     values = (
         call.id, alert.account, call.customer, call.pool, alert.currency, alert.after, alert.amount, call.received,
-        str(call.issued_ns), str(call.due_ns), str(alert.ts_ns), str(alert.change), str(alert.shard), str(alert.offset),
+        str(call.issued_ns), str(call.due_ns), ts_ns, alert.number, shard, offset,
     )  # fmt: skip
     due = call.due_ns // NS if alert.after in _OPEN else False
     if not call.user:

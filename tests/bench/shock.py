@@ -1,6 +1,7 @@
 """A shock that flips 30 % of all accounts in one batch: how long until Redis has every flag, and every figure."""
 
 import asyncio
+import gc
 import time
 from typing import Any, Final
 
@@ -44,6 +45,8 @@ async def _measure(filled: Filled, url: str) -> Figures:
     try:
         sink.attach(0, engine)
         await _settled(sink)
+        gc.collect()  # as a worker does that has loaded its shards
+        gc.freeze()
         say("shock: moving prices")
         ticks = 0
         while True:
