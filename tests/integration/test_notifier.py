@@ -93,13 +93,13 @@ def test_a_kill_between_post_and_commit_posts_again_under_the_same_key(settings:
             async with notifier(settings, tmp_path) as child:
                 await until(lambda: "A1:1" in receiver.keys("/desk"))
                 child.kill()
-            held = receiver.keys("/desk")
-            assert "A1:3" not in held
             receiver.delays.clear()
             async with notifier(settings, tmp_path) as child:
                 await until(lambda: not sum(kafka.lags(settings, group_of(settings, "desk"), ALERTS).values()))
                 assert await asyncio.to_thread(child.stop) == 0
-            assert receiver.keys("/desk") == [*held, "A1:1", "A1:2", "A1:3"]
+            *before, first, second, third = receiver.keys("/desk")
+            assert before in (["A1:1"], ["A1:1", "A1:2"])  # the second post was under way
+            assert [first, second, third] == ["A1:1", "A1:2", "A1:3"]
 
     asyncio.run(run())
 
