@@ -75,10 +75,13 @@ const callTable = (rows, chosen) =>
 function life(host, signal, id, session) {
   const about = h("div");
   const said = h("p", { class: "notice", role: "status", hidden: true });
-  host.append(panel("call", "Call", about, session.role === "operator" ? actions(id, said) : h("p", { class: "muted" }, "An operator can acknowledge, note and cancel."), said));
+  const say = session.role === "operator" ? actions(id, said) : h("p", { class: "muted" }, "An operator can acknowledge, note and cancel.");
+  host.append(panel("call", "Call", about, say, said));
   const load = async () => {
     const one = await api.call(id);
-    if (!signal.aborted) refresh(about, ...lifeOf(one));
+    if (signal.aborted) return;
+    say.hidden = !STATES.includes(one.state);
+    refresh(about, ...lifeOf(one));
   };
   repeat(SECONDS, signal, load, (error) => refresh(about, empty("The call cannot be read.", error.message)));
 }

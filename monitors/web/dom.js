@@ -87,8 +87,9 @@ export function distance(move, factor) {
 const toMs = (ns) => Number(BigInt(ns) / 1_000_000n);
 export const absolute = (ms) => new Date(ms).toISOString().replace("T", " ").replace(/\.\d+Z/, " UTC");
 
-/** A moment in nanoseconds as day and minute. */
+/** A moment in nanoseconds as day and minute; as its time of day. */
 export const utc = (ns) => absolute(toMs(ns)).slice(5, 16);
+export const timeOfDay = (ns) => absolute(toMs(ns)).slice(11);
 
 /** How long ago, or until: the two largest units. */
 export function relative(ms, now = Date.now()) {

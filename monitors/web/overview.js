@@ -7,7 +7,11 @@ import { Grid } from "./grid.js";
 
 const GROUPS = [["", "no groups"], ["customer", "customer"], ["pool", "pool"], ["status", "status"]];
 const CHANGES = 40;
-const kept = { status: "", quality: "", pool: "", customer: "", search: "", group: "" };
+const ALL = { status: "", quality: "", pool: "", customer: "", search: "", group: "" };
+const kept = { ...ALL };
+
+/** A link to the table of a customer's accounts. */
+export const customerLink = (id) => h("a", { href: "#/overview", data: { key: id }, onclick: () => Object.assign(kept, ALL, { customer: id }) }, id);
 
 /** Show the screen until `signal` aborts. */
 export function overview(main, signal) {
