@@ -1,12 +1,12 @@
 // One account: its figures, why it requires what it does, what it holds, how its customer would stand otherwise.
 
 import { api, repeat } from "./api.js";
-import { accountLink, amount, distance, empty, grouped, h, moment, panel, percent, refresh, table, tag, timeOfDay } from "./dom.js";
+import { accountLink, amount, distance, empty, grouped, h, moment, panel, percent, refresh, table, tag, timeOfDay, utc } from "./dom.js";
 import { customerLink } from "./overview.js";
 import { Plot } from "./plot.js";
 
 const SECONDS = 3;
-const FIGURES = [["equity", "Equity"], ["initial", "Initial"], ["maintenance", "Maintenance"], ["excess", "Excess"], ["call", "Call"]];
+const FIGURES = [["equity", "Equity"], ["initial", "Initial"], ["maintenance", "Maintenance"], ["excess", "Excess"], ["call", "Shortfall"]];
 
 /** Show the account until `signal` aborts. */
 export function account(main, signal, id) {
@@ -156,5 +156,5 @@ function cross(one) {
 
 const callTable = (calls) =>
   calls.length === 0 ? empty("None.") : table("Open calls of the account", [
-    ["Call", (one) => h("a", { href: `#/calls/${encodeURIComponent(one.id)}`, class: "id" }, one.id)], ["State", (one) => tag(one.state)], ["Amount", (one) => amount(one.amount), true], ["Received", (one) => amount(one.received), true], ["Ccy", (one) => one.currency], ["Due", (one) => moment(one.due_ns)], ["Acknowledged by", (one) => one.acknowledged_by],
+    ["Call", (one) => h("a", { href: `#/calls/${encodeURIComponent(one.id)}`, class: "id" }, one.id)], ["State", (one) => tag(one.state)], ["Amount", (one) => amount(one.amount), true], ["Received", (one) => amount(one.received), true], ["Ccy", (one) => one.currency], ["Due, UTC", (one) => utc(one.due_ns)], ["Left", (one) => moment(one.due_ns)], ["Acknowledged by", (one) => one.acknowledged_by],
   ], calls);

@@ -1,6 +1,7 @@
 """The page in a real Chromium: 100,000 accounts live, filters, drill-down, calls, what-ifs; nothing asked of other hosts."""
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -194,6 +195,9 @@ def test_an_account_that_is_not_there(desk: Desk) -> None:
 
 def test_acknowledge_goes_to_the_log(desk: Desk) -> None:
     desk.show("calls")
+    due, left = cells(desk, "open-calls")[0][:2]
+    assert re.fullmatch(r"\d\d-\d\d \d\d:\d\d", due)
+    assert left.endswith(" ago")  # the first one is overdue
     desk.tab.click("#open-calls tbody a")
     desk.tab.wait_for("document.querySelector('#call h3') !== null")
     desk.tab.write("#say", "client wires by noon")
@@ -220,6 +224,10 @@ def test_acknowledge_goes_to_the_log(desk: Desk) -> None:
         "text": "client wires by noon",
     }
     assert {name: found[0][name] for name in expected} == expected
+    with desk.lock:
+        desk.world.client.hset(desk.world.keys.call(shown), "state", "MET")
+        desk.tab.wait_for("document.querySelector('#act-ack').offsetParent === null")  # nothing to say any more
+        desk.world.client.hset(desk.world.keys.call(shown), "state", "OVERDUE")
 
 
 def test_what_if(desk: Desk) -> None:
