@@ -29,6 +29,7 @@ ALERTS_KEPT: Final = 200
 WATCHED: Final = 256  # accounts whose history is kept
 POINTS: Final = 3600
 MAX_SOCKETS: Final = 64
+LOST: Final = "Redis does not answer"
 LOGGED_OUT: Final = 4401  # close code: the session ended
 logger: Final = logging.getLogger("crossmargin.web")
 _encode: Final = msgspec.json.Encoder().encode
@@ -79,9 +80,11 @@ class Live:
                 await asyncio.to_thread(self._poll)
                 self.problem = ""
             except (RedisError, OSError, msgspec.MsgspecError) as error:
-                self.problem = f"Redis does not answer: {error}"
-            if self.problem != before:
-                logger.log(logging.WARNING if self.problem else logging.INFO, "%s", self.problem or "Redis answers")
+                self.problem = LOST  # anybody may read it: where the server is stands in the log only
+                if before != LOST:
+                    logger.warning("%s: %s", LOST, error)
+            if before == LOST != self.problem:
+                logger.info("Redis answers again")
             self._sample()
             async with self._turn:
                 self._polled += 1
