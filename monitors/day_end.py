@@ -16,13 +16,14 @@ from engine.report import CallState, Quality, Status
 from monitors.day_end_events import breaks, calls, inputs, lives, moments, rules
 from monitors.day_end_figures import caps, collateral, firm, limits, lines, requirements, summary, totals
 from monitors.day_rows import Lives, ShardDay
-from monitors.pool_day import PoolDay, Section, lacking, pool_day
+from monitors.pool_day import LOCAL, PoolDay, Section, lacking, pool_day
 from monitors.report_page import page, table
 
 SHOWN: Final = 200  # rows of a table in the page; the files have all
 SECTIONS: Final[tuple[Callable[[PoolDay], Section], ...]] = (
     summary, totals, inputs, calls, lives, breaks, requirements, lines, collateral, caps, limits, firm, rules, moments,
 )  # fmt: skip
+LONG: Final = 30  # characters; longer text is broken into lines
 _NUMBER: Final = re.compile(r"(-?)(\d{1,20})(\.\d+)")
 _MOMENT: Final = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)\.\d{9}Z")
 _BAD: Final = {CallState.ESCALATED.name, Quality.UNPRICED.name, *(status.name for status in Status if status >= Status.CALL)}
@@ -72,12 +73,12 @@ def html(found: Pack, day: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """Numbers with their thousands apart, times to the second, states that need a look in colour, anything else as text."""
+    """Numbers with their thousands apart, times to the second, states that need a look in colour, long text in lines."""
     if number := _NUMBER.fullmatch(text):
         return f"{number[1]}{int(number[2]):,}{number[3]}"
     if moment := _MOMENT.fullmatch(text):
         return f"{moment[1]} {moment[2]}"
-    mark = "miss" if text in _BAD else "mind" if text in _MINDED else ""
+    mark = "miss" if text in _BAD else "mind" if text in _MINDED else "wrap" if len(text) > LONG else ""
     return f"<span class='{mark}'>{escape(text)}</span>" if mark else escape(text)
 
 
@@ -85,12 +86,24 @@ def _head(column: str) -> str:
     return column.replace("_", " ").replace(" usd", ", USD").replace(" utc", ", UTC")
 
 
+def _row(columns: Sequence[str], row: Sequence[str]) -> list[str]:
+    """The cells of a row; a time in the pool's time zone stands below the same in UTC."""
+    cells = list[str]()
+    for column, text in zip(columns, row, strict=True):
+        if not column.endswith(LOCAL):
+            cells.append(_cell(text))
+        elif text:
+            cells[-1] += f"<br><span class='note'>{escape(text)}</span>"
+    return cells
+
+
 def _section(section: Section) -> str:
-    shown = [[_cell(cell) for cell in row] for row in section.rows[:SHOWN]]
-    heads = [escape(_head(column)) for column in section.columns]
+    shown = [_row(section.columns, row) for row in section.rows[:SHOWN]]
+    heads = [escape(_head(column)) for column in section.columns if not column.endswith(LOCAL)]
+    words = sum(not column.endswith(LOCAL) for column in section.columns[: section.words])
     notes = [section.note] if section.note else []
     if len(section.rows) > SHOWN:
         notes.append(f"The first {SHOWN} of {len(section.rows)} rows; {section.name}.csv has all.")
     said = "".join(f"<p class='note'>{escape(note)}</p>" for note in notes)
-    body = table(heads, shown, section.words) if shown else "<p>None.</p>"
+    body = table(heads, shown, words) if shown else "<p>None.</p>"
     return f"<section id='{section.name}'><h2>{escape(section.title)}</h2>{said}{body}</section>"

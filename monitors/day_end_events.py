@@ -79,13 +79,12 @@ def lives(day: PoolDay) -> Section:
     """A row a change of such a call, the oldest first."""
     rows = [
         (
-            one.id, alert.call.event, alert.after, *day.times(alert.ts_ns), alert.call.user, alert.call.text,
-            *day.times(alert.call.due_ns), alert.currency, alert.amount, alert.call.received,
+            one.id, alert.call.event, alert.after, *day.times(alert.ts_ns), alert.call.user, alert.call.text, alert.currency,
+            alert.amount, alert.call.received,
         )
         for one in _calls_of(day) for alert in one.life if alert.call is not None
     ]  # fmt: skip
-    times = day.time_columns("at"), day.time_columns("due")
-    columns = ("call", "event", "state", *times[0], "by", "text", *times[1], "currency", "called", "received")
+    columns = ("call", "event", "state", *day.time_columns("at"), "by", "text", "currency", "called", "received")
     note = "Everything that happened to these calls, on earlier days too."
     return Section("call_lives", "What became of each call?", columns, len(columns) - 2, rows, note)
 

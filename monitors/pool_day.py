@@ -14,6 +14,7 @@ from monitors.day_rows import Lives, ShardDay, added
 from monitors.holdings import AccountRow
 
 NOT_KNOWN: Final = "not known"
+UTC_TIME, LOCAL = "_utc", "_local"  # how the columns of a time end, in UTC and in the pool's time zone
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 Row = tuple[str, ...]
 
@@ -71,7 +72,7 @@ class PoolDay:
 
     def time_columns(self, name: str) -> Row:
         """The columns of a time: in UTC, and in the pool's time zone if it has one."""
-        return (f"{name}_utc",) if self.zone is None else (f"{name}_utc", f"{name}_local")
+        return (name + UTC_TIME,) if self.zone is None else (name + UTC_TIME, name + LOCAL)
 
     def times(self, ts_ns: int) -> Row:
         """A time as these columns have it, empty for 0."""

@@ -10,15 +10,19 @@ STYLE: Final = """
 @media (prefers-color-scheme:dark){:root{--ink:#e4e7eb;--soft:#9aa5b1;--page:#15191d;--card:#1b2025;--line:#323a42;
 --grid:#272e35;--span:#20262c;--ours:#6fb1e0;--other:#e0ab52;--loss:#56616c;--bad:#f08a7b}}
 @media print{:root{color-scheme:light;--ink:#000;--soft:#444;--page:#fff;--card:#fff;--line:#bbb;--bad:#8a1c10}
-body{margin:0;max-width:none;font-size:11px}h2,tr,svg{break-inside:avoid}h2{break-after:avoid}.scroll{overflow:visible}}
+nav{display:none}body{margin:0;max-width:none;font-size:11px}h2,tr,svg{break-inside:avoid}h2{break-after:avoid}
+.scroll{overflow:visible}}
 *{box-sizing:border-box}
 body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page);max-width:1180px;
 margin:2em auto;padding:0 1em}
 h1{font-size:1.5em;font-weight:600;overflow-wrap:anywhere}h2{font-size:1.15em;font-weight:600;margin:2em 0 .3em}
-p{max-width:75ch}.note{color:var(--soft);font-size:.9em}.miss{color:var(--bad)}
+a{color:var(--ours);text-decoration:none}a:hover{text-decoration:underline}
+nav{display:flex;flex-wrap:wrap;gap:.2em 1.4em;font-size:.9em}
+p{max-width:75ch}.note{color:var(--soft);font-size:.9em}.miss{color:var(--bad)}.mind{color:var(--other)}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9em;margin:.6em 0}
-th,td{padding:.25em .7em;text-align:right;border-bottom:1px solid var(--line);vertical-align:top}
+th,td{padding:.25em .7em;text-align:right;border-bottom:1px solid var(--line);vertical-align:top;white-space:nowrap}
+.wrap{display:inline-block;white-space:normal;min-width:20em;max-width:40em;overflow-wrap:anywhere}
 th{font-weight:500;color:var(--soft);vertical-align:bottom}
 th:first-child,td:first-child{padding-left:0}.text,th:first-child,td:first-child{text-align:left}
 svg{width:100%;min-width:620px;height:auto;background:var(--card);border:1px solid var(--line)}

@@ -114,7 +114,7 @@ def test_a_pack_out_of_the_log_is_the_live_one(capsys: pytest.CaptureFixture[str
         log = ["--kafka", address, "--snapshots"]
         by_snapshots = written(capsys, tmp_path / "a", *log, str(tmp_path / "kept"))
         from_start = written(capsys, tmp_path / "b", *log, str(tmp_path / "none"))
-        past = written(capsys, tmp_path / "c", "--at", at("09:30:00"), *log, str(tmp_path / "none"))
+        past = written(capsys, tmp_path / "c", "--at", at("09:30:00"), *log, str(tmp_path / "kept"))
     assert by_snapshots == live.files()
     assert from_start == by_snapshots
     assert {name: past[name] for name in past if name != "moments.csv"} == {
