@@ -60,19 +60,18 @@ def calls(day: PoolDay) -> Section:
     found = _calls_of(day)
     rows = [
         (
-            one.id, one.account, day.by_id[one.account].customer, one.state, one.acknowledged_by, one.currency,
-            *day.times(one.issued_ns), *day.times(one.due_ns), *day.times(one.over_ns), one.called, one.received, one.left,
+            one.id, one.account, day.by_id[one.account].customer, one.state, one.acknowledged_by, one.currency, one.called,
+            one.received, one.left, *day.times(one.issued_ns), *day.times(one.due_ns), *day.times(one.over_ns),
         )
         for one in found
     ]  # fmt: skip
     times = (*day.time_columns("issued"), *day.time_columns("due"), *day.time_columns("over"))
-    columns = ("call", "account", "customer", "state", "acknowledged_by", "currency", *times)
+    words = ("call", "account", "customer", "state", "acknowledged_by", "currency")
     note = "Those that are open, the first due first, then those that were over in the UTC day of the moment."
     if lost := sum(not one.life for one in found):
         note += f" Of {lost} the life is not known: topic margin.calls no longer has it."
-    return Section(
-        "calls", "Who is called for how much?", (*columns, "called", "received", "still_asked_for"), len(columns), rows, note
-    )
+    columns = (*words, "called", "received", "still_asked_for", *times)
+    return Section("calls", "Who is called for how much?", columns, len(words), rows, note)
 
 
 def lives(day: PoolDay) -> Section:

@@ -47,8 +47,8 @@ def summary(day: PoolDay) -> Section:
 def _warnings(qualities: Counter[str]) -> str:
     """How far the figures can be trusted."""
     unpriced, stale = qualities[Quality.UNPRICED.name], qualities[Quality.STALE.name]
-    said = [f"{unpriced} accounts are UNPRICED: their figures are the last known, or none."] if unpriced else []
-    said += [f"{stale} accounts are STALE: an input of theirs is older than its limit."] if stale else []
+    said = [f"Accounts that are UNPRICED: {unpriced}; their figures are the last known, or none."] if unpriced else []
+    said += [f"Accounts that are STALE: {stale}; an input of theirs is older than its limit."] if stale else []
     return " ".join(said) or "All accounts are FRESH: no input is missing or older than its limit."
 
 

@@ -9,9 +9,6 @@ STYLE: Final = """
 --span:#f4f3ee;--ours:#2f6f9f;--other:#b07a1e;--loss:#b9c0c6;--bad:#a3392b}
 @media (prefers-color-scheme:dark){:root{--ink:#e4e7eb;--soft:#9aa5b1;--page:#15191d;--card:#1b2025;--line:#323a42;
 --grid:#272e35;--span:#20262c;--ours:#6fb1e0;--other:#e0ab52;--loss:#56616c;--bad:#f08a7b}}
-@media print{:root{color-scheme:light;--ink:#000;--soft:#444;--page:#fff;--card:#fff;--line:#bbb;--bad:#8a1c10}
-nav{display:none}body{margin:0;max-width:none;font-size:11px}h2,tr,svg{break-inside:avoid}h2{break-after:avoid}
-.scroll{overflow:visible}}
 *{box-sizing:border-box}
 body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page);max-width:1180px;
 margin:2em auto;padding:0 1em}
@@ -30,6 +27,11 @@ svg text{font-size:11px;fill:var(--soft)}
 .grid{stroke:var(--grid)}.ours{fill:none;stroke:var(--ours);stroke-width:1.3}
 .other{fill:none;stroke:var(--other);stroke-width:1.3}.loss{fill:none;stroke:var(--loss);stroke-width:.7}
 .breach{fill:var(--bad)}.span{fill:var(--span)}
+@media screen{th:first-child,td:first-child{position:sticky;left:0;background:var(--page)}}
+@page{size:landscape;margin:10mm}
+@media print{:root{color-scheme:light;--ink:#000;--soft:#444;--page:#fff;--card:#fff;--line:#bbb;--bad:#8a1c10;
+--other:#7a520c}nav{display:none}body{margin:0;max-width:none;padding:0;font-size:10px}h2,tr,svg{break-inside:avoid}
+h2,.note{break-after:avoid}.scroll{overflow:visible}th,td{padding:.2em .5em}}
 """
 
 

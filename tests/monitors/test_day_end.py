@@ -151,7 +151,7 @@ def test_a_currency_without_a_rate_is_said(shards: list[ShardDay]) -> None:
     log.clock()
     found = [day_of_shard(log.pair.engine)]
     assert {row["asset"]: row["value_usd"] for row in rows(found, "4d", "collateral")}["X"] == "not known"
-    assert "1 accounts are UNPRICED" in html(pack(found, "4d", {}), "2027-01-15")
+    assert "Accounts that are UNPRICED: 1" in html(pack(found, "4d", {}), "2027-01-15")
 
 
 def test_the_page_needs_no_network_and_shows_names_as_text(monkeypatch: pytest.MonkeyPatch) -> None:

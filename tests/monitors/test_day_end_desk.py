@@ -178,8 +178,8 @@ def test_inputs_that_are_old_or_missing_are_said() -> None:
     assert stale["last_price_utc"] == "2027-01-15T08:00:01.000000000Z"
     assert (missing["name"], missing["why"], missing["last_price_utc"]) == ("N", "it has no price", "")
     assert note(found, "summary") == (
-        "1 accounts are UNPRICED: their figures are the last known, or none."
-        " 2 accounts are STALE: an input of theirs is older than its limit."
+        "Accounts that are UNPRICED: 1; their figures are the last known, or none."
+        " Accounts that are STALE: 2; an input of theirs is older than its limit."
     )
     assert note(called().pack(), "summary").startswith("All accounts are FRESH")
 
