@@ -61,11 +61,11 @@ def calls(day: PoolDay) -> Section:
     rows = [
         (
             one.id, one.account, day.by_id[one.account].customer, one.state, one.acknowledged_by, one.currency, one.called,
-            one.received, one.left, *day.times(one.issued_ns), *day.times(one.due_ns), *day.times(one.over_ns),
+            one.received, one.left, *day.times(one.due_ns), *day.times(one.issued_ns), *day.times(one.over_ns),
         )
         for one in found
     ]  # fmt: skip
-    times = (*day.time_columns("issued"), *day.time_columns("due"), *day.time_columns("over"))
+    times = (*day.time_columns("due"), *day.time_columns("issued"), *day.time_columns("over"))
     words = ("call", "account", "customer", "state", "acknowledged_by", "currency")
     note = "Those that are open, the first due first, then those that were over in the UTC day of the moment."
     if lost := sum(not one.life for one in found):
