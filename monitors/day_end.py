@@ -24,7 +24,7 @@ SECTIONS: Final[tuple[Callable[[PoolDay], Section], ...]] = (
     summary, totals, inputs, calls, lives, breaks, requirements, lines, collateral, caps, limits, firm, rules, moments,
 )  # fmt: skip
 LONG: Final = 30  # characters; longer text is broken into lines
-_NUMBER: Final = re.compile(r"(-?)(\d{1,20})(\.\d+)")
+_NUMBER: Final = re.compile(r"(-?)(\d{1,20})((?:\.\d+)?)")
 _MOMENT: Final = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)\.\d{9}Z")
 _BAD: Final = {CallState.ESCALATED.name, Quality.UNPRICED.name, *(status.name for status in Status if status >= Status.CALL)}
 _MINDED: Final = {Status.WATCH.name, Quality.STALE.name}
@@ -72,9 +72,13 @@ def html(found: Pack, day: str) -> str:
     return page(f"crossmargin: {title}", f"<h1>{escape(title)}</h1><nav>{links}</nav>{body}")
 
 
-def _cell(text: str) -> str:
-    """Numbers with their thousands apart, times to the second, states that need a look in colour, long text in lines."""
-    if number := _NUMBER.fullmatch(text):
+def _cell(text: str, is_figure: bool) -> str:
+    """Numbers with their thousands apart, times to the second, states that need a look in colour, long text in lines.
+
+    is_figure: a number without a point is one too, and no id.
+    """
+    number = _NUMBER.fullmatch(text)
+    if number and (number[3] or is_figure):
         return f"{number[1]}{int(number[2]):,}{number[3]}"
     if moment := _MOMENT.fullmatch(text):
         return f"{moment[1]} {moment[2]}"
@@ -86,19 +90,19 @@ def _head(column: str) -> str:
     return column.replace("_", " ").replace(" usd", ", USD").replace(" utc", ", UTC")
 
 
-def _row(columns: Sequence[str], row: Sequence[str]) -> list[str]:
+def _row(section: Section, row: Sequence[str]) -> list[str]:
     """The cells of a row; a time in the pool's time zone stands below the same in UTC."""
     cells = list[str]()
-    for column, text in zip(columns, row, strict=True):
+    for place, (column, text) in enumerate(zip(section.columns, row, strict=True)):
         if not column.endswith(LOCAL):
-            cells.append(_cell(text))
+            cells.append(_cell(text, place >= section.words))
         elif text:
             cells[-1] += f"<br><span class='note'>{escape(text)}</span>"
     return cells
 
 
 def _section(section: Section) -> str:
-    shown = [_row(section.columns, row) for row in section.rows[:SHOWN]]
+    shown = [_row(section, row) for row in section.rows[:SHOWN]]
     heads = [escape(_head(column)) for column in section.columns if not column.endswith(LOCAL)]
     words = sum(not column.endswith(LOCAL) for column in section.columns[: section.words])
     notes = [section.note] if section.note else []

@@ -15,7 +15,7 @@ from engine.models.pilot import phase_of, residual_interest_reason
 from engine.numbers import date_of, decimal_text, scaled
 from engine.reconciliation import BreakKind
 from engine.report import OPEN_CALLS, Quality, Status
-from monitors.day_rows import added
+from monitors.day_rows import BEHIND, added
 from monitors.holdings import AccountRow, Held
 from monitors.pilot_report import own_capital
 from monitors.pool_day import NOT_KNOWN, PoolDay, Row, Section, lacking, time_zone, usd
@@ -114,7 +114,10 @@ def lines(day: PoolDay) -> Section:
         for shard in day.shards for one in shard.lines if one.account in day.by_id
     ]  # fmt: skip
     columns = ("account", "rule", "model", "line", "quantity", "why", "currency", "maintenance")
-    note = "Lines of maintenance, in the currency of their rule. They sum to what the account's requirement is stored as."
+    note = (
+        "Lines of maintenance, in the currency of their rule; they sum to the maintenance of the account. Where it is due to"
+        f" be margined again, '{BEHIND}' is the rest of what it is held to."
+    )
     return Section("lines", "What do the requirements consist of?", columns, 7, rows, note)
 
 
