@@ -25,6 +25,7 @@ SECTIONS: Final[tuple[Callable[[PoolDay], Section], ...]] = (
 )  # fmt: skip
 LONG: Final = 30  # characters; longer text is broken into lines
 _NUMBER: Final = re.compile(r"(-?)(\d{1,20})((?:\.\d+)?)")
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 _MOMENT: Final = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)\.\d{9}Z")
 _BAD: Final = {CallState.ESCALATED.name, Quality.UNPRICED.name, *(status.name for status in Status if status >= Status.CALL)}
 _MINDED: Final = {Status.WATCH.name, Quality.STALE.name}
@@ -56,12 +57,16 @@ def pack(shards: Sequence[ShardDay], pool_id: str, happened: Lives) -> Pack:
 
 
 def csv_text(section: Section) -> str:
-    """The section as CSV, with a header."""
+    """The section as CSV, with a header; what a spreadsheet would take for a formula has an apostrophe before it."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(section.columns)
-    writer.writerows(section.rows)
+    writer.writerows([_harmless(cell) for cell in row] for row in section.rows)
     return text.getvalue()
+
+
+def _harmless(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(_FORMULA) and not _NUMBER.fullmatch(cell) else cell
 
 
 def html(found: Pack, day: str) -> str:

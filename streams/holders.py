@@ -4,6 +4,7 @@ Of these one is of each kind and stays, so that its age is seen; a last one is p
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Final
 
 from engine.events import NS, Kind
@@ -63,22 +64,24 @@ class Holders:
         return event(Kind.STATEMENT, account, **row, qty=quantity_text(quantity))
 
     def _differences(self) -> dict[What, int]:
-        """In an account each: a lot more, none of it, a lot of what is not held, and of collateral a unit less."""
+        """In an account each: a tenth more, none of it, some of what is not held, and of collateral a hundredth less."""
         found, lots = dict[What, int](), example().lots
         for number, p in enumerate(self._portfolios[:3]):
-            (name, quantity), other = next(iter(p.positions.items())), self._not_held(p)
-            name, stated = ((name, quantity + lots[name]), (name, 0), (other, lots[other]))[number]
+            name, quantity = next(iter(p.positions.items()))
+            more = max(abs(quantity) // 10 // lots[name], 1) * lots[name]
+            name, stated = ((name, quantity + more), (name, 0), self._not_held(p))[number]
             found[CLEARS[p.pool], p.account, name] = stated
         for p in self._portfolios[3:]:
             name = next((asset for asset in p.collateral if asset != "USD"), "")  # which customers do not pay calls in
             if name:
                 item, quantity = (CUSTODIAN, p.account, name), p.collateral[name]
-                found[item], self._wrong = quantity - 10 ** (8 - example().assets[name].decimals), (item, quantity)
+                unit = 10 ** (8 - example().assets[name].decimals)
+                found[item], self._wrong = quantity - max(quantity // 100 // unit, 1) * unit, (item, quantity)
                 break
         return found
 
-    def _not_held(self, p: Portfolio) -> str:
-        """An instrument that is traded in the portfolio's pool, and not in it."""
-        traded = (name for other in self._portfolios if other.pool == p.pool for name in other.positions)
-        every = (name for name, one in example().instruments.items() if one.tradable)
-        return next(name for names in (traded, every) for name in names if name not in p.positions)
+    def _not_held(self, p: Portfolio) -> tuple[str, int]:
+        """An instrument that is not in a portfolio, and how much of it another one of its pool has."""
+        traded = ((name, q) for other in self._portfolios if other.pool == p.pool for name, q in other.positions.items())
+        every = ((name, example().lots[name]) for name, one in example().instruments.items() if one.tradable)
+        return next((name, quantity) for name, quantity in chain(traded, every) if name not in p.positions)

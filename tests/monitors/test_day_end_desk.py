@@ -118,6 +118,15 @@ def test_each_call_of_the_day_has_its_whole_life_in_both_times() -> None:
     assert life[-1] == ("overdue", "OVERDUE")
 
 
+def test_a_note_is_no_formula_of_a_spreadsheet() -> None:
+    desk = called()
+    for text in ("=1+1", "-2+3", "they pay - soon"):
+        desk.act("note", "a:p:1", text=text)
+    found = desk.pack()
+    assert [row["text"] for row in rows(found, "call_lives")[1:4]] == ["'=1+1", "'-2+3", "they pay - soon"]
+    assert rows(found, "requirements")[0]["excess"] == "-20.00"
+
+
 def test_a_life_that_is_not_known_is_said() -> None:
     desk = called()
     desk.alerts = [alert for alert in desk.alerts if alert.account != "b"]
