@@ -395,7 +395,10 @@ def schema() -> None:
 
 @cli.command()
 @json_flag
-@with_settings(*KAFKA, *REDIS, "shards", "snapshots", "metrics_host", "metrics_port", "sequencer_metrics_port")
+@with_settings(
+    *(*KAFKA, *REDIS, "shards", "snapshots", "metrics_host"),
+    *("metrics_port", "sequencer_metrics_port", "notifier_metrics_port"),
+)
 def doctor(settings: Settings, as_json: bool) -> None:
     """Tell what is reachable and what is missing.
 

@@ -85,6 +85,11 @@ def test_help_is_fast_because_verbs_import_their_own_part_only() -> None:
         (["check-config", "--shards", "0"], "crossmargin: flag --shards: found '0'; allowed: a whole number, 1 to 1024"),
         (["worker", "--config", "none.toml"], "crossmargin: flag --config: found 'none.toml', which is not a file"),
         (["rebuild"], "crossmargin: Missing option '--shard'"),
+        (["notifier", "resend", "--dry-run", "--drop"], "crossmargin: resend: found --dry-run and --drop; allowed: one"),
+        (
+            ["notifier", "--shards", "3", "resend"],
+            "crossmargin: notifier: found shards before resend; allowed: behind resend",
+        ),
     ],
 )
 def test_wrong_use_is_one_line_and_status_2(capsys: pytest.CaptureFixture[str], arguments: list[str], line: str) -> None:
@@ -111,6 +116,7 @@ def test_a_service_that_is_away_is_one_line_and_status_1(own_folder: Path) -> No
         ["calls", "show", "A:P:1"],
         ["calls", "ack", "A:P:1"],
         ["top", "--once"],
+        ["notifier", "resend", "--dry-run"],
     ]
     verbs.append(["doctor", "--json"])
     with ThreadPoolExecutor(len(verbs)) as pool:
@@ -160,10 +166,12 @@ def test_schema_is_json_with_every_topic(capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.services
 def test_doctor_finds_running_services(capsys: pytest.CaptureFixture[str], mock_kafka: str, redis_url: str) -> None:
-    ports = ["--metrics-port", str(free_port()), "--sequencer-metrics-port", str(free_port())]
+    processes = ("", "sequencer-", "notifier-")
+    ports = [word for name in processes for word in (f"--{name}metrics-port", str(free_port()))]
     status, out, _ = said(capsys, ["doctor", "--kafka", mock_kafka, "--redis-url", redis_url, *ports])
     assert status == 0, out
     assert "1 broker at" in out
+    assert out.count("is free") == len(processes)
     assert "no log yet" in out
 
 
