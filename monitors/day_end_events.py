@@ -111,14 +111,16 @@ def breaks(day: PoolDay) -> Section:
 
 def inputs(day: PoolDay) -> Section:
     """A row an input that is stale or missing."""
-    found = [one for shard in day.shards for one in shard.inputs if one.pool == day.pool.id]
     accounts: dict[Row, int] = {}
-    for one in found:
-        row = one.name, one.type, one.quality, one.why, *day.times(one.ts_ns)
-        accounts[row] = accounts.get(row, 0) + one.accounts
+    for found in (found for shard in day.shards for found in shard.inputs if found.pool == day.pool.id):
+        one = found.input
+        row = one.instrument, one.quality.name, one.why, *day.times(one.ts_ns)
+        accounts[row] = accounts.get(row, 0) + found.accounts
     rows = [(*row, f"{count}") for row, count in sorted(accounts.items(), key=lambda item: (-item[1], item[0]))]
-    columns = ("name", "type", "quality", "why", *day.time_columns("last_price"))
-    note = "What accounts of the pool have that is STALE (older than its limit) or UNPRICED."
+    columns = ("instrument", "quality", "why", *day.time_columns("last_price"))
+    note = (
+        "What makes accounts of the pool STALE or UNPRICED: what they hold, and what prices their collateral and currencies."
+    )
     return Section("inputs", "Which inputs are old or missing?", (*columns, "accounts"), len(columns), rows, note)
 
 

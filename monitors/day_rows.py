@@ -4,21 +4,20 @@ Plain rows, so that shards can be looked at one after the other. Amounts are min
 cents, None where a currency has no rate.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from engine.arithmetic import E9, LIMIT
 from engine.core import MarginEngine
 from engine.documents import Asset, Calendar, Pool
-from engine.explain import Requirement, Version, converted, requirement, why_unpriceable
+from engine.explain import Requirement, Version, converted, requirement
+from engine.explain_quality import Input, inputs
 from engine.numbers import decimal_text
 from engine.reconciliation import Reconciliation, reconciliation
 from engine.report import OPEN_CALLS, Quality
-from engine.state import CHUNK, NONE, PORTFOLIO, State
+from engine.state import NONE
 from monitors.alerts import Alert
 from monitors.holdings import AccountRow, ShardRows, rows_of
 
@@ -54,14 +53,10 @@ class LimitRow:
 
 @dataclass(frozen=True, slots=True)
 class InputRow:
-    """An instrument or asset that is not FRESH, and how many accounts of a pool have it; ts_ns 0: it never had a price."""
+    """What makes so many accounts of a pool STALE or UNPRICED."""
 
     pool: str
-    name: str
-    type: str  # instrument or asset
-    quality: str
-    ts_ns: int
-    why: str
+    input: Input
     accounts: int
 
 
@@ -122,7 +117,7 @@ def day_of_shard(engine: MarginEngine) -> ShardDay:
         rows=rows,
         lines=tuple(line for slot, account in accounts for line in _lines(engine, slot, account)),
         limits=tuple(limit for slot, account in accounts for limit in _limits(engine, slot, account)),
-        inputs=tuple(_inputs(engine)),
+        inputs=tuple(_inputs(engine, accounts)),
         calls=tuple(_calls(engine)),
         statements={
             name: reconciliation(d.state, d, slot, most=int(d.state.now[0]["statements"]))
@@ -148,7 +143,7 @@ def _lines(engine: MarginEngine, slot: int, account: AccountRow) -> Iterator[Lin
     found = requirement(engine, slot, with_tails=False)
     own = account.currency, account.decimals
     if found.now is None or account.quality == Quality.UNPRICED.name:
-        yield from _problems(engine, account.id, found)
+        yield from _problems(engine, slot, found)
         yield LineRow(account.id, "", "", LAST_KNOWN, "", *own, found.stored.maintenance, "; ".join(found.behind))
         return
     for position in found.alone:
@@ -164,21 +159,16 @@ def _lines(engine: MarginEngine, slot: int, account: AccountRow) -> Iterator[Lin
         yield LineRow(account.id, "", "", BEHIND, "", *own, rest, "; ".join(found.behind))
 
 
-def _problems(engine: MarginEngine, account_id: str, found: Requirement) -> Iterator[LineRow]:
+def _problems(engine: MarginEngine, slot: int, found: Requirement) -> Iterator[LineRow]:
     """The lines that cannot be said."""
+    name = engine.account_ids[slot]
+    missing = {one.instrument: one.why for one in inputs(engine, slot) if one.quality is Quality.UNPRICED}
     for one in found.alone:
-        if why := one.problem or _unpriced(engine, engine.definitions.instrument_slot(one.instrument)):
-            named = one.instrument, format(one.quantity, "f"), one.currency
-            yield LineRow(account_id, *_names(one.rule), *named, 0, None, why)
+        if why := one.problem or missing.get(one.instrument):
+            yield LineRow(name, *_names(one.rule), one.instrument, format(one.quantity, "f"), one.currency, 0, None, why)
     for portfolio in found.portfolios:
         if portfolio.problem:
-            yield LineRow(account_id, *_names(portfolio.rule), "", "", portfolio.currency, 0, None, portfolio.problem)
-
-
-def _unpriced(engine: MarginEngine, slot: int) -> str:
-    """Why an instrument is UNPRICED, "" where it is not."""
-    row = engine.definitions.state.instruments[slot]
-    return _why(engine, slot, Quality.UNPRICED, int(row["priced"])) if row["quality"] == Quality.UNPRICED else ""
+            yield LineRow(name, *_names(portfolio.rule), "", "", portfolio.currency, 0, None, portfolio.problem)
 
 
 def _names(rule: Version | None) -> tuple[str, str]:
@@ -224,60 +214,13 @@ def added(amounts: Iterable[int | None]) -> int | None:
 # Inputs
 
 
-def _inputs(engine: MarginEngine) -> Iterator[InputRow]:
-    """What accounts have that is STALE or UNPRICED, by pool."""
-    d, state = engine.definitions, engine.definitions.state
-    count = engine.account_count
-    pools, rows = state.accounts.pool[:count], state.instruments
-    for (pool, slot), accounts in _holders(state).items():
-        if quality := int(rows[slot]["quality"]):
-            ts_ns = int(rows[slot]["mark_ts_ns"]) if rows[slot]["priced"] else 0
-            why = _why(engine, slot, Quality(quality), ts_ns)
-            named = d.pool_ids[pool], d.instrument_ids[slot], "instrument", Quality(quality).name
-            yield InputRow(*named, ts_ns, why, accounts)
-    for slot, name in enumerate(d.asset_ids):
-        quality, instrument = int(state.assets[slot]["quality"]), int(state.assets[slot]["instrument"])
-        if not quality:
-            continue
-        ts_ns = 0 if instrument == NONE or not rows[instrument]["priced"] else int(rows[instrument]["mark_ts_ns"])
-        why = f"priced by {d.instrument_ids[instrument]}" if instrument != NONE else "its currency has no rate"
-        has = _has(state, slot, count)
-        for pool in np.unique(pools[has]).tolist():
-            named = d.pool_ids[pool], name, "asset", Quality(quality).name
-            yield InputRow(*named, ts_ns, why, int(np.count_nonzero(pools[has] == pool)))
-
-
-def _has(state: State, asset: int, count: int) -> NDArray[np.bool_]:
-    """By account whether an asset is among its inputs: held, its currency, or that of a position."""
-    accounts, currency = state.accounts, int(state.assets[asset]["currency_slot"])
-    has: NDArray[np.bool_] = (accounts.holding[asset, :count] != 0) | (accounts.figures["asset"][:count] == asset)
-    if currency != NONE:
-        has |= (accounts.value[currency, :count] != 0) | (accounts.book[currency, :count] != 0)
-    return has
-
-
-def _holders(state: State) -> dict[tuple[int, int], int]:
-    """By (pool, instrument) how many accounts have a position."""
-    held = np.flatnonzero(state.book.lots)
-    pairs: NDArray[np.int64] = np.stack(
-        [state.accounts.pool[state.book.account[held]], state.book.chunk_instrument[held // CHUNK]], axis=1
-    ).astype(np.int64)
-    found, counts = np.unique(pairs, axis=0, return_counts=True)
-    return {(pool, slot): n for (pool, slot), n in zip(found.tolist(), counts.tolist(), strict=True)}
-
-
-def _why(engine: MarginEngine, slot: int, quality: Quality, ts_ns: int) -> str:
-    """Why an instrument is not fresh."""
-    row = engine.definitions.state.instruments[slot]
-    if not ts_ns:
-        return "it has no price"
-    if quality is Quality.STALE:
-        return "its price or volatility is older than its limit"
-    if row["expiry_ns"] and row["expiry_ns"] <= engine.clock_ns:
-        return "it has expired and waits for its settlement"
-    if row["model"] == PORTFOLIO and row["missing"]:
-        return why_unpriceable(engine, slot)
-    return "its rule has no volatility or share for it"
+def _inputs(engine: MarginEngine, accounts: Iterable[tuple[int, AccountRow]]) -> Iterator[InputRow]:
+    """What makes accounts STALE or UNPRICED, by pool."""
+    found = Counter(
+        (account.pool, one)
+        for slot, account in accounts if account.quality != Quality.FRESH.name for one in inputs(engine, slot)
+    )  # fmt: skip
+    return (InputRow(pool, one, count) for (pool, one), count in found.items())
 
 
 # Calls

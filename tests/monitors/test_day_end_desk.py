@@ -15,7 +15,7 @@ from engine.core import MarginEngine
 from engine.events import DAY_NS, Kind
 from engine.reconciliation import RUN_NS
 from engine.report import Report
-from monitors.alerts import Alert, call_messages, decode_alert, encode_alerts
+from monitors.alerts import Alert, alerts_of
 from monitors.day_end import Pack, csv_text, html, pack
 from monitors.day_rows import BEHIND, LAST_KNOWN, day_of_shard, lives_of
 from tests.engine.explain_world import World, empty_log
@@ -38,8 +38,7 @@ class Desk:
     def did(self, report: Report) -> None:
         """Keep what a step said of calls."""
         assert report.rejects == []
-        messages = call_messages(self.engine, report, encode_alerts(0, self.engine, report))
-        self.alerts += [decode_alert(body) for _, body in messages]
+        self.alerts += alerts_of(0, self.engine, report)
 
     def clock(self, seconds: float = 1) -> None:
         self.did(self.log.clock(seconds))
@@ -179,13 +178,14 @@ def test_inputs_that_are_old_or_missing_are_said() -> None:
     desk.log.instrument("N")
     desk.log.trade("d", "N", 1, 10)
     desk.clock()
-    assert [row["name"] for row in rows(desk.pack(), "inputs")] == ["N"]
+    assert [row["instrument"] for row in rows(desk.pack(), "inputs")] == ["N"]
     desk.clock(61)
     found = desk.pack()
     stale, missing = rows(found, "inputs")
-    assert (stale["name"], stale["quality"], stale["accounts"]) == ("S", "STALE", "2")
+    assert (stale["instrument"], stale["quality"], stale["accounts"]) == ("S", "STALE", "2")
+    assert stale["why"] == "its price is 62 s old, its limit is 60 s"
     assert stale["last_price_utc"] == "2027-01-15T08:00:01.000000000Z"
-    assert (missing["name"], missing["why"], missing["last_price_utc"]) == ("N", "it has no price", "")
+    assert (missing["instrument"], missing["why"], missing["last_price_utc"]) == ("N", "no price has come", "")
     assert note(found, "summary") == (
         "Accounts that are UNPRICED: 1; their figures are the last known, or none."
         " Accounts that are STALE: 2; an input of theirs is older than its limit."
@@ -272,7 +272,7 @@ def test_an_account_without_a_price_has_its_last_requirement_as_one_line() -> No
     desk.clock()
     found = [row for row in rows(desk.pack(), "lines") if row["account"] == "d"]
     assert [(row["line"], row["maintenance"]) for row in found] == [("V", "not known"), (LAST_KNOWN, "100.00")]
-    assert found[0]["why"] == "its rule has no volatility or share for it"
+    assert found[0]["why"] == "an input of its rule is missing"
     assert found[1]["why"].startswith("it is UNPRICED: the stored figures are the last known")
 
 

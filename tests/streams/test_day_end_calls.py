@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 from engine.core import MarginEngine
 from engine.events import TOPIC_OF, Kind
 from engine.limits import Limits
-from monitors.alerts import Alert, call_messages, decode_alert, encode_alerts
+from monitors.alerts import Alert, alerts_of, encode_alert
 from monitors.day_end import csv_text, pack
 from monitors.day_rows import day_of_shard, lives_of
 from streams import cli, kafka
@@ -59,11 +59,10 @@ def afternoon() -> list[Item]:
 
 @dataclass
 class Live:
-    """What a worker's engines and topics hold; alerts by shard in the order of its log."""
+    """What a worker's engines hold, and the alerts of calls that it sent."""
 
     run: Replay = field(default_factory=lambda: Replay(MOCK_PARTITIONS, 8, Limits(), keep_frames=True))
     alerts: list[Alert] = field(default_factory=list)
-    messages: list[tuple[bytes, bytes]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for engine in self.run.shards.engines:
@@ -72,9 +71,7 @@ class Live:
     def _watched(self, engine: MarginEngine, step: Callable[..., Any]) -> Callable[..., Any]:
         def watched(frame: Any, offset: int) -> Any:
             report = step(frame, offset)
-            messages = call_messages(engine, report, encode_alerts(engine.shard, engine, report))
-            self.messages += messages
-            self.alerts += [decode_alert(body) for _, body in messages]
+            self.alerts += [alert for alert in alerts_of(engine.shard, engine, report) if alert.call is not None]
             return report
 
         return watched
@@ -108,8 +105,8 @@ def test_a_pack_out_of_the_log_is_the_live_one(capsys: pytest.CaptureFixture[str
         out = kafka.Delivery(Producer(kafka.producer_config(Settings(kafka=address))))
         for shard, frame in live.run.frames or ():
             out.send(LOG, shard, frame)
-        for key, body in [*live.messages[:3], *live.messages]:
-            out.send(CALLS, 0, body, key)
+        for alert in [*live.alerts[:3], *live.alerts]:
+            out.send(CALLS, 0, encode_alert(alert))
         assert out.wait(20)
         log = ["--kafka", address, "--snapshots"]
         by_snapshots = written(capsys, tmp_path / "a", *log, str(tmp_path / "kept"))
