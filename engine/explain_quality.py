@@ -1,6 +1,7 @@
 """Why an account is not FRESH: the inputs of its figures that are old or missing."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from engine.core import MarginEngine
 from engine.events import NS
@@ -9,18 +10,38 @@ from engine.report import Quality
 from engine.state import NONE
 
 
+class Input(NamedTuple):
+    """An instrument that is STALE or UNPRICED, when it had its last price (0: never), and why it is so."""
+
+    instrument: str
+    quality: Quality
+    ts_ns: int
+    why: str
+
+
 def reasons(engine: MarginEngine, account: int) -> list[str]:
     """Each input that evaluate.account_quality finds STALE or UNPRICED, as of the last clock; none of a FRESH account."""
-    state, ids = engine.definitions.state, engine.definitions.instrument_ids
+    return [f"{one.instrument}: {one.why}" for one in inputs(engine, account)]
+
+
+def inputs(engine: MarginEngine, account: int) -> list[Input]:
+    """The same with what there is to say of each."""
+    state = engine.definitions.state
     mine = [instrument for instrument, _ in held(state, account)]
     marks = sorted({*mine, *_priced_by(engine, account)})
-    found = [f"{ids[slot]}: {why}" for slot in marks if (why := _mark(engine, slot))]
+    found = [_input(engine, slot, "mark_quality", why) for slot in marks if (why := _mark(engine, slot))]
     for slot in mine:
         row = state.instruments[slot]
         if row["quality"] > row["mark_quality"]:
             missing = row["quality"] == Quality.UNPRICED
-            found.append(f"{ids[slot]}: an input of its rule is {'missing' if missing else 'old'}")
+            found.append(_input(engine, slot, "quality", f"an input of its rule is {'missing' if missing else 'old'}"))
     return found
+
+
+def _input(engine: MarginEngine, slot: int, quality: str, why: str) -> Input:
+    row = engine.definitions.state.instruments[slot]
+    ts_ns = int(row["mark_ts_ns"]) if row["priced"] else 0
+    return Input(engine.definitions.instrument_ids[slot], Quality(int(row[quality])), ts_ns, why)
 
 
 def _mark(engine: MarginEngine, slot: int) -> str:

@@ -203,7 +203,7 @@ def remove(settings: Settings, user: str, as_json: bool) -> None:
 @json_flag
 @with_settings(*KAFKA, "shards", "input_partitions")
 def load(settings: Settings, files: tuple[Path, ...], topic: str | None, as_json: bool) -> None:
-    """Publish reference documents, positions and collateral.
+    """Publish reference documents, positions, collateral and statements.
 
     FILE: JSON Lines, JSON, CSV (each also as .gz) or Parquet, or a folder of them. Documents go first, in the order in which
     they need each other.
