@@ -26,7 +26,8 @@ from monitors.surface import EngineView
 BATCH: Final = 100  # accounts a script call: a millisecond or two of the server's time
 BOOKS: Final = 200  # that are looked at beside the figures of a flush, all at once: figures come first
 IN_FLIGHT: Final = 2  # calls sent and not answered: the next batch is made while the server works on the last
-FIGURES_SPARE: Final = 10  # a flush that took long delays the next: figures take at most this part of the time
+FIGURES_SPARE: Final = 10  # a flush that took long delays the next: figures take at most this part of the time,
+ANEW_SPARE: Final = 2  # and this one while a shard is written anew: nobody may rely on what is shown until it is done
 FIRST_DELAY, MAX_DELAY = 0.05, 2.0  # seconds before connecting again
 READ_TRIES, READ_DELAY = 12, 1.0  # reading the alerts window: how often, seconds between at most
 CANCEL_SECONDS: Final = 0.1
@@ -332,7 +333,8 @@ class RedisSink:
                 await self._link.receive()
                 backlog.wrote(moment[1])
                 self._flush_seconds += asyncio.get_running_loop().time() - time_now
-                self._next_flush = max(self._next_flush, self._flush_at + FIGURES_SPARE * self._flush_seconds)
+                spare = FIGURES_SPARE if all(one.is_whole for one in self._backlogs.values()) else ANEW_SPARE
+                self._next_flush = max(self._next_flush, self._flush_at + spare * self._flush_seconds)
                 if backlog.has_figures() or backlog.unchecked_books():
                     self._due.append(backlog)
                 return True
