@@ -56,8 +56,8 @@ def run(sizes: Sizes, services: Services) -> tuple[Figures, list[str]]:
     universe = Universe(sizes.accounts, sizes.positions, sizes.seed, CALM, sizes.together)
     figures: Figures = {"accounts": sizes.accounts, "shards": sizes.shards, "together": sizes.together}
     with services.chain("latency", shards=sizes.shards, input_partitions=PARTITIONS) as chain:
-        chain.produce([*reference(universe), *_probe_documents()])
-        day = chain.produce([*opening(universe, time.time_ns()), *_probe_cash()])
+        chain.produce([*reference(universe), *probe_documents()])
+        day = chain.produce([*opening(universe, time.time_ns()), *probe_cash()])
         sequencer, worker = chain.start("sequencer"), chain.start("worker")
         chain.await_sequenced(day, sequencer, worker)
         chain.await_flagged(worker)
@@ -180,7 +180,8 @@ def probe_id(number: int) -> str:
     return f"P{number:05d}"
 
 
-def _probe_documents() -> Iterator[tuple[str, int, bytes]]:
+def probe_documents() -> Iterator[tuple[str, int, bytes]]:
+    """The accounts of the probes."""
     documents: list[dict[str, Any]] = []
     for number in range(PROBES):
         customer = f"P{customer_id(number)}"
@@ -190,7 +191,7 @@ def _probe_documents() -> Iterator[tuple[str, int, bytes]]:
     yield "reference", 0, msgspec.json.encode(documents)
 
 
-def _probe_cash() -> Iterator[tuple[str, int, bytes]]:
+def probe_cash() -> Iterator[tuple[str, int, bytes]]:
     """Half of what a probe's position requires, so that holding it is a call."""
     for partition in range(PARTITIONS):
         cash = {"id": "c", "ts": time.time_ns(), "asset": "USD", "qty": LOTS * INITIAL // 2, "source": "probe"}
