@@ -99,8 +99,9 @@ def _is_new(page: Client, accounts: int) -> bool:
 def _outage(chain: Chain, valkey: RedisServer, page: Client, accounts: int, seconds: float) -> Outage:
     """Kill, wait, start, and look until everything is there."""
     applied = sum(samples(chain, "crossmargin_events_total"))
-    valkey.kill()
+    chain.until(lambda: _is_new(page, accounts), "a page that is new")
     killed_ns, lag = time.time_ns(), 0.0
+    valkey.kill()
     chain.until(lambda: page.get("/api/summary")["state"]["stale"], "a page that is stale")
     page_stale_s = (time.time_ns() - killed_ns) / NS
     while time.time_ns() < killed_ns + seconds * NS:
