@@ -13,6 +13,7 @@ from engine.arithmetic import E9, LIMIT
 from engine.models.pilot import AccountClass
 from engine.numbers import scaled, time_ns
 from engine.parameters import AddOns, Id, Parameters
+from engine.zones import Zone
 
 Name = Annotated[str, Meta(max_length=256)]
 Text = Annotated[str, Meta(max_length=1024)]
@@ -134,19 +135,22 @@ Day = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 
 
 class Cutoff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """By when called money must be in: the first `at` (UTC) of a business day that is notice_hours or more after the call.
+    """By when called money must be in: the first `at` of a business day that is notice_hours or more after the call.
 
-    Both as given here: 6 p.m. in New York in winter, one business day later (17 CFR 1.22, rates.md 6 [P]).
+    zone: whose clock shows `at`, and whose days are meant; by name, so that 18:00 in New York is that in summer and winter.
+    notice_hours: as given here, one business day later (17 CFR 1.22, rates.md 6 [P]).
     """
 
-    at: Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")] = "23:00"
+    at: Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+    zone: Zone = "UTC"
     notice_hours: Annotated[int, Meta(ge=0, le=240)] = 24
 
 
 class Calendar(Document, frozen=True, kw_only=True, tag="calendar"):
     """Weekly sessions in UTC as pairs such as ["Sun 23:00", "Fri 22:00"]; time outside them does not make a price stale.
 
-    holidays: days such as "2026-11-26" that are no business days. cutoffs: by currency; "*" for all others.
+    holidays: days such as "2026-11-26" that are no business days. cutoffs: by currency; "*" for all others; without either
+    18:00 in New York, 24 hours after the call or more.
     """
 
     sessions: Annotated[list[tuple[str, str]], Meta(min_length=1, max_length=32)]

@@ -275,4 +275,6 @@ WRONG: list[Document] = [
     {"kind": "pool", "id": "futures", "regime": "x", "currency": "USD", "calls": {"escalate_days": 3, "restrict_days": 2}},
     {"kind": "calendar", "id": "week", "sessions": [["Sun 23:00", "Fri 22:00"]], "holidays": ["2026-02-30"]},
     {"kind": "calendar", "id": "week", "sessions": [["Sun 23:00", "Fri 22:00"]], "cutoffs": {"USD": {"at": "25:00"}}},
+    {"kind": "calendar", "id": "week", "sessions": [["Sun 23:00", "Fri 22:00"]],
+     "cutoffs": {"USD": {"at": "18:00", "zone": "America/Denver"}}},
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.codes import Code
 from engine.core import MarginEngine
-from engine.deadlines import deadlines
+from engine.deadlines import UNNAMED, deadlines
 from engine.documents import Calendar, CallTerms, Cutoff
 from engine.events import NS, RECORD, Kind, id_key, key64
 from engine.frames import Frame, FrameKind, decode_frame, encode_frame
@@ -226,11 +226,16 @@ def test_neither_a_short_dip_nor_a_short_recovery_counts() -> None:
 @pytest.mark.parametrize(
     ("now", "cutoff", "due"),
     [
-        ("2027-01-14T22:59", Cutoff(notice_hours=0), "2027-01-14T23:00"),
-        ("2027-01-14T23:00:01", Cutoff(notice_hours=0), "2027-01-15T23:00"),
-        ("2027-01-14T15:00", Cutoff(), "2027-01-15T23:00"),
-        ("2027-01-15T23:00", Cutoff(), "2027-01-19T23:00"),  # a Friday; Monday the 18th is Martin Luther King Day
+        ("2027-01-14T22:59", Cutoff(at="23:00", notice_hours=0), "2027-01-14T23:00"),
+        ("2027-01-14T23:00:01", Cutoff(at="23:00", notice_hours=0), "2027-01-15T23:00"),
+        ("2027-01-14T15:00", Cutoff(at="23:00"), "2027-01-15T23:00"),
+        ("2027-01-15T23:00", Cutoff(at="23:00"), "2027-01-19T23:00"),  # a Friday; Monday is Martin Luther King Day
         ("2027-01-15T14:30", Cutoff(at="14:30", notice_hours=1), "2027-01-19T14:30"),
+        ("2027-01-14T15:00", UNNAMED, "2027-01-15T23:00"),
+        ("2027-03-12T22:30", UNNAMED, "2027-03-15T22:00"),  # a Friday: 18:00 in New York is an hour earlier from Sunday on
+        ("2027-11-05T21:59", UNNAMED, "2027-11-08T23:00"),
+        ("2027-01-19T00:30", Cutoff(at="19:00", zone="America/Chicago", notice_hours=0), "2027-01-20T01:00"),  # still Monday
+        ("2027-01-23T00:30", Cutoff(at="19:00", zone="America/Chicago", notice_hours=0), "2027-01-23T01:00"),  # still Friday
     ],
 )
 def test_a_call_is_due_at_a_cut_off_of_a_business_day(now: str, cutoff: Cutoff, due: str) -> None:
