@@ -75,12 +75,12 @@ def _bind(state: State, slot: int, pool: Pool, calendar: Calendar | None, assets
     """
     terms, until = pool.calls, []
     for j, asset in enumerate(assets):
-        own = asset.id == pool.currency
+        transfer = pool.transfer(asset.id)
         one = deadlines(calendar, asset.id, terms, clock_ns)
         until.append(one.until_ns)
         row = (
-            max(1, scaled(pool.minimum_transfer, 10**asset.decimals)) if own else 1,
-            max(1, scaled(pool.rounding, 10**asset.decimals)) if own else 1,
+            max(1, scaled(transfer.minimum_transfer, 10**asset.decimals)),
+            max(1, scaled(transfer.rounding, 10**asset.decimals)),
             round(terms.issue_after * NS), round(terms.cover_after * NS), scaled(terms.raise_share, NS),
             *one[:3],
         )  # fmt: skip

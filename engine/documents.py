@@ -105,13 +105,22 @@ class CallTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     restrict_days: Annotated[int, Meta(ge=1, le=30)] = 4
 
 
+class Transfer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Margin calls in one currency, in major units: none below minimum_transfer, all rounded up to whole `rounding`."""
+
+    minimum_transfer: Decimal = Decimal(0)
+    rounding: Decimal = Decimal(0)
+
+
 class Pool(Document, frozen=True, kw_only=True, tag="pool"):
     """Where collateral is held under one regime; pools never lend to one another.
 
     collateral: the rule (model collateral) that says what is taken and at which haircut; without it each asset's own.
     shocks: the portfolio rules in whose scenarios the assets that the collateral rule calls shocked move with the positions.
     All of an account's stand in one of them, so that no loss is charged twice: the first in which it has positions.
-    minimum_transfer, rounding: of margin calls to accounts in the pool's currency; calendar: by whose cut-offs they are due.
+    minimum_transfer, rounding: of margin calls to accounts in the pool's currency; transfers: of those in another currency,
+    by its id; without it one minor unit. They are amounts of that currency, not the equivalent of the pool's, so that no
+    mark decides whether a call is made. calendar: by whose cut-offs calls are due.
     account_class: what the CFTC calls its customers' accounts; the weekly report of its pilot omits pools without one.
     """
 
@@ -120,10 +129,16 @@ class Pool(Document, frozen=True, kw_only=True, tag="pool"):
     calendar: Id | None = None
     minimum_transfer: Decimal = Decimal(0)
     rounding: Decimal = Decimal(0)
+    transfers: dict[Id, Transfer] = {}
     collateral: Id | None = None
     shocks: Id | Annotated[tuple[Id, ...], Meta(min_length=1, max_length=8)] = ()
     calls: CallTerms = CallTerms()
     account_class: AccountClass | None = None
+
+    def transfer(self, currency: str) -> Transfer:
+        """The terms of calls to accounts in a currency."""
+        own = Transfer(minimum_transfer=self.minimum_transfer, rounding=self.rounding)
+        return own if currency == self.currency else self.transfers.get(currency, Transfer())
 
     @property
     def moves_in(self) -> tuple[str, ...]:
@@ -328,6 +343,7 @@ def names_used(document: AnyDocument) -> list[tuple[str, str]]:
             ("asset", document.currency),
             ("calendar", document.calendar),
             ("rule", document.collateral),
+            *(("asset", name) for name in document.transfers),
             *(("rule", name) for name in document.moves_in),
         ]
     elif isinstance(document, Instrument):

@@ -34,9 +34,11 @@ class _Terms:
 def _terms(state: State, account: Account) -> _Terms:
     pool = state.pools[account.document.pool]
     currency = account.document.currency
-    minor = 10 ** state.assets[currency].document.decimals if currency == pool.currency else 0
+    one = pool if currency == pool.currency else pool.transfers.get(currency)
+    minor = 10 ** state.assets[currency].document.decimals
+    minimum, rounding = (0, 0) if one is None else (Fraction(x) * minor for x in (one.minimum_transfer, one.rounding))
     return _Terms(
-        max(1, int(Fraction(pool.minimum_transfer) * minor)), max(1, int(Fraction(pool.rounding) * minor)),
+        max(1, int(minimum)), max(1, int(rounding)),
         round(pool.calls.issue_after * E9), round(pool.calls.cover_after * E9), Fraction(pool.calls.raise_share),
         cutoffs(state, account),
     )  # fmt: skip

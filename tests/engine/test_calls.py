@@ -207,6 +207,41 @@ def test_small_amounts_are_not_called_and_others_are_rounded_up() -> None:
     assert happened(log.clock()) == [("ISSUED", 1, "ISSUED", 25, 0)]
 
 
+@pytest.mark.parametrize(
+    ("transfers", "amount"),
+    [
+        ({}, 16_27),
+        ({"EUR": {"rounding": "5"}}, 20_00),
+        ({"EUR": {"minimum_transfer": "16.27", "rounding": "0.1"}}, 16_30),
+        ({"EUR": {"minimum_transfer": "16.28"}}, None),
+    ],
+)
+def test_each_currency_has_its_own_minimum_and_rounding(transfers: dict[str, Any], amount: int | None) -> None:
+    log = SmallLog()
+    log.money()
+    log.instrument("E")
+    log.document("asset", "EUR", type="currency", currency="USD", instrument="E")
+    log.document("pool", "p", regime="cftc", currency="USD", minimum_transfer="1000", rounding="100", transfers=transfers)
+    log.account("a", currency="EUR")
+    log.rule("flat", "flat", initial="110", maintenance="100")
+    log.instrument("F", rule="flat", currency="EUR")
+    for name, price in (("E", "1.25"), ("F", "50")):
+        log.price(name, price)
+    log.trade("a", "F", 1, 50)
+    log.collateral("a", "EUR", "93.73")
+    called = [row["called"] for row in log.clock().changes if row["kind"] == ChangeKind.CALL]
+    assert called == ([] if amount is None else [amount])
+    assert log.figures("a")["status"] == "CALL"
+
+
+def test_the_pools_own_currency_has_one_place() -> None:
+    log = SmallLog()
+    log.money()
+    for transfers in ({"USD": {"rounding": "5"}}, {"USD": {}}):
+        refused = log.document("pool", "p", regime="cftc", currency="USD", transfers=transfers)
+        assert codes(refused) == [Code.REFUSED_DEFINITION]
+
+
 def test_neither_a_short_dip_nor_a_short_recovery_counts() -> None:
     log = called(calls={"cover_after": 60})
     log.price("F", 70)
