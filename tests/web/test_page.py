@@ -265,7 +265,9 @@ def test_what_lies_ahead(desk: Desk) -> None:
     assert [row[0] for row in ladder] == list(RUNGS)
     assert [ladder[0][1], ladder[2][1]] == ["208", "51"]
     assert ladder[0][3].endswith("and 202 more")
-    assert cells(desk, "forecast")[0][:4] == ["futures", "420,000.00", "BTC-USD -2.9 %", "2,100,000.00"]
+    forecast = cells(desk, "forecast")[0]
+    assert forecast[:5] == ["futures", "7 h", "420,000.00", "BTC-USD -2.9 %", "2,100,000.00"]
+    assert sum(one in forecast[-1].split() for one in desk.world.ids[:8]) == 5
     assert cells(desk, "liquidity")[0] == ["USD", "0.00", "3,600,000.00", "7,200,000.00", "10,800,000.00"]
     assert cells(desk, "regimes") == [["btc", "above"], ["rates", "inside"]]
     used = [float(row[4].removesuffix(" %")) for row in cells(desk, "nearest")]
