@@ -16,8 +16,8 @@ export function stress(main, signal) {
   main.append(
     h("h1", { class: "hidden" }, "Stress and early warning"),
     panel("ladder", "Who falls at which shock", about, ladder),
+    panel("forecast", "Calls expected at the close, USD", h("p", { class: "muted" }, "Beyond what is called: if nothing moves, and after the worst moves of one factor by its standard deviation until the close, a day ahead at most."), forecast),
     h("div", { class: "columns" },
-      panel("forecast", "Calls expected at the close, USD", h("p", { class: "muted" }, "Beyond what is called: if nothing moves, and after the worst moves of one factor by its standard deviation until the close, a day ahead at most."), forecast),
       panel("regimes", "Volatility regimes of rules", regimes),
       panel("liquidity", "Open calls by when they are due", windows, hours)),
     panel("nearest", "Nearest to a call", h("p", { class: "muted" }, "Accounts not in a call by utilization; equity over maintenance is what they can still lose."), nearest),
