@@ -5,7 +5,8 @@ import asyncio
 import numpy as np
 import pytest
 
-from engine.events import QUANTITY_ONE, Kind
+from engine.events import PRICE_ONE, QUANTITY_ONE, Kind
+from engine.report import Quality
 from engine.shadow import Shadow, market_of
 from monitors import what_if
 from monitors.keys import MARKET_FIELD, Keys
@@ -103,6 +104,13 @@ def test_of_working_orders_the_worse_side_counts(world: World, redis_url: str) -
         assert found.figures == expected.figures
         assert len(found.prices) == len(asked)
         assert {one.fill for one in (*each, expected)} == {None}
+
+
+def test_an_order_that_leaves_no_figures_is_the_worst(world: World, redis_url: str) -> None:
+    shadow, owner = published(redis_url)
+    shadow.define(kind="instrument", id="NEW", type="fund", currency="USD", tick="1", band=["0", "100"], rule="FLAT")
+    _, found = what_if.what_if(shadow, owner, "n", [[item("NEW", 1, True, 50 * PRICE_ONE), item("FUND", -1000, True)]])
+    assert (found.figures["quality"], found.fill) == (Quality.UNPRICED, Fill.BUYS)
 
 
 def test_an_order_that_is_not_possible_is_named_by_its_place_among_all_items(world: World, redis_url: str) -> None:
