@@ -11,9 +11,10 @@ from engine.events import DAY_NS, HOUR_NS, NS
 from engine.numbers import INT64_MAX, scaled
 from engine.pools import Documents
 from engine.state import LINE, VALUE_DIRTY, State
+from engine.zones import EPOCH_DAY, moment_ns
 
 _DAYS = ("Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed")  # 1970-01-01 was a Thursday
-_EPOCH = date(1970, 1, 1)
+UNNAMED = Cutoff(at="18:00", zone="America/New_York")  # without a cut-off: residual interest, 17 CFR 1.22 (rates.md 6 [P])
 
 
 class Deadlines(NamedTuple):
@@ -27,13 +28,13 @@ class Deadlines(NamedTuple):
 
 def holidays_of(calendar: Calendar) -> frozenset[int]:
     """The calendar's holidays as days since 1970; ValueError names one that is no day."""
-    return frozenset((date.fromisoformat(text) - _EPOCH).days for text in calendar.holidays)
+    return frozenset(date.fromisoformat(text).toordinal() - EPOCH_DAY for text in calendar.holidays)
 
 
 def deadlines(calendar: Calendar | None, currency: str, terms: CallTerms, now_ns: int) -> Deadlines:
-    """Deadlines of a call issued now in a currency; without a calendar, or a cut-off in it, those of Cutoff's own fields."""
+    """Deadlines of a call issued now in a currency; without a calendar, or a cut-off in it, by UNNAMED."""
     cutoffs = {} if calendar is None else calendar.cutoffs
-    cutoff = cutoffs.get(currency) or cutoffs.get("*") or Cutoff()
+    cutoff = cutoffs.get(currency) or cutoffs.get("*") or UNNAMED
     notice_ns = cutoff.notice_hours * HOUR_NS
     coming = _cutoffs(calendar, cutoff, now_ns + notice_ns)
     ahead = [next(coming) for _ in range(max(terms.escalate_days, terms.restrict_days) + 1)]
@@ -41,15 +42,16 @@ def deadlines(calendar: Calendar | None, currency: str, terms: CallTerms, now_ns
 
 
 def _cutoffs(calendar: Calendar | None, cutoff: Cutoff, from_ns: int) -> Iterator[int]:
-    """The cut-offs of business days from a moment on."""
+    """The cut-offs of business days from a moment on; days are those of the cut-off's zone."""
     days = ("Mon", "Tue", "Wed", "Thu", "Fri") if calendar is None else calendar.business_days
     holidays = frozenset[int]() if calendar is None else holidays_of(calendar)
     hours, minutes = (int(part) for part in cutoff.at.split(":"))
     at_ns = (60 * hours + minutes) * 60 * NS
-    day = from_ns // DAY_NS
+    day = from_ns // DAY_NS - 1  # by UTC the day may be the next already
     while True:
-        if _DAYS[day % 7] in days and day not in holidays and day * DAY_NS + at_ns >= from_ns:
-            yield day * DAY_NS + at_ns
+        moment = moment_ns(cutoff.zone, day, at_ns)
+        if _DAYS[day % 7] in days and day not in holidays and moment >= from_ns:
+            yield moment
         day += 1
 
 
@@ -73,12 +75,12 @@ def _bind(state: State, slot: int, pool: Pool, calendar: Calendar | None, assets
     """
     terms, until = pool.calls, []
     for j, asset in enumerate(assets):
-        own = asset.id == pool.currency
+        transfer = pool.transfer(asset.id)
         one = deadlines(calendar, asset.id, terms, clock_ns)
         until.append(one.until_ns)
         row = (
-            max(1, scaled(pool.minimum_transfer, 10**asset.decimals)) if own else 1,
-            max(1, scaled(pool.rounding, 10**asset.decimals)) if own else 1,
+            max(1, scaled(transfer.minimum_transfer, 10**asset.decimals)),
+            max(1, scaled(transfer.rounding, 10**asset.decimals)),
             round(terms.issue_after * NS), round(terms.cover_after * NS), scaled(terms.raise_share, NS),
             *one[:3],
         )  # fmt: skip

@@ -282,11 +282,15 @@ class Definitions:
         self.unbound = True
 
     def _pool(self, document: Pool, old: Pool | None) -> None:
-        currency = self.documents["asset", document.currency]
-        assert isinstance(currency, Asset)
-        for name, amount in (("minimum_transfer", document.minimum_transfer), ("rounding", document.rounding)):
-            refuse_unless(0 <= amount <= _MOST_MONEY, f"{name} is {amount}; allowed is 0 to {_MOST_MONEY}")
-            scaled(amount, 10**currency.decimals)
+        refuse_unless(
+            document.currency not in document.transfers,
+            f"transfers names {document.currency}, the pool's currency; its terms are minimum_transfer and rounding",
+        )
+        for currency in (document.currency, *document.transfers):
+            transfer = document.transfer(currency)
+            for name, amount in (("minimum_transfer", transfer.minimum_transfer), ("rounding", transfer.rounding)):
+                refuse_unless(0 <= amount <= _MOST_MONEY, f"{name} of {currency} is {amount}; allowed is 0 to {_MOST_MONEY}")
+                scaled(amount, 10 ** self.decimals(currency))
         refuse_unless(0 <= document.calls.raise_share <= 1, f"calls.raise_share is {document.calls.raise_share}, not 0 to 1")
         scaled(document.calls.raise_share, NS)
         escalate, restrict = document.calls.escalate_days, document.calls.restrict_days

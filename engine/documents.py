@@ -13,6 +13,7 @@ from engine.arithmetic import E9, LIMIT
 from engine.models.pilot import AccountClass
 from engine.numbers import scaled, time_ns
 from engine.parameters import AddOns, Id, Parameters
+from engine.zones import Zone
 
 Name = Annotated[str, Meta(max_length=256)]
 Text = Annotated[str, Meta(max_length=1024)]
@@ -104,13 +105,22 @@ class CallTerms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     restrict_days: Annotated[int, Meta(ge=1, le=30)] = 4
 
 
+class Transfer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Margin calls in one currency, in major units: none below minimum_transfer, all rounded up to whole `rounding`."""
+
+    minimum_transfer: Decimal = Decimal(0)
+    rounding: Decimal = Decimal(0)
+
+
 class Pool(Document, frozen=True, kw_only=True, tag="pool"):
     """Where collateral is held under one regime; pools never lend to one another.
 
     collateral: the rule (model collateral) that says what is taken and at which haircut; without it each asset's own.
     shocks: the portfolio rules in whose scenarios the assets that the collateral rule calls shocked move with the positions.
     All of an account's stand in one of them, so that no loss is charged twice: the first in which it has positions.
-    minimum_transfer, rounding: of margin calls to accounts in the pool's currency; calendar: by whose cut-offs they are due.
+    minimum_transfer, rounding: of margin calls to accounts in the pool's currency; transfers: of those in another currency,
+    by its id; without it one minor unit. They are amounts of that currency, not the equivalent of the pool's, so that no
+    mark decides whether a call is made. calendar: by whose cut-offs calls are due.
     account_class: what the CFTC calls its customers' accounts; the weekly report of its pilot omits pools without one.
     """
 
@@ -119,10 +129,16 @@ class Pool(Document, frozen=True, kw_only=True, tag="pool"):
     calendar: Id | None = None
     minimum_transfer: Decimal = Decimal(0)
     rounding: Decimal = Decimal(0)
+    transfers: dict[Id, Transfer] = {}
     collateral: Id | None = None
     shocks: Id | Annotated[tuple[Id, ...], Meta(min_length=1, max_length=8)] = ()
     calls: CallTerms = CallTerms()
     account_class: AccountClass | None = None
+
+    def transfer(self, currency: str) -> Transfer:
+        """The terms of calls to accounts in a currency."""
+        own = Transfer(minimum_transfer=self.minimum_transfer, rounding=self.rounding)
+        return own if currency == self.currency else self.transfers.get(currency, Transfer())
 
     @property
     def moves_in(self) -> tuple[str, ...]:
@@ -134,27 +150,29 @@ Day = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 
 
 class Cutoff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """By when called money must be in: the first `at` (UTC) of a business day that is notice_hours or more after the call.
+    """By when called money must be in: the first `at` of a business day that is notice_hours or more after the call.
 
-    Both as given here: 6 p.m. in New York in winter, one business day later (17 CFR 1.22, rates.md 6 [P]).
+    zone: whose clock shows `at`, and whose days are meant; by name, so that 18:00 in New York is that in summer and winter.
+    notice_hours: as given here, one business day later (17 CFR 1.22, rates.md 6 [P]).
     """
 
-    at: Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")] = "23:00"
+    at: Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+    zone: Zone = "UTC"
     notice_hours: Annotated[int, Meta(ge=0, le=240)] = 24
 
 
 class Calendar(Document, frozen=True, kw_only=True, tag="calendar"):
     """Weekly sessions in UTC as pairs such as ["Sun 23:00", "Fri 22:00"]; time outside them does not make a price stale.
 
-    holidays: days such as "2026-11-26" that are no business days. cutoffs: by currency; "*" for all others. time_zone: in
-    which reports show times beside UTC, such as "America/Chicago"; nothing here is given in it.
+    holidays: days such as "2026-11-26" that are no business days. cutoffs: by currency; "*" for all others; without either
+    18:00 in New York, 24 hours after the call or more. time_zone: in which reports show times beside UTC.
     """
 
     sessions: Annotated[list[tuple[str, str]], Meta(min_length=1, max_length=32)]
     business_days: Annotated[tuple[Day, ...], Meta(min_length=1, max_length=7)] = ("Mon", "Tue", "Wed", "Thu", "Fri")
     holidays: Annotated[tuple[str, ...], Meta(max_length=1024)] = ()
     cutoffs: dict[Id, Cutoff] = {}
-    time_zone: Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9_+/-]*$")] = ""
+    time_zone: Zone | None = None
 
 
 class Deliverable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -326,6 +344,7 @@ def names_used(document: AnyDocument) -> list[tuple[str, str]]:
             ("asset", document.currency),
             ("calendar", document.calendar),
             ("rule", document.collateral),
+            *(("asset", name) for name in document.transfers),
             *(("rule", name) for name in document.moves_in),
         ]
     elif isinstance(document, Instrument):

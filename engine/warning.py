@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from engine.arithmetic import E6, E9, E12, kernel, part
 from engine.definitions import Definitions
-from engine.documents import Instrument
+from engine.documents import Instrument, Pool
 from engine.equity import margin_amount
-from engine.events import HOUR_NS
+from engine.events import DAY_NS, HOUR_NS, WEEK_NS
 from engine.models.addons import Regime, volatility_buffer
 from engine.numbers import decimal_text
 from engine.report import OPEN_CALLS, CallState, Quality
@@ -28,6 +28,7 @@ from engine.state import CHUNK, NONE, PORTFOLIO, State
 MOST_RATES: Final = 500  # basis points: no distance is given beyond it
 MOST_RELATIVE: Final = 100  # per cent
 FIRST: Final = 20  # accounts named on each step of the ladder
+FIRST_AT_CLOSE: Final = 5  # accounts named for each move of the forecast
 COIN: Final = "BTC"  # the asset whose underlying the ladder moves
 RUNGS: Final[dict[str, tuple[str, float]]] = {
     **{f"rates {move:+d} bp": ("rates", move / MOST_RATES) for move in (-100, -50, -25, 25, 50, 100)},
@@ -38,8 +39,10 @@ WINDOWS: Final = {"1h": HOUR_NS, "4h": 4 * HOUR_NS, "24h": 24 * HOUR_NS}  # beyo
 LATER: Final = "later"
 REGIMES: Final = tuple(regime.name.lower() for regime in Regime)
 _DAYS_A_YEAR: Final = 365
+_HOURS_A_DAY: Final = DAY_NS // HOUR_NS
 _UNPRICED, _PENDING = int(Quality.UNPRICED), int(CallState.PENDING)
 Floats = NDArray[np.float64]
+Named = tuple[tuple[str, int], ...]  # accounts and US cents
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class Rung:
 
     accounts: int
     call_usd: int
-    first: tuple[tuple[str, int], ...]
+    first: Named
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +63,12 @@ class Warnings:
 
     short, unpriced: accounts below maintenance now, and those left out because they are UNPRICED. ladder: by the names in
     RUNGS. forecast: by pool and move, what would be called at the close beyond what is called: UNCHANGED if nothing moves,
-    else after a move of one factor by its standard deviation of a day. due: what open calls still ask for, by currency and
-    window, and by currency and the hour at whose end it is due, in the currency. regimes: of rules with a volatility regime.
-    unvalued: factors held that have no price. By account slot: distance, the smallest move of one factor, signed, that takes
-    equity to maintenance (0: below it now, nan: none up to the most), and nearest, that factor's place in factors, NONE.
+    else after a move of one factor by its standard deviation until then; forecast_first: the largest of it by account id.
+    close_hours: by pool, until the next close of its calendar's sessions, rounded up, at most a day. due: what open calls
+    still ask for, by currency and window, and by currency and the hour at whose end it is due, in the currency. regimes: of
+    rules with a volatility regime. unvalued: factors held that have no price. By account slot: distance, the smallest move
+    of one factor, signed, that takes equity to maintenance (0: below it now, nan: none up to the most), and nearest, that
+    factor's place in factors, NONE.
     """
 
     ts_ns: int
@@ -71,6 +76,8 @@ class Warnings:
     unpriced: int
     ladder: dict[str, Rung]
     forecast: dict[str, dict[str, int]]
+    forecast_first: dict[str, dict[str, Named]]
+    close_hours: dict[str, int]
     due: dict[tuple[str, str], int]
     due_hours: dict[tuple[str, int], str]
     regimes: dict[str, str]
@@ -90,8 +97,9 @@ class _Terms(NamedTuple):
     rates: NDArray[np.uint8]  # by factor
     options: Floats  # (factor, account): gain beyond that of their exposures; no accounts where no option has a delta
     target: NDArray[np.int32]  # by shock: a factor, one past them for all rates, NONE for nothing
-    multiple: Floats  # of the most
+    multiple: Floats  # of the most; by shock, of the forecast for a day
     pools: NDArray[np.int64]  # by account
+    left: Floats  # by pool: what the forecast takes of the move of a day
 
 
 class _Out(NamedTuple):
@@ -103,7 +111,9 @@ class _Out(NamedTuple):
     called: Floats  # by rung
     largest: Floats  # (rung, FIRST), descending
     who: NDArray[np.int32]
-    wanted: Floats  # (shock, pool)
+    wanted: Floats  # (shock after the rungs, pool)
+    largest_wanted: Floats  # (shock after the rungs, pool, FIRST_AT_CLOSE), descending
+    who_wanted: NDArray[np.int32]
 
 
 @part
@@ -177,12 +187,17 @@ def _warn(state: State, terms: _Terms, out: _Out) -> None:
                     share = -room / gain
                     if out.nearest[account] == NONE or abs(share) < abs(out.share[account]):
                         out.share[account], out.nearest[account] = share, g
+        rungs = len(out.fallen)
         for s in range(len(terms.target)):
-            gain = 0.0 if terms.target[s] == NONE else terms.multiple[s] * out.gain[terms.target[s]]
+            move = terms.multiple[s] if s < rungs else terms.multiple[s] * terms.left[pool]
+            gain = 0.0 if terms.target[s] == NONE else move * out.gain[terms.target[s]]
             if room + gain < 0.0:
                 call = missing - gain
-                out.wanted[s, pool] += max(0.0, call - asked)
-                if s < len(out.fallen) and room >= 0.0:
+                if s >= rungs:
+                    more = max(0.0, call - asked)
+                    out.wanted[s - rungs, pool] += more
+                    _keep_largest(out.largest_wanted[s - rungs, pool], out.who_wanted[s - rungs, pool], more, account)
+                elif room >= 0.0:
                     out.fallen[s] += 1
                     out.called[s] += call
                     _keep_largest(out.largest[s], out.who[s], call, account)
@@ -290,11 +305,11 @@ def warnings(state: State, definitions: Definitions) -> Warnings:
     """Early warning from the state as it is; nothing in it changes."""
     factors = _Factors(state, definitions)
     names, count = factors.names, len(factors.places)
-    shocks = [(name, factors.coin() if of == COIN else count, multiple) for name, (of, multiple) in RUNGS.items()]
-    shocks.append((UNCHANGED, NONE, 0.0))
-    for place, share in factors.deviations():
-        shocks += [(move_text(names[place], sign * share), place, sign * share) for sign in (-1, 1)]
-    terms = _terms(factors, [place for _, place, _ in shocks], [multiple for _, _, multiple in shocks])
+    shocks = [(factors.coin() if of == COIN else count, multiple) for of, multiple in RUNGS.values()]
+    moves = [(NONE, 0.0)] + [(place, sign * share) for place, share in factors.deviations() for sign in (-1, 1)]
+    hours = [_close_hours(state, definitions, pool) for pool in definitions.pool_ids]
+    left = np.sqrt(np.array(hours, float) / _HOURS_A_DAY)
+    terms = _terms(factors, [*shocks, *moves], left)
     accounts, pools, rungs = len(definitions.account_ids), len(definitions.pool_ids), len(RUNGS)
     out = _Out(
         gain=np.zeros(count + 1),
@@ -305,25 +320,26 @@ def warnings(state: State, definitions: Definitions) -> Warnings:
         called=np.zeros(rungs),
         largest=np.zeros((rungs, FIRST)),
         who=np.full((rungs, FIRST), NONE, np.int32),
-        wanted=np.zeros((len(shocks), pools)),
+        wanted=np.zeros((len(moves), pools)),
+        largest_wanted=np.zeros((len(moves), pools, FIRST_AT_CLOSE)),
+        who_wanted=np.full((len(moves), pools, FIRST_AT_CLOSE), NONE, np.int32),
     )
     _warn(state, terms, out)
     most = np.array([MOST_RATES if rates else MOST_RELATIVE for rates in terms.rates] + [0.0])
     exposed = state.accounts.exposure[: len(terms.group), :accounts]
     unvalued = [f for f in np.flatnonzero(terms.group == NONE).tolist() if exposed[f].any()]
-    due, hours = _due(state, definitions)
-    forecast = out.wanted[rungs:].round().astype(np.int64)
+    due, due_hours = _due(state, definitions)
+    forecast, forecast_first = _forecast(out, definitions, names, moves, left)
     return Warnings(
         ts_ns=int(state.now[0]["clock_ns"]),
         short=int(out.counts[0]),
         unpriced=int(out.counts[1]),
         ladder={name: _rung(out, s, definitions.account_ids) for s, name in enumerate(RUNGS)},
-        forecast={
-            pool: {shocks[rungs + s][0]: int(row[at]) for s, row in enumerate(forecast)}
-            for at, pool in enumerate(definitions.pool_ids)
-        },
+        forecast=forecast,
+        forecast_first=forecast_first,
+        close_hours=dict(zip(definitions.pool_ids, hours, strict=True)),
         due=due,
-        due_hours=hours,
+        due_hours=due_hours,
         regimes=dict(_regimes(state, definitions)),
         unvalued=tuple(definitions.factor_names[f] for f in unvalued),
         factors=names,
@@ -338,7 +354,23 @@ def move_text(factor: str, share: float) -> str:
     return f"{factor} {share * most:+.4g} {unit}"
 
 
-def _terms(factors: _Factors, target: list[int], multiple: list[float]) -> _Terms:
+def _close_hours(state: State, definitions: Definitions, pool_id: str) -> int:
+    """Hours until the next close of the sessions of a pool's calendar, rounded up; a day where none is within one.
+
+    Whole hours, so that the shards of a log, whose clocks are apart, mostly speak of the same moves.
+    """
+    pool = definitions.documents["pool", pool_id]
+    assert isinstance(pool, Pool)
+    if pool.calendar is None:
+        return _HOURS_A_DAY
+    starts, stops = state.sessions[definitions.calendar_ids.index(pool.calendar)].T
+    closes = stops[(stops > starts) & ~np.isin(stops % WEEK_NS, starts[stops > starts])]  # one at the week's end goes on
+    ahead = (closes - int(state.now[0]["clock_ns"]) - 1) % WEEK_NS + 1
+    ahead_ns: list[int] = ahead.tolist()
+    return -(-min([DAY_NS, *ahead_ns]) // HOUR_NS)
+
+
+def _terms(factors: _Factors, shocks: list[tuple[int, float]], left: Floats) -> _Terms:
     state, definitions = factors.state, factors.definitions
     count, accounts = len(factors.places), len(definitions.account_ids)
     links = np.zeros((len(definitions.asset_ids), count))
@@ -357,18 +389,37 @@ def _terms(factors: _Factors, target: list[int], multiple: list[float]) -> _Term
         linked=np.flatnonzero(links.any(axis=1)).astype(np.int32),
         rates=np.array([kind == "rates" for kind, _ in factors.places], np.uint8),
         options=np.zeros((count, accounts if len(options) else 0)),
-        target=np.array(target, np.int32),
-        multiple=np.array(multiple),
+        target=np.array([place for place, _ in shocks], np.int32),
+        multiple=np.array([multiple for _, multiple in shocks]),
         pools=np.array(definitions.account_pools, np.int64),
+        left=left,
     )
     _add_options(state, options, terms)
     return terms
 
 
+def _forecast(
+    out: _Out, definitions: Definitions, factors: tuple[str, ...], moves: list[tuple[int, float]], left: Floats
+) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, Named]]]:
+    """What would be called at the close by pool and move, and the largest of it."""
+    wanted, first = dict[str, dict[str, int]](), dict[str, dict[str, Named]]()
+    for at, pool in enumerate(definitions.pool_ids):
+        texts = [UNCHANGED if of == NONE else move_text(factors[of], share * left[at]) for of, share in moves]
+        named = [
+            _named(out.who_wanted[s, at], out.largest_wanted[s, at], definitions.account_ids) for s in range(len(moves))
+        ]
+        wanted[pool] = dict(zip(texts, map(round, out.wanted[:, at].tolist()), strict=True))
+        first[pool] = {text: some for text, some in zip(texts, named, strict=True) if some}
+    return wanted, first
+
+
 def _rung(out: _Out, s: int, account_ids: list[str]) -> Rung:
-    named = zip(out.who[s].tolist(), out.largest[s].tolist(), strict=True)
-    first = tuple((account_ids[slot], round(cents)) for slot, cents in named if slot != NONE)
-    return Rung(int(out.fallen[s]), round(float(out.called[s])), first)
+    return Rung(int(out.fallen[s]), round(float(out.called[s])), _named(out.who[s], out.largest[s], account_ids))
+
+
+def _named(slots: NDArray[np.int32], cents: Floats, account_ids: list[str]) -> Named:
+    """Account ids and US cents, of the places that are taken."""
+    return tuple((account_ids[i], round(one)) for i, one in zip(slots.tolist(), cents.tolist(), strict=True) if i != NONE)
 
 
 def _due(state: State, definitions: Definitions) -> tuple[dict[tuple[str, str], int], dict[tuple[str, int], str]]:

@@ -132,7 +132,7 @@ def _time_zone(engine: MarginEngine, pool_id: str) -> str:
     pool = documents["pool", pool_id]
     assert isinstance(pool, Pool)
     calendar = None if pool.calendar is None else documents["calendar", pool.calendar]
-    return calendar.time_zone if isinstance(calendar, Calendar) else ""
+    return (calendar.time_zone or "") if isinstance(calendar, Calendar) else ""
 
 
 # Lines of requirements

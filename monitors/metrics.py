@@ -102,7 +102,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric(
         "crossmargin_call_forecast_usd",
         "gauge",
-        "Further calls after the worst move of one factor by its standard deviation of a day.",
+        "Further calls after the worst move of one factor by its standard deviation until the close.",
         ("pool",),
     ),
     Metric(

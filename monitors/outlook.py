@@ -11,7 +11,7 @@ import msgspec
 from engine.events import QUANTITY_ONE
 from engine.numbers import decimal_text
 from engine.reconciliation import MOST_SHOWN, Break, Reconciliation
-from engine.warning import FIRST, UNCHANGED, Warnings
+from engine.warning import FIRST, FIRST_AT_CLOSE, UNCHANGED, Named, Warnings
 
 _encode: Final = msgspec.json.Encoder().encode
 _QUANTITY_DECIMALS: Final = len(str(QUANTITY_ONE)) - 1
@@ -45,8 +45,9 @@ class Step(msgspec.Struct, frozen=True):
 class Ladder(msgspec.Struct, frozen=True):
     """Early warning (engine/warning.py); money in USD as decimal text, moments in ns as text.
 
-    forecast: by pool and move; due_usd: by currency and window; due: by currency and the hour at whose end it is due, in the
-    currency. Of several shards ts_ns is the oldest.
+    forecast, and the largest calls in it, forecast_first: by pool and move; close_hours: by pool; due_usd: by currency and
+    window; due: by currency and the hour at whose end it is due, in the currency. Of several shards ts_ns is the oldest,
+    close_hours the longest.
     """
 
     ts_ns: str
@@ -54,6 +55,8 @@ class Ladder(msgspec.Struct, frozen=True):
     unpriced: int
     steps: list[Step]
     forecast: dict[str, dict[str, str]]
+    forecast_first: dict[str, dict[str, list[Called]]]
+    close_hours: dict[str, int]
     due_usd: dict[str, dict[str, str]]
     due: dict[str, dict[str, str]]
     regimes: dict[str, str]
@@ -84,10 +87,8 @@ class Differences(msgspec.Struct, frozen=True):
 
 def encode_ladder(warnings: Warnings) -> bytes:
     """A shard's early warning as JSON."""
-    steps = [
-        Step(name, rung.accounts, _usd(rung.call_usd), [Called(account, _usd(call)) for account, call in rung.first])
-        for name, rung in warnings.ladder.items()
-    ]
+    steps = [Step(name, rung.accounts, _usd(rung.call_usd), _called(rung.first)) for name, rung in warnings.ladder.items()]
+    first = warnings.forecast_first
     due_usd: dict[str, dict[str, str]] = {}
     for (currency, window), cents in warnings.due.items():
         due_usd.setdefault(currency, {})[window] = _usd(cents)
@@ -101,6 +102,8 @@ def encode_ladder(warnings: Warnings) -> bytes:
             unpriced=warnings.unpriced,
             steps=steps,
             forecast={pool: {m: _usd(cents) for m, cents in moves.items()} for pool, moves in warnings.forecast.items()},
+            forecast_first={pool: {m: _called(one) for m, one in moves.items()} for pool, moves in first.items()},
+            close_hours=warnings.close_hours,
             due_usd=due_usd,
             due=due,
             regimes=warnings.regimes,
@@ -128,15 +131,24 @@ def sum_ladders(shards: Iterable[bytes]) -> Ladder | None:
         return None
     steps = []
     for same in zip(*(one.steps for one in found), strict=True):
-        first = sorted((c for step in same for c in step.first), key=lambda c: Decimal(c.call_usd), reverse=True)[:FIRST]
         called = _sum(step.call_usd for step in same)
+        first = _largest((step.first for step in same), FIRST)
         steps.append(Step(same[0].shock, sum(step.accounts for step in same), called, first))
+    forecast = _sums([one.forecast for one in found])
     return Ladder(
         ts_ns=min((one.ts_ns for one in found), key=int),
         short=sum(one.short for one in found),
         unpriced=sum(one.unpriced for one in found),
         steps=steps,
-        forecast=_sums([one.forecast for one in found]),
+        forecast=forecast,
+        forecast_first={
+            pool: {
+                move: _largest((one.forecast_first.get(pool, {}).get(move, []) for one in found), FIRST_AT_CLOSE)
+                for move in moves
+            }
+            for pool, moves in forecast.items()
+        },
+        close_hours={pool: max(one.close_hours.get(pool, 0) for one in found) for pool in forecast},
         due_usd=_sums([one.due_usd for one in found]),
         due=_sums([one.due for one in found]),
         regimes=found[0].regimes,
@@ -163,6 +175,15 @@ def worst_moves(shards: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, 
         for pool, moves in forecast.items():
             sums.setdefault(pool, Counter({UNCHANGED: 0})).update(moves)
     return {pool: max(moves.items(), key=lambda item: item[1]) for pool, moves in sums.items()}
+
+
+def _called(first: Named) -> list[Called]:
+    return [Called(account, _usd(call)) for account, call in first]
+
+
+def _largest(shards: Iterable[list[Called]], most: int) -> list[Called]:
+    """The largest calls of all shards."""
+    return sorted((one for shard in shards for one in shard), key=lambda one: Decimal(one.call_usd), reverse=True)[:most]
 
 
 def _sum(amounts: Iterable[str]) -> str:

@@ -1,9 +1,12 @@
 """Questions about an account, answered by the engine's own functions in a shadow that holds its published book.
 
-Nothing is read or kept here: the shadow is cleared before each question.
+Nothing is read or kept here: the shadow is cleared before each question. Working orders may fill or not, so a scenario is
+margined with none of them filled, with its buys and with its sells, each side whole: the one that leaves the least equity
+over the initial requirement counts, one that is UNPRICED before all. That bounds the work; single orders are not combined.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -16,6 +19,7 @@ from engine.codes import EXPLANATION, Code
 from engine.documents import Agreement, parse_document
 from engine.events import RECORD, Kind, key64
 from engine.numbers import divide_half_even
+from engine.report import Quality
 from engine.shadow import Shadow
 from engine.state import NONE
 from engine.terms import Refused
@@ -29,20 +33,52 @@ class Unanswerable(Exception):
 
 
 class Item(NamedTuple):
-    """A hypothetical trade or change of collateral: of an instrument or asset, 1e-8 units, 1e-9 price (None: the mark)."""
+    """A hypothetical trade or change of collateral: of an instrument or asset, 1e-8 units, 1e-9 price (None: the mark).
+
+    working: an order, which may fill or not.
+    """
 
     kind: Kind
     name: str
     quantity: int
     price: int | None
+    working: bool = False
+
+
+class Fill(StrEnum):
+    """Which of a scenario's working orders are filled."""
+
+    NONE = "none"
+    BUYS = "buys"
+    SELLS = "sells"
 
 
 class Outcome(NamedTuple):
-    """A FIGURES row, or why there is none: the place of the item that is not possible, and the reason. prices: of trades."""
+    """A FIGURES row, or why there is none: the place of the item that is not possible, and the reason.
+
+    prices: of trades and orders. fill: with which the figures are, the worst; None without orders.
+    """
 
     figures: Any
     prices: list[str]
     problem: str
+    fill: Fill | None
+
+
+class _Case(NamedTuple):
+    """A scenario's items with one side's orders filled, by their place in it."""
+
+    scenario: int
+    fill: Fill
+    items: list[tuple[int, Item]]
+
+
+class _Answer(NamedTuple):
+    """A case's FIGURES row, and the place of its first item that is not possible with the reason."""
+
+    fill: Fill
+    figures: Any
+    problem: tuple[int, str] | None
 
 
 class _Copy(NamedTuple):
@@ -73,14 +109,50 @@ def what_if(shadow: Shadow, owner: Owner, account_id: str, scenarios: Sequence[S
     """The account's figures as it is, then with the items of each scenario, each apart from the others."""
     copied = _copy(owner, account_id)
     _check(owner, copied.legs, shadow)
-    asked, outcomes = [(), *scenarios], list[Outcome]()
+    asked: list[Sequence[Item]] = [(), *scenarios]
+    cases = [case for number, items in enumerate(asked) for case in _cases(number, items)]
     held = sum(len(book.positions) for name in copied.legs if (book := owner.accounts[name].book) is not None)
     accounts, positions = shadow.room
-    each = max(len(items) for items in asked) + held
+    each = max(len(case.items) for case in cases) + held
     fits = min(accounts // len(copied.legs), positions // max(1, each))
-    for first in range(0, len(asked), fits):
-        outcomes += _answer(shadow, owner, copied, asked[first : first + fits])
-    return outcomes
+    marks = {item.name: _mark(shadow, item.name) for items in asked for item in items if _is_at_mark(item)}
+    found: list[list[_Answer]] = [[] for _ in asked]
+    for first in range(0, len(cases), fits):
+        some = cases[first : first + fits]
+        for case, answer in zip(some, _answer(shadow, owner, copied, some, marks), strict=True):
+            found[case.scenario].append(answer)
+    return [_outcome(items, answers, marks) for items, answers in zip(asked, found, strict=True)]
+
+
+def _cases(number: int, items: Sequence[Item]) -> Iterator[_Case]:
+    """No order filled, and each side of which there are some."""
+    sides = [_side(item) for item in items]
+    for fill in Fill:
+        if fill is Fill.NONE or fill in sides:
+            yield _Case(number, fill, [(n, item) for n, item in enumerate(items) if sides[n] in (None, fill)])
+
+
+def _side(item: Item) -> Fill | None:
+    """The fill that an order belongs to; None of what is not an order."""
+    if not item.working:
+        return None
+    return Fill.BUYS if item.quantity > 0 else Fill.SELLS
+
+
+def _outcome(items: Sequence[Item], answers: Sequence[_Answer], marks: dict[str, int]) -> Outcome:
+    """The worst of a scenario's cases, or the first item in any of them that is not possible."""
+    prices = [_text(_price(item, marks)) for item in items if item.kind is Kind.TRADE]
+    problems = [answer.problem for answer in answers if answer.problem is not None]
+    if problems:
+        place, why = min(problems)
+        return Outcome(None, prices, f"item {place + 1}: {why}", None)
+    worst = min(answers, key=lambda answer: _excess(answer.figures))
+    return Outcome(worst.figures, prices, "", worst.fill if any(item.working for item in items) else None)
+
+
+def _excess(row: Any) -> tuple[bool, int]:
+    """Equity over the initial requirement, after what has no figures."""
+    return bool(row["quality"] != Quality.UNPRICED), int(row["equity"]) - int(row["initial"])
 
 
 def _copy(owner: Owner, account_id: str) -> _Copy:
@@ -105,22 +177,21 @@ def _check(owner: Owner, names: Sequence[str], shadow: Shadow) -> None:
         raise Unanswerable(f"{len(names)} accounts with {held} positions are more than fit ({accounts}, {positions // 2})")
 
 
-def _answer(shadow: Shadow, owner: Owner, copied: _Copy, asked: Sequence[Sequence[Item]]) -> list[Outcome]:
-    """As many scenarios as there is room for, at one clock."""
+def _answer(shadow: Shadow, owner: Owner, copied: _Copy, cases: Sequence[_Case], marks: dict[str, int]) -> list[_Answer]:
+    """As many cases as there is room for, at one clock."""
     shadow.clear()
     shadow.define(kind="customer", id=_CUSTOMER)
     slots = [
-        _open(shadow, owner, name, _CUSTOMER, [f"{number}.{leg}" for number in range(len(asked))])
+        _open(shadow, owner, name, _CUSTOMER, [f"{number}.{leg}" for number in range(len(cases))])
         for leg, name in enumerate(copied.legs)
     ]
-    for number in range(len(asked) if copied.agreement is not None else 0):
+    for number in range(len(cases) if copied.agreement is not None else 0):
         _agree(shadow, copied, number)
-    records, prices = _records(shadow, asked)
     first = shadow.origins
-    report = shadow.step(records)
-    problems = _problems(report.rejects, first, [len(items) for items in asked])
+    report = shadow.step(_records(shadow, cases, marks))
+    problems = _problems(report.rejects, first, cases)
     figures = shadow.engine.figures(np.array(slots[0], np.int32))
-    return [Outcome(figures[n] if n not in problems else None, prices[n], problems.get(n, "")) for n in range(len(asked))]
+    return [_Answer(case.fill, figures[n], problems.get(n)) for n, case in enumerate(cases)]
 
 
 def _agree(shadow: Shadow, copied: _Copy, number: int) -> None:
@@ -145,20 +216,25 @@ def _open(shadow: Shadow, owner: Owner, name: str, customer: str, new: Sequence[
     return slots
 
 
-def _records(shadow: Shadow, asked: Sequence[Sequence[Item]]) -> tuple[NDArray[np.void], list[list[str]]]:
-    """RECORD rows of all items, each for its scenario's account; and the prices that trades are filled at."""
-    items = [(f"{number}.0", item) for number, some in enumerate(asked) for item in some]
-    records, prices = np.zeros(len(items), RECORD), list[list[str]]()
-    marks = {item.name: _mark(shadow, item.name) for _, item in items if item.kind is Kind.TRADE and item.price is None}
-    for some in asked:
-        taken = [marks[item.name] if item.price is None else item.price for item in some if item.kind is Kind.TRADE]
-        prices.append([_text(price) for price in taken])
+def _records(shadow: Shadow, cases: Sequence[_Case], marks: dict[str, int]) -> NDArray[np.void]:
+    """RECORD rows of all items, each for its case's account."""
+    items = [(f"{number}.0", item) for number, case in enumerate(cases) for _, item in case.items]
+    records = np.zeros(len(items), RECORD)
     for row, (account, item) in zip(records, items, strict=True):
         row["kind"], row["account"], row["instrument"] = item.kind, key64(account), key64(item.name)
         row["quantity"] = item.quantity
-        row["price"] = (marks[item.name] if item.price is None else item.price) if item.kind is Kind.TRADE else 0
+        row["price"] = _price(item, marks) if item.kind is Kind.TRADE else 0
     records["id"] = np.arange(shadow.origins + 1, shadow.origins + 1 + len(records), dtype=np.uint64)
-    return records, prices
+    return records
+
+
+def _is_at_mark(item: Item) -> bool:
+    return item.kind is Kind.TRADE and item.price is None
+
+
+def _price(item: Item, marks: dict[str, int]) -> int:
+    """What a trade or order is filled at, 1e-9 points."""
+    return marks[item.name] if item.price is None else item.price
 
 
 def _mark(shadow: Shadow, name: str) -> int:
@@ -178,12 +254,11 @@ def _text(price: int) -> str:
     return f"-{text}" if price < 0 else text
 
 
-def _problems(rejects: Sequence[Any], first: int, sizes: Sequence[int]) -> dict[int, str]:
-    """By scenario, its first item that was not possible."""
-    ends, problems = np.cumsum(sizes).tolist(), dict[int, str]()
+def _problems(rejects: Sequence[Any], first: int, cases: Sequence[_Case]) -> dict[int, tuple[int, str]]:
+    """By case, the place in its scenario of its first item that was not possible, and why not."""
+    places = [(number, place) for number, case in enumerate(cases) for place, _ in case.items]
+    problems = dict[int, tuple[int, str]]()
     for reject in rejects:
-        place = reject.offset - first
-        number = int(np.searchsorted(ends, place, side="right"))
-        item = place - (ends[number] - sizes[number])
-        problems.setdefault(number, f"item {item + 1}: {EXPLANATION[reject.code]}")
+        number, place = places[reject.offset - first]
+        problems.setdefault(number, (place, EXPLANATION[reject.code]))
     return problems

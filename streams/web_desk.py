@@ -193,7 +193,8 @@ def _items(scenario: Scenario) -> tuple[list[Item], str]:
     try:
         for one in (*scenario.trades, *scenario.orders):
             price = None if one.price is None else scaled(one.price, PRICE_ONE)
-            items.append(Item(Kind.TRADE, one.instrument, scaled(one.qty, QUANTITY_ONE), price))
+            working = len(items) >= len(scenario.trades)
+            items.append(Item(Kind.TRADE, one.instrument, scaled(one.qty, QUANTITY_ONE), price, working))
         items += [Item(Kind.COLLATERAL, one.asset, scaled(one.qty, QUANTITY_ONE), None) for one in scenario.collateral]
     except ValueError as error:
         return [], f"item {len(items) + 1}: {error}"
@@ -221,7 +222,8 @@ def _required(row: Any, decimals: int) -> Required:
 def _outcome(name: str, one: what_if.Outcome, decimals: int, problem: str) -> Outcome:
     problem = problem or one.problem
     after = None if problem or one.figures is None else _required(one.figures, decimals)
-    return Outcome(name=name, after=after, prices=one.prices, problem=problem)
+    filled = None if after is None else one.fill
+    return Outcome(name=name, after=after, filled=filled, prices=one.prices, problem=problem)
 
 
 def _instrument(shadow: Shadow, key: Any) -> tuple[Instrument, Any]:

@@ -12,6 +12,7 @@ from msgspec import Meta
 from engine.report import AgreementState, Quality, Status
 from monitors.outlook import Differences, Ladder
 from monitors.view import PoolSum
+from monitors.what_if import Fill
 
 StatusName = Literal["OK", "WATCH", "CALL", "OVERDUE", "RESTRICTED", "DEBIT"]
 QualityName = Literal["FRESH", "STALE", "UNPRICED"]
@@ -331,7 +332,7 @@ class Agreements(Answer, frozen=True, kw_only=True):
 
 
 class Trade(Form, frozen=True, kw_only=True):
-    """A hypothetical fill, or a working order as if filled: qty signed, + bought; price null: the mark, on the tick."""
+    """A hypothetical fill or working order: qty signed, + bought; price null: the mark, on the tick."""
 
     instrument: Id
     qty: Exact
@@ -346,7 +347,7 @@ class Collateral(Form, frozen=True, kw_only=True):
 
 
 class Scenario(Form, frozen=True, kw_only=True):
-    """What is added to an account. orders are margined as if filled."""
+    """What is added to an account. Of orders the worst counts: none of them filled, all that buy, or all that sell."""
 
     name: Annotated[str, Meta(max_length=64)] = ""
     trades: Annotated[list[Trade], Meta(max_length=MAX_ITEMS)] = []
@@ -380,11 +381,13 @@ class Required(Answer, frozen=True, kw_only=True):
 class Outcome(Answer, frozen=True, kw_only=True):
     """A scenario's figures; problem, where one of its items is not possible, says which and why, and `after` is null.
 
-    prices: what trades and orders were filled at, in their order.
+    filled: which orders are filled in `after`, that with the least excess; null without orders. prices: what trades and
+    orders are filled at, in their order.
     """
 
     name: str
     after: Required | None
+    filled: Fill | None
     prices: list[str]
     problem: str
 

@@ -1,9 +1,10 @@
 """Margin calls in the slow twin: a list of dicts an account, walked at every CLOCK, and cut-offs found day by day."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from fractions import Fraction
 from math import ceil
+from zoneinfo import ZoneInfo
 
 from engine.documents import Action, Cutoff
 from engine.report import CallEvent, CallState, ChangeKind, Quality, Status
@@ -13,6 +14,7 @@ SECOND = 10**9
 ROOM = 2  # calls an account of the limit
 ALIVE = (CallState.ISSUED, CallState.PART_MET, CallState.OVERDUE, CallState.ESCALATED, CallState.RESTRICTED)
 AGES = {CallState.OVERDUE: Status.OVERDUE, CallState.ESCALATED: Status.OVERDUE, CallState.RESTRICTED: Status.RESTRICTED}
+UNNAMED = Cutoff(at="18:00", zone="America/New_York")
 SAID = {"ack": CallEvent.ACKNOWLEDGED, "note": CallEvent.NOTED, "cancel": CallEvent.CANCELLED}
 Said = tuple[CallState, CallState, CallEvent, Call]  # before, after, what happened, the call as it is now
 
@@ -32,9 +34,11 @@ class _Terms:
 def _terms(state: State, account: Account) -> _Terms:
     pool = state.pools[account.document.pool]
     currency = account.document.currency
-    minor = 10 ** state.assets[currency].document.decimals if currency == pool.currency else 0
+    one = pool if currency == pool.currency else pool.transfers.get(currency)
+    minor = 10 ** state.assets[currency].document.decimals
+    minimum, rounding = (0, 0) if one is None else (Fraction(x) * minor for x in (one.minimum_transfer, one.rounding))
     return _Terms(
-        max(1, int(Fraction(pool.minimum_transfer) * minor)), max(1, int(Fraction(pool.rounding) * minor)),
+        max(1, int(minimum)), max(1, int(rounding)),
         round(pool.calls.issue_after * E9), round(pool.calls.cover_after * E9), Fraction(pool.calls.raise_share),
         cutoffs(state, account),
     )  # fmt: skip
@@ -45,14 +49,13 @@ def cutoffs(state: State, account: Account) -> tuple[int, int, int]:
     pool = state.pools[account.document.pool]
     calendar = None if pool.calendar is None else state.calendars[pool.calendar]
     by_currency = {} if calendar is None else calendar.cutoffs
-    cutoff = by_currency.get(account.document.currency, by_currency.get("*", Cutoff()))
+    cutoff = by_currency.get(account.document.currency, by_currency.get("*", UNNAMED))
     days = ["Mon", "Tue", "Wed", "Thu", "Fri"] if calendar is None else calendar.business_days
     holidays = [] if calendar is None else calendar.holidays
     earliest = state.clock_ns + cutoff.notice_hours * 3600 * SECOND
-    seconds, found = earliest // SECOND, list[int]()
-    day = datetime.fromtimestamp(seconds, UTC).replace(hour=0, minute=0, second=0)
+    day, found = datetime.fromtimestamp(earliest // SECOND, ZoneInfo(cutoff.zone)), list[int]()
     while len(found) <= max(pool.calls.escalate_days, pool.calls.restrict_days):
-        moment = day.replace(hour=int(cutoff.at[:2]), minute=int(cutoff.at[3:]))
+        moment = day.replace(hour=int(cutoff.at[:2]), minute=int(cutoff.at[3:]), second=0, fold=0)
         at = int(moment.timestamp()) * SECOND
         if f"{day:%a}" in days and f"{day:%Y-%m-%d}" not in holidays and at >= earliest:
             found.append(at)

@@ -90,9 +90,13 @@ def _take(state: State, document: AnyDocument) -> None:
 
 def _pool(state: State, document: Pool) -> None:
     _unchanged(state.pools.get(document.id), document, "currency")
-    decimals, calls = state.assets[document.currency].document.decimals, document.calls
-    amounts = (exact(amount, 10**decimals) for amount in (document.minimum_transfer, document.rounding))
-    if not all(0 <= amount <= 10 ** (7 + decimals) for amount in amounts):
+    calls, terms = document.calls, [(document.currency, document.minimum_transfer, document.rounding)]
+    terms += [(name, one.minimum_transfer, one.rounding) for name, one in document.transfers.items()]
+    for name, *amounts in terms:
+        decimals = state.assets[name].document.decimals
+        if not all(0 <= exact(amount, 10**decimals) <= 10 ** (7 + decimals) for amount in amounts):
+            raise Refused(Code.REFUSED_DEFINITION)
+    if document.currency in document.transfers:
         raise Refused(Code.REFUSED_DEFINITION)
     if not 0 <= exact(calls.raise_share, E9) <= E9 or calls.escalate_days > calls.restrict_days:
         raise Refused(Code.REFUSED_DEFINITION)

@@ -4,6 +4,7 @@ import math
 
 from engine.report import CallState, Quality
 from engine.warning import COIN, RUNGS
+from tests.naive_definitions import MONDAY_NS, WEEK_NS, sessions_of
 from tests.naive_portfolio import counted
 from tests.naive_rules import row_set
 from tests.naive_state import E9, E12, Account, Instrument, State
@@ -116,6 +117,22 @@ def rung(state: State, name: str) -> dict[str, float]:
         mark = None if document is None or document.instrument is None else state.instruments[document.instrument]
         moved = set() if mark is None else {("delta", mark.underlying or mark.document.id)}
     return {name: call for name, (call, _, is_short) in calls(state, dict.fromkeys(moved, share)).items() if not is_short}
+
+
+def close_hours(state: State, pool: str) -> int:
+    """Hours until the pool's calendar goes from open to closed, walked minute by minute, rounded up; at most a day."""
+    name = state.pools[pool].calendar
+    if name is None:
+        return 24
+    week = sessions_of(state.calendars[name])
+
+    def is_open(ts_ns: int) -> bool:
+        return any(start <= (ts_ns - MONDAY_NS) % WEEK_NS < stop for start, stop in week)
+
+    minute = 60 * E9
+    first = (state.clock_ns // minute + 1) * minute
+    closes = (at for at in range(first, first + 24 * 60 * minute, minute) if is_open(at - 1) and not is_open(at))
+    return min(24, -(-(next(closes, 2**62) - state.clock_ns) // (60 * minute)))
 
 
 def deviation(state: State, factor: Factor) -> float | None:

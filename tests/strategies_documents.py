@@ -3,8 +3,9 @@
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
+from engine.zones import Zone
 from tests import strategies_portfolios as portfolios
 
 SECOND = 10**9
@@ -379,6 +380,8 @@ class Documents:
     def _calendar(self, name: str) -> Document:
         rng, document = self.rng, {"kind": "calendar", "id": name, "sessions": self.rng.choice(SESSIONS)}
         cutoff = {"at": rng.choice(("20:05", "21:00", "23:00", "06:30")), "notice_hours": rng.choice((0, 0, 1, 24))}
+        if rng.random() < 0.5:
+            cutoff["zone"] = rng.choice(get_args(Zone))
         if rng.random() < 0.8:
             document["cutoffs"] = {rng.choice(("USD", "BTC", "*", "*")): cutoff}
         if rng.random() < 0.3:

@@ -233,6 +233,8 @@ def pool(rng: random.Random, name: str) -> Document:
         document["calendar"] = rng.choice(("week", "day"))
     if rng.random() < 0.6:
         document |= {"minimum_transfer": rng.choice(("0", "100", "5000")), "rounding": rng.choice(("0", "0.01", "1000"))}
+    if rng.random() < 0.4:
+        document["transfers"] = {"BTC": {"minimum_transfer": rng.choice(("0.00000001", "0.5")), "rounding": "0.001"}}
     if rng.random() < 0.6:
         document["calls"] = {
             "issue_after": rng.choice((0, 0, 0.05, 3)), "cover_after": rng.choice((0, 0, 0.1, 30)),
@@ -271,8 +273,13 @@ WRONG: list[Document] = [
     {"kind": "pool", "id": "futures", "regime": "x", "currency": "EUR"},
     {"kind": "pool", "id": "futures", "regime": "x", "currency": "USD", "rounding": "0.001"},
     {"kind": "pool", "id": "futures", "regime": "x", "currency": "USD", "minimum_transfer": "-1"},
+    {"kind": "pool", "id": "futures", "regime": "x", "currency": "USD", "transfers": {"USD": {"rounding": "1"}}},
+    {"kind": "pool", "id": "futures", "regime": "x", "currency": "USD", "transfers": {"JPY": {"rounding": "0.1"}}},
+    {"kind": "pool", "id": "futures", "regime": "x", "currency": "USD", "transfers": {"XXX": {}}},
     {"kind": "pool", "id": "futures", "regime": "x", "currency": "USD", "calls": {"raise_share": "2"}},
     {"kind": "pool", "id": "futures", "regime": "x", "currency": "USD", "calls": {"escalate_days": 3, "restrict_days": 2}},
     {"kind": "calendar", "id": "week", "sessions": [["Sun 23:00", "Fri 22:00"]], "holidays": ["2026-02-30"]},
     {"kind": "calendar", "id": "week", "sessions": [["Sun 23:00", "Fri 22:00"]], "cutoffs": {"USD": {"at": "25:00"}}},
+    {"kind": "calendar", "id": "week", "sessions": [["Sun 23:00", "Fri 22:00"]],
+     "cutoffs": {"USD": {"at": "18:00", "zone": "America/Denver"}}},
 ]  # fmt: skip

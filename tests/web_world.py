@@ -120,6 +120,8 @@ class World:
         forecast = {pool: {move: 7_000_000 * (3 * at + shard) for at, move in enumerate(MOVES)} for pool in POOLS}
         return Warnings(
             ts_ns=time.time_ns(), short=3, unpriced=shard, ladder=ladder, forecast=forecast,
+            forecast_first={pool: dict.fromkeys(MOVES, tuple((one, 900_000 - shard) for one in ids[:4])) for pool in POOLS},
+            close_hours=dict.fromkeys(POOLS, 7),
             due={("USD", name): 90_000_000 * at for at, name in enumerate((*WINDOWS, LATER))} | {("EUR", LATER): 5_000_000},
             due_hours={("USD", hour_ns + hours * HOUR_NS): "450000.00" for hours in (1, 2, 20)},
             regimes={"btc": "above", "rates": "inside"}, unvalued=("delta:SOL-USD",), factors=FACTORS,

@@ -182,7 +182,7 @@ STRESS: Final = (
         "How much would the worst move call at the close?",
         "sum(crossmargin_call_forecast_usd)",
         "currencyUSD",
-        about="Beyond what is called, after a move of one factor by its standard deviation of a day; each worker's worst.",
+        about="Beyond what is called, after one factor's standard deviation until the close; each worker's worst.",
     ),
     number(
         "What part of its equity is that in the worst pool?",
@@ -212,7 +212,7 @@ STRESS: Final = (
         ("crossmargin:call_forecast:ratio", "{{pool}}"),
         unit="percentunit",
         steps=((0.05, "red"),),
-        about="After the worst move of one factor by its standard deviation of a day, beyond what is called already.",
+        about="After the worst move of one factor by its standard deviation until the close, beyond what is called already.",
     ),
     lines(
         "Where is volatility to its band?",

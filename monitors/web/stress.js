@@ -16,8 +16,8 @@ export function stress(main, signal) {
   main.append(
     h("h1", { class: "hidden" }, "Stress and early warning"),
     panel("ladder", "Who falls at which shock", about, ladder),
+    panel("forecast", "Calls expected at the close, USD", h("p", { class: "muted" }, "Beyond what is called: if nothing moves, and after the worst moves of one factor by its standard deviation until the close, a day ahead at most."), forecast),
     h("div", { class: "columns" },
-      panel("forecast", "Calls expected at the close, USD", h("p", { class: "muted" }, "Beyond what is called: if nothing moves, and after the worst moves of one factor by its standard deviation of a day."), forecast),
       panel("regimes", "Volatility regimes of rules", regimes),
       panel("liquidity", "Open calls by when they are due", windows, hours)),
     panel("nearest", "Nearest to a call", h("p", { class: "muted" }, "Accounts not in a call by utilization; equity over maintenance is what they can still lose."), nearest),
@@ -28,7 +28,7 @@ export function stress(main, signal) {
     if (data === null) return refresh(ladder, empty("No worker has looked ahead yet.", "It does so every few seconds."));
     refresh(about, h("p", { class: "muted" }, "worked out ", moment(data.ts_ns), ` · ${rounded(data.short)} accounts are below maintenance now · ${rounded(data.unpriced)} are unpriced and left out`, data.unvalued.length ? ` · without a price: ${data.unvalued.map(factorName).join(", ")}` : ""));
     refresh(ladder, ladderTable(data.steps));
-    refresh(forecast, forecastTable(data.forecast));
+    refresh(forecast, forecastTable(data));
     refresh(windows, windowTable(data.due_usd));
     refresh(hours, hourTable(data.due));
     refresh(regimes, regimeTable(data.regimes));
@@ -48,7 +48,7 @@ function ladderTable(steps) {
   const largest = Math.max(...steps.map((one) => Number(one.call_usd)));
   const first = ({ accounts, first: named }) => {
     const more = accounts - Math.min(named.length, NAMED);
-    const links = named.slice(0, NAMED).map((one) => h("span", { title: `would be called for ${one.call_usd} USD` }, accountLink(one.account)));
+    const links = named.slice(0, NAMED).map(callLink);
     return h("span", { class: "names" }, links, more > 0 ? h("span", { class: "muted" }, `and ${rounded(more)} more`) : null);
   };
   return table("Shocks and the accounts that they bring below maintenance", [
@@ -59,12 +59,22 @@ function ladderTable(steps) {
   ], steps);
 }
 
-function forecastTable(pools) {
-  const rows = Object.entries(pools).map(([pool, { [UNCHANGED]: still, ...moves }]) => [pool, still ?? "0.00", worst(moves, still ?? 0)]);
+function forecastTable({ forecast, forecast_first, close_hours }) {
+  const rows = Object.entries(forecast).map(([pool, { [UNCHANGED]: still, ...moves }]) => {
+    const found = worst(moves, still ?? 0);
+    return { pool, still: still ?? "0.00", found, first: forecast_first[pool]?.[found[0]?.[0] ?? UNCHANGED] ?? [] };
+  });
   if (rows.length === 0) return empty("No pool has an account.");
-  const move = (at) => [[at ? "Next" : "Worst move", (row) => (row[2][at] ? factorName(row[2][at][0]) : "")], ["Called", (row) => amount(row[2][at]?.[1] ?? ""), true]];
-  return table("Forecast of calls by pool", [["Pool", (row) => row[0]], ["Nothing moves", (row) => amount(row[1]), true], ...Array.from({ length: MOVES }, (_, at) => move(at)).flat()], rows);
+  const move = (at) => [[at ? "Next" : "Worst move", (row) => (row.found[at] ? factorName(row.found[at][0]) : "")], ["Called", (row) => amount(row.found[at]?.[1] ?? ""), true]];
+  return table("Forecast of calls by pool", [
+    ["Pool", (row) => row.pool],
+    ["Close in", (row) => `${close_hours[row.pool]} h`, true],
+    ["Nothing moves", (row) => amount(row.still), true],
+    ...Array.from({ length: MOVES }, (_, at) => move(at)).flat(),
+    ["The largest calls", (row) => h("span", { class: "names" }, row.first.map(callLink))],
+  ], rows);
 }
+const callLink = (one) => h("span", { title: `would be called for ${one.call_usd} USD` }, accountLink(one.account));
 const worst = (moves, still) => Object.entries(moves).filter(([, usd]) => Number(usd) > Number(still)).sort(([, a], [, b]) => Number(b) - Number(a)).slice(0, MOVES);
 
 function windowTable(currencies) {

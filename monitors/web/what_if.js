@@ -112,6 +112,7 @@ function compared({ account, currency, market_ns, before, scenarios }) {
     ["Status", (one) => tag(one.status), (one) => [tag(one.after.status)]],
     ["Quality", (one) => tag(one.quality), (one) => [tag(one.after.quality)]],
     ...FIGURES.map(([name, label]) => [label, (one) => amount(one[name]), cell(name)]),
+    ...(good.some((one) => one.filled !== null) ? [["Orders filled", () => "", (one) => h("span", {}, one.filled ?? "")]] : []),
     ["Used", (one) => percent(one.utilization), (one) => [h("span", {}, percent(one.after.utilization))]],
   ];
   const columns = [
@@ -121,7 +122,7 @@ function compared({ account, currency, market_ns, before, scenarios }) {
   ];
   const problems = scenarios.filter((one) => one.after === null).map((one) => h("p", { class: "notice" }, `Scenario ${one.name}: ${one.problem}`));
   return [
-    h("p", { class: "muted" }, accountLink(account), ` · ${currency} · marks of the market, `, moment(market_ns), ". Working orders are margined as if filled; status is by level."),
+    h("p", { class: "muted" }, accountLink(account), ` · ${currency} · marks of the market, `, moment(market_ns), ". Of working orders the worst counts: none filled, all buys, or all sells. Status is by level."),
     ...problems,
     table("Before and after", columns, rows),
   ];

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +36,8 @@ BATCH: Final = 100
 FLUSH: Final = 1000
 NOTES: Final = [
     "what-ifs: requests of 100 scenarios, each of one trade more, on accounts margined as one portfolio over 2,515"
-    " scenarios; two connections, server and asker on the same cores",
+    " scenarios; two connections, server and asker on the same cores; working_orders: of an order to buy and one to sell"
+    " instead, which are three cases",
     "figures: processor time to make the entries of accounts' figures, alone and with the books that take their turn beside"
     " them, when no book changed and when all did; Redis's own share is not in it",
 ]
@@ -53,7 +55,9 @@ def run(sizes: Sizes, services: Services) -> tuple[Figures, list[str]]:
     )
     token = TokenFile(Path(settings.web_tokens)).add("bench", "viewer")
     with Child("web", settings, folder):
-        figures = asyncio.run(_ask(f"http://{settings.web_host}:{settings.web_port}", token, sizes.seconds))
+        url = f"http://{settings.web_host}:{settings.web_port}"
+        figures = asyncio.run(_ask(url, token, sizes.seconds, _trade))
+        figures["working_orders"] = asyncio.run(_ask(url, token, sizes.seconds, _orders))
     say(f"web: figures of {sizes.kernel_accounts:,} accounts")
     figures["figures"] = _figures(Filled(Universe(sizes.kernel_accounts, sizes.positions, sizes.seed)))
     return figures, NOTES
@@ -75,12 +79,22 @@ def _publish(url: str, engine: MarginEngine) -> None:
             client.set(keys.book(name), book)
 
 
-def _body(number: int, positions: int = 8) -> bytes:
-    scenarios = [{"trades": [{"instrument": instrument_id(n % positions), "qty": str(n % 9 + 1)}]} for n in range(SCENARIOS)]
-    return msgspec.json.encode({"account": account_id(number % ACCOUNTS), "scenarios": scenarios})
+def _trade(number: int, positions: int = 8) -> dict[str, Any]:
+    return {"trades": [{"instrument": instrument_id(number % positions), "qty": str(number % 9 + 1)}]}
 
 
-async def _ask(url: str, token: str, seconds: float) -> Figures:
+def _orders(number: int, positions: int = 8) -> dict[str, Any]:
+    names, qty = [instrument_id((number + at) % positions) for at in range(2)], number % 9 + 1
+    return {"orders": [{"instrument": names[0], "qty": str(qty)}, {"instrument": names[1], "qty": str(-qty)}]}
+
+
+def _body(number: int, scenario: Callable[[int], dict[str, Any]]) -> bytes:
+    return msgspec.json.encode(
+        {"account": account_id(number % ACCOUNTS), "scenarios": [scenario(n) for n in range(SCENARIOS)]}
+    )
+
+
+async def _ask(url: str, token: str, seconds: float, scenario: Callable[[int], dict[str, Any]]) -> Figures:
     """What-ifs a second over so many seconds, and how long a request took."""
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     async with aiohttp.ClientSession(headers=headers) as session:
@@ -90,7 +104,7 @@ async def _ask(url: str, token: str, seconds: float) -> Figures:
         async def work(number: int) -> None:
             while time.monotonic() < end:
                 begun = time.monotonic()
-                async with session.post(f"{url}/api/what-if", data=_body(number)) as answer:
+                async with session.post(f"{url}/api/what-if", data=_body(number, scenario)) as answer:
                     found = await answer.json()
                 assert answer.status == 200, found
                 assert not any(one["problem"] for one in found["scenarios"]), found

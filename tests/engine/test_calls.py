@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.codes import Code
 from engine.core import MarginEngine
-from engine.deadlines import deadlines
+from engine.deadlines import UNNAMED, deadlines
 from engine.documents import Calendar, CallTerms, Cutoff
 from engine.events import NS, RECORD, Kind, id_key, key64
 from engine.frames import Frame, FrameKind, decode_frame, encode_frame
@@ -207,6 +207,41 @@ def test_small_amounts_are_not_called_and_others_are_rounded_up() -> None:
     assert happened(log.clock()) == [("ISSUED", 1, "ISSUED", 25, 0)]
 
 
+@pytest.mark.parametrize(
+    ("transfers", "amount"),
+    [
+        ({}, 16_27),
+        ({"EUR": {"rounding": "5"}}, 20_00),
+        ({"EUR": {"minimum_transfer": "16.27", "rounding": "0.1"}}, 16_30),
+        ({"EUR": {"minimum_transfer": "16.28"}}, None),
+    ],
+)
+def test_each_currency_has_its_own_minimum_and_rounding(transfers: dict[str, Any], amount: int | None) -> None:
+    log = SmallLog()
+    log.money()
+    log.instrument("E")
+    log.document("asset", "EUR", type="currency", currency="USD", instrument="E")
+    log.document("pool", "p", regime="cftc", currency="USD", minimum_transfer="1000", rounding="100", transfers=transfers)
+    log.account("a", currency="EUR")
+    log.rule("flat", "flat", initial="110", maintenance="100")
+    log.instrument("F", rule="flat", currency="EUR")
+    for name, price in (("E", "1.25"), ("F", "50")):
+        log.price(name, price)
+    log.trade("a", "F", 1, 50)
+    log.collateral("a", "EUR", "93.73")
+    called = [row["called"] for row in log.clock().changes if row["kind"] == ChangeKind.CALL]
+    assert called == ([] if amount is None else [amount])
+    assert log.figures("a")["status"] == "CALL"
+
+
+def test_the_pools_own_currency_has_one_place() -> None:
+    log = SmallLog()
+    log.money()
+    for transfers in ({"USD": {"rounding": "5"}}, {"USD": {}}):
+        refused = log.document("pool", "p", regime="cftc", currency="USD", transfers=transfers)
+        assert codes(refused) == [Code.REFUSED_DEFINITION]
+
+
 def test_neither_a_short_dip_nor_a_short_recovery_counts() -> None:
     log = called(calls={"cover_after": 60})
     log.price("F", 70)
@@ -226,11 +261,16 @@ def test_neither_a_short_dip_nor_a_short_recovery_counts() -> None:
 @pytest.mark.parametrize(
     ("now", "cutoff", "due"),
     [
-        ("2027-01-14T22:59", Cutoff(notice_hours=0), "2027-01-14T23:00"),
-        ("2027-01-14T23:00:01", Cutoff(notice_hours=0), "2027-01-15T23:00"),
-        ("2027-01-14T15:00", Cutoff(), "2027-01-15T23:00"),
-        ("2027-01-15T23:00", Cutoff(), "2027-01-19T23:00"),  # a Friday; Monday the 18th is Martin Luther King Day
+        ("2027-01-14T22:59", Cutoff(at="23:00", notice_hours=0), "2027-01-14T23:00"),
+        ("2027-01-14T23:00:01", Cutoff(at="23:00", notice_hours=0), "2027-01-15T23:00"),
+        ("2027-01-14T15:00", Cutoff(at="23:00"), "2027-01-15T23:00"),
+        ("2027-01-15T23:00", Cutoff(at="23:00"), "2027-01-19T23:00"),  # a Friday; Monday is Martin Luther King Day
         ("2027-01-15T14:30", Cutoff(at="14:30", notice_hours=1), "2027-01-19T14:30"),
+        ("2027-01-14T15:00", UNNAMED, "2027-01-15T23:00"),
+        ("2027-03-12T22:30", UNNAMED, "2027-03-15T22:00"),  # a Friday: 18:00 in New York is an hour earlier from Sunday on
+        ("2027-11-05T21:59", UNNAMED, "2027-11-08T23:00"),
+        ("2027-01-19T00:30", Cutoff(at="19:00", zone="America/Chicago", notice_hours=0), "2027-01-20T01:00"),  # still Monday
+        ("2027-01-23T00:30", Cutoff(at="19:00", zone="America/Chicago", notice_hours=0), "2027-01-23T01:00"),  # still Friday
     ],
 )
 def test_a_call_is_due_at_a_cut_off_of_a_business_day(now: str, cutoff: Cutoff, due: str) -> None:

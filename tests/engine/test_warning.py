@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from engine.events import HOUR_NS, NS, Flag
 from engine.models.addons import Regime
-from engine.warning import FIRST, LATER, RUNGS, UNCHANGED, WINDOWS, Warnings, move_text
+from engine.warning import FIRST, FIRST_AT_CLOSE, LATER, RUNGS, UNCHANGED, WINDOWS, Warnings, move_text
 from tests import naive_warning as twin
 from tests.engine import test_portfolio
 from tests.engine.small_log import SmallLog
@@ -60,17 +60,25 @@ def check_distance(state: State, account: Account, distance: float, nearest: int
 
 
 def check_forecast(state: State, found: Warnings) -> None:
-    moves: dict[str, dict[twin.Factor, float]] = {UNCHANGED: {}}
-    for factor in twin.factors(state):
-        deviation = twin.deviation(state, factor)
-        if deviation is not None:
-            moves |= {move_text(text(factor), sign * deviation): {factor: sign * deviation} for sign in (-1, 1)}
+    deviations = {factor: twin.deviation(state, factor) for factor in twin.factors(state)}
     for pool, forecast in found.forecast.items():
-        mine = {name for name, account in state.accounts.items() if account.document.pool == pool}
+        hours, moves = twin.close_hours(state, pool), dict[str, dict[twin.Factor, float]]({UNCHANGED: {}})
+        for factor, deviation in deviations.items():
+            for move in () if deviation is None else (-deviation, deviation):
+                until = move * math.sqrt(hours / 24)
+                moves[move_text(text(factor), until)] = {factor: until}
+        assert found.close_hours[pool] == hours
         assert set(forecast) == set(moves)
         for move, shares in moves.items():
-            wanted = sum(more for name, (_, more, _) in twin.calls(state, shares).items() if name in mine)
-            assert forecast[move] == pytest.approx(wanted, rel=1e-9, abs=1), (pool, move)
+            called = twin.calls(state, shares).items()
+            wanted = {name: more for name, (_, more, _) in called if state.accounts[name].document.pool == pool and more > 0}
+            assert forecast[move] == pytest.approx(sum(wanted.values()), rel=1e-9, abs=1), (pool, move)
+            first = found.forecast_first[pool].get(move, ())
+            assert [cents for _, cents in first] == pytest.approx(
+                sorted(wanted.values(), reverse=True)[:FIRST_AT_CLOSE], rel=1e-9, abs=1
+            )
+            for name, cents in first:
+                assert cents == pytest.approx(wanted[name], rel=1e-9, abs=1)
 
 
 def desk() -> SmallLog:
@@ -169,6 +177,26 @@ def test_the_forecast_moves_by_the_volatility_of_a_day() -> None:
     assert forecast["rates:USD +5 bp"] == 212_500
     assert forecast["rates:USD -5 bp"] == 32_500
     assert {name for name in forecast if "BTC" in name} == {"delta:BTC-USD -2.617 %", "delta:BTC-USD +2.617 %"}
+
+
+def test_the_forecast_takes_the_time_left_to_the_close() -> None:
+    log = desk()  # from Friday, 15 January 2027, 08:00 UTC
+    log.trade("long", "ZN", 1, 110)
+    log.collateral("long", "USD", 10_200)
+    log.volatility("ZN", 30, 20, flags=Flag.BASIS_POINTS)
+    sessions = [["Thu 09:00", "Fri 20:00"], ["Sun 23:00", "Mon 22:00"]]
+    log.document("calendar", "c", sessions=sessions)
+    log.document("pool", "p", regime="cftc", currency="USD", calendar="c")
+    seen = []
+    for hours in (0, 6, 5.99, 1 / 60, 50, 18):  # the next close is at 20:00, then on Monday at 22:00
+        log.clock(3600 * hours)
+        found = log.pair.engine.warnings()
+        seen.append(found.close_hours["p"])
+        move = 20 * math.sqrt(seen[-1] / 24)
+        (called,) = (found.forecast["p"][name] for name in found.forecast["p"] if name.startswith("rates:USD +"))
+        assert called == pytest.approx(100 * (1_800 + 65 * move) if 65 * move > 200 else 0, abs=1)
+        assert found.forecast_first["p"] == ({f"rates:USD +{move:.4g} bp": (("long", called),)} if called else {})
+    assert seen == [12, 6, 1, 24, 24, 6]
 
 
 def test_liquidity_is_due_by_window_and_hour() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from engine.reconciliation import MOST_SHOWN, Break, BreakKind, Reconciliation
-from engine.warning import FIRST, RUNGS, UNCHANGED, Rung, Warnings
+from engine.warning import FIRST, FIRST_AT_CLOSE, RUNGS, UNCHANGED, Rung, Warnings
 from monitors.keys import Keys
 from monitors.outlook import Outlook, encode_ladder, encode_reconciliation, sum_differences, sum_ladders, worst_moves
 from monitors.view import open_client, read_ladder, read_reconciliation
@@ -25,6 +25,8 @@ def warnings(shard: int = 0, accounts: int = 3) -> Warnings:
     return Warnings(
         ts_ns=10**18 + shard, short=2, unpriced=shard, ladder=ladder,
         forecast={"P": {UNCHANGED: 100, "up": 300 - 200 * shard, "down": 250}},
+        forecast_first={"P": {"up": tuple((f"A{shard}-{i}", 10 * (9 - i) + shard) for i in range(FIRST_AT_CLOSE))}},
+        close_hours={"P": 7 + shard},
         due={("USD", "1h"): 5_000, ("EUR", "later"): 70}, due_hours={("USD", 3600 * 10**9): "50.00"},
         regimes={"R": "above"}, unvalued=(f"delta:X{shard}",), factors=("rates:USD", "delta:BTC-USD"), distance=distance,
         nearest=np.resize(np.array([-1, -1, 1, 0], np.int32), accounts),
@@ -55,6 +57,11 @@ def test_ladders_of_shards_are_summed() -> None:
     ]  # fmt: skip
     assert (len(step.first), found.ts_ns, found.short, found.unpriced) == (FIRST, str(10**18), 4, 1)
     assert found.forecast == {"P": {UNCHANGED: "2.00", "up": "4.00", "down": "5.00"}}
+    assert [(one.account, one.call_usd) for one in found.forecast_first["P"].pop("up")] == [
+        ("A1-0", "0.91"), ("A0-0", "0.90"), ("A1-1", "0.81"), ("A0-1", "0.80"), ("A1-2", "0.71"),
+    ]  # fmt: skip
+    assert found.forecast_first == {"P": {UNCHANGED: [], "down": []}}
+    assert found.close_hours == {"P": 8}
     assert found.due_usd == {"USD": {"1h": "100.00"}, "EUR": {"later": "1.40"}}
     assert found.due == {"USD": {"3600000000000": "100.00"}}
     assert (found.regimes, found.unvalued) == ({"R": "above"}, ["delta:X0", "delta:X1"])

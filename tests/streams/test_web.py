@@ -192,6 +192,7 @@ def test_what_if_says_figures_before_and_after(desk: Running) -> None:
     assert found["before"]["maintenance"] == explained["requirement"]["now"]["maintenance"]
     assert Decimal(more["initial"]) > Decimal(nothing["initial"])
     assert order == more
+    assert [one["filled"] for one in found["scenarios"]] == [None, None, "sells", None, None]
     assert [one["prices"] for one in found["scenarios"]] == [[], ["110.5"], ["110.5"], ["110.5"], []]
     assert (flat["initial"], flat["status"]) == ("0.00", "OK")
     assert (poor["equity"], poor["status"]) == ("1000.00", "CALL")

@@ -249,6 +249,9 @@ def test_what_if(desk: Desk) -> None:
     assert "Maintenance" in text
     changes = desk.tab.evaluate("[...document.querySelectorAll('.change')].map((one) => one.innerText)")
     assert any(change.startswith(("+", "-")) for change in changes)
+    desk.tab.evaluate("document.querySelector('.item [name=kind]').value = 'orders'")
+    desk.tab.click("#work-out")
+    desk.tab.wait_for("[...document.querySelectorAll('#compared tr')].at(-2).innerText.match(/^Orders filled\\s+buys$/)")
 
 
 def cells(desk: Desk, panel: str) -> list[list[str]]:
@@ -265,7 +268,10 @@ def test_what_lies_ahead(desk: Desk) -> None:
     assert [row[0] for row in ladder] == list(RUNGS)
     assert [ladder[0][1], ladder[2][1]] == ["208", "51"]
     assert ladder[0][3].endswith("and 202 more")
-    assert cells(desk, "forecast")[0][:4] == ["futures", "420,000.00", "BTC-USD -2.9 %", "2,100,000.00"]
+    forecast = cells(desk, "forecast")[0]
+    assert forecast[:5] == ["futures", "7 h", "420,000.00", "BTC-USD -2.9 %", "2,100,000.00"]
+    named = desk.tab.evaluate("[...document.querySelectorAll('#forecast tr:nth-child(1) a')].map((one) => one.innerText)")
+    assert named == [*desk.world.ids[: 4 * SHARDS : SHARDS], desk.world.ids[1]]  # the first shard's four have more
     assert cells(desk, "liquidity")[0] == ["USD", "0.00", "3,600,000.00", "7,200,000.00", "10,800,000.00"]
     assert cells(desk, "regimes") == [["btc", "above"], ["rates", "inside"]]
     used = [float(row[4].removesuffix(" %")) for row in cells(desk, "nearest")]
