@@ -146,13 +146,15 @@ class Cutoff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Calendar(Document, frozen=True, kw_only=True, tag="calendar"):
     """Weekly sessions in UTC as pairs such as ["Sun 23:00", "Fri 22:00"]; time outside them does not make a price stale.
 
-    holidays: days such as "2026-11-26" that are no business days. cutoffs: by currency; "*" for all others.
+    holidays: days such as "2026-11-26" that are no business days. cutoffs: by currency; "*" for all others. time_zone: in
+    which reports show times beside UTC, such as "America/Chicago"; nothing here is given in it.
     """
 
     sessions: Annotated[list[tuple[str, str]], Meta(min_length=1, max_length=32)]
     business_days: Annotated[tuple[Day, ...], Meta(min_length=1, max_length=7)] = ("Mon", "Tue", "Wed", "Thu", "Fri")
     holidays: Annotated[tuple[str, ...], Meta(max_length=1024)] = ()
     cutoffs: dict[Id, Cutoff] = {}
+    time_zone: Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9_+/-]*$")] = ""
 
 
 class Deliverable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -197,8 +197,11 @@ def instrument_of(engine: MarginEngine, slot: int) -> Instrument:
     return document
 
 
-def requirement(engine: MarginEngine, account: int) -> Requirement:
-    """All lines of an account's requirement; the engine is brought to the rules in force."""
+def requirement(engine: MarginEngine, account: int, with_tails: bool = True) -> Requirement:
+    """All lines of an account's requirement; the engine is brought to the rules in force.
+
+    with_tails False: without scenarios and contributions, which take most of the time.
+    """
     prepare(engine)
     state = engine.definitions.state
     figures, into = state.accounts.figures[account], int(state.accounts.figures[account]["asset"])
@@ -209,7 +212,7 @@ def requirement(engine: MarginEngine, account: int) -> Requirement:
             alone.append(_position_alone(engine, instrument, lots))
             _add(sums, int(state.instruments[instrument]["asset"]), alone[-1].required)
     slots = portfolios_of(state, account, mine)
-    portfolios = tuple(portfolio(engine, account, p, mine) for p in slots)
+    portfolios = tuple(portfolio(engine, account, p, mine, with_tails) for p in slots)
     for p, found in zip(slots, portfolios, strict=True):
         _add(sums, int(state.portfolios[p]["asset"]), found.required)
     totals = tuple(_total(engine, asset, Amounts(*both), into) for asset, both in sorted(sums.items()))
@@ -307,7 +310,7 @@ class Held(NamedTuple):
     profits: Vector
 
 
-def portfolio(engine: MarginEngine, account: int, slot: int, mine: Sequence[tuple[int, int]]) -> Portfolio:
+def portfolio(engine: MarginEngine, account: int, slot: int, mine: Sequence[tuple[int, int]], with_tails: bool) -> Portfolio:
     """Lines of what an account requires in a portfolio, and the contributions to its risk line, which sum to it."""
     d, state = engine.definitions, engine.definitions.state
     row = state.portfolios[slot]
@@ -324,12 +327,14 @@ def portfolio(engine: MarginEngine, account: int, slot: int, mine: Sequence[tupl
     if missing or maintenance >= LIMIT:
         return Portfolio(*named, problem="; ".join(missing) or "it cannot be held exactly: a position is out of range")
     lines = {line.name: int(engine.definitions.margin.risk.lines[line]) for line in Line}
-    initial = -(-maintenance * int(row["initial_ratio"]) // E9)
+    required = Amounts(-(-maintenance * int(row["initial_ratio"]) // E9), maintenance)
+    if not with_tails:
+        return Portfolio(*named, lines, required)
     parts = [_position(engine, int(row["set"]), *one) for one in inside]
     parts += [_shocked(engine, account, slot, *one) for one in moving]
     dampener = engine.definitions.margin.risk.dampener[slot, : len(made.labels)]
     tails, contributions = _tails(engine, row, made, parts, dampener, lines[Line.RISK.name])
-    return Portfolio(*named, lines, Amounts(initial, maintenance), tails, contributions)
+    return Portfolio(*named, lines, required, tails, contributions)
 
 
 def why_unpriceable(engine: MarginEngine, slot: int) -> str:

@@ -57,7 +57,7 @@ class Break:
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """One shard's statements by BreakKind's names, since when its oldest break (0: none), and the MOST_SHOWN oldest."""
+    """One shard's statements by BreakKind's names, since when its oldest break (0: none), and the oldest breaks."""
 
     ts_ns: int
     counts: dict[str, int]
@@ -83,14 +83,21 @@ def _compare(state: State, kinds: NDArray[np.uint8], since_ns: NDArray[np.int64]
             kinds[i] = _MISSING_THERE if held else _MISSING_HERE
 
 
-def reconciliation(state: State, definitions: Definitions) -> Reconciliation:
-    """How statements and what is held compare now; nothing in the state changes."""
+def reconciliation(
+    state: State, definitions: Definitions, pool: int | None = None, most: int = MOST_SHOWN
+) -> Reconciliation:
+    """How statements and what is held compare now, of all accounts or of a pool's (its slot); nothing in the state changes.
+
+    most: how many breaks are listed.
+    """
     count = int(state.now[0]["statements"])
     kinds, since_ns = np.zeros(count, np.uint8), np.zeros(count, np.int64)
     _compare(state, kinds, since_ns)
+    if pool is not None:
+        kinds[state.accounts.pool[state.statements["account"][:count]] != pool] = _NOTHING
     broken = np.flatnonzero((kinds != _MATCHED) & (kinds != _NOTHING))
     broken = broken[np.argsort(since_ns[broken], kind="stable")]
-    shown = [_break(state, definitions, i, int(kinds[i]), int(since_ns[i])) for i in broken[:MOST_SHOWN].tolist()]
+    shown = [_break(state, definitions, i, int(kinds[i]), int(since_ns[i])) for i in broken[:most].tolist()]
     return Reconciliation(
         ts_ns=int(state.now[0]["clock_ns"]),
         counts={kind.name: int((kinds == kind).sum()) for kind in BreakKind},

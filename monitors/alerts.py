@@ -1,18 +1,18 @@
 """The messages of margin.alerts, margin.calls and the engine's part of `rejects`: pure functions of report and engine."""
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import msgspec
-import numpy as np
 
 from engine.codes import EXPLANATION
 from engine.events import TOPIC_OF
 from engine.numbers import decimal_text
-from engine.report import CallEvent, CallState, ChangeKind, Quality, Reject, Report, Said, Status
+from engine.report import AccountInfo, CallEvent, CallState, ChangeKind, Quality, Reject, Report, Said, Status
 from monitors.surface import EngineView
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What an alert of kind `call` says of the call after it; received: what came in for it. Times in ns since 1970.
 
     event: issued, raised, received, met, covered, overdue, escalated, restricted, acknowledged, noted or cancelled. user,
@@ -31,7 +31,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     said_ns: int = 0
 
 
-class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"before": "from", "after": "to"}):
+class Alert(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, rename={"before": "from", "after": "to"}
+):
     """One change of an account, as JSON in margin.alerts; the number in `id` orders the changes of the account.
 
     amount: what is missing to the initial requirement (0 unless below maintenance), of a call what it asks for: decimal
@@ -55,7 +57,12 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, renam
     @property
     def change(self) -> int:
         """The account's change number."""
-        return int(self.id.rpartition(":")[2])
+        return int(self.number)
+
+    @property
+    def number(self) -> str:
+        """The same as text."""
+        return self.id[len(self.account) + 1 :]
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -80,62 +87,69 @@ class RejectMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 _encode = msgspec.json.Encoder().encode
 _alert = msgspec.json.Decoder(Alert)
-_COLUMNS = ["account", "kind", "before", "after", "change", "amount", "ts_ns"]
-_CALL_COLUMNS = ["event", "sequence", "called", "received", "issued_ns", "due_ns"]
-_STATES = {
-    ChangeKind.STATUS: {int(status): status.name for status in Status},
-    ChangeKind.QUALITY: {int(quality): quality.name for quality in Quality},
-    ChangeKind.CALL: {int(state): state.name for state in CallState},
+_COLUMNS: Final = [
+    "account", "kind", "before", "after", "change", "amount", "ts_ns",
+    "event", "sequence", "called", "received", "issued_ns", "due_ns",
+]  # fmt: skip
+_CALLED: Final = 2  # its place among the columns of a call
+_STATES: Final = {
+    int(ChangeKind.STATUS): {int(status): status.name for status in Status},
+    int(ChangeKind.QUALITY): {int(quality): quality.name for quality in Quality},
+    int(ChangeKind.CALL): {int(state): state.name for state in CallState},
 }
-_CALL = int(ChangeKind.CALL)
+_KINDS: Final = {int(kind): kind.name.lower() for kind in ChangeKind}
+_EVENTS: Final = {int(event): event.name.lower() for event in CallEvent}
+_CALL: Final = int(ChangeKind.CALL)
+_NOBODY: Final = AccountInfo("", "", "", "", 0)
+_NOTHING_SAID: Final = Said("", "", "", 0)
 
 
-def encode_alerts(shard: int, engine: EngineView, report: Report) -> list[tuple[bytes, bytes]]:
-    """Key and JSON of every change in the report, in its order; call it before the engine's next step."""
-    alerts = []
-    for place, (slot, kind, before, after, change, amount, ts_ns) in enumerate(report.changes[_COLUMNS].tolist()):
-        info = engine.account_info(slot)
-        call = None
-        if kind == _CALL:
-            event, sequence, amount, received, issued_ns, due_ns = report.changes[_CALL_COLUMNS][place].tolist()
-            said = report.said.get(place, Said("", "", "", 0))
-            call = Call(
-                id=info.call_id(sequence),
-                event=CallEvent(event).name.lower(),
-                customer=info.customer,
+def alerts_of(shard: int, engine: EngineView, report: Report) -> list[Alert]:
+    """Every change in the report as an alert, in its order; call it before the engine's next step."""
+    alerts, slot, info = [], -1, _NOBODY
+    for place, row in enumerate(report.changes[_COLUMNS].tolist()):
+        if row[0] != slot:  # an account's changes stand together
+            slot, info = row[0], engine.account_info(row[0])
+        _, kind, before, after, change, amount, ts_ns, *of_call = row
+        call = _call(info, of_call, report.said.get(place, _NOTHING_SAID)) if kind == _CALL else None
+        alerts.append(
+            Alert(
+                id=f"{info.id}:{change}",
+                kind=_KINDS[kind],
+                account=info.id,
+                before=_STATES[kind][before],
+                after=_STATES[kind][after],
+                amount=decimal_text(of_call[_CALLED] if call else amount, info.decimals),
+                currency=info.currency,
                 pool=info.pool,
-                received=decimal_text(received, info.decimals),
-                issued_ns=issued_ns,
-                due_ns=due_ns,
-                user=said.user,
-                text=said.text,
-                said_ns=said.ts_ns,
+                ts_ns=ts_ns,
+                shard=shard,
+                offset=report.offset,
+                call=call,
             )
-        alert = Alert(
-            id=f"{info.id}:{change}",
-            kind=ChangeKind(kind).name.lower(),
-            account=info.id,
-            before=_STATES[kind][before],
-            after=_STATES[kind][after],
-            amount=decimal_text(amount, info.decimals),
-            currency=info.currency,
-            pool=info.pool,
-            ts_ns=ts_ns,
-            shard=shard,
-            offset=report.offset,
-            call=call,
         )
-        alerts.append((info.id.encode(), _encode(alert)))
     return alerts
 
 
-def call_messages(engine: EngineView, report: Report, alerts: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Of a report's alerts those of margin calls, by call id: the messages of margin.calls."""
-    messages = []
-    for place in np.flatnonzero(report.changes["kind"] == _CALL).tolist():
-        slot, sequence = report.changes[["account", "sequence"]][place].tolist()
-        messages.append((engine.account_info(slot).call_id(sequence).encode(), alerts[place][1]))
-    return messages
+def _call(info: AccountInfo, row: Sequence[int], said: Said) -> Call:
+    event, sequence, _, received, issued_ns, due_ns = row
+    return Call(
+        id=info.call_id(sequence),
+        event=_EVENTS[event],
+        customer=info.customer,
+        pool=info.pool,
+        received=decimal_text(received, info.decimals),
+        issued_ns=issued_ns,
+        due_ns=due_ns,
+        user=said.user,
+        text=said.text,
+        said_ns=said.ts_ns,
+    )
+
+
+def encode_alert(alert: Alert) -> bytes:
+    """The alert as a message of margin.alerts; of a call also of margin.calls."""
+    return _encode(alert)
 
 
 def decode_alert(data: bytes) -> Alert:

@@ -2,8 +2,10 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 from math import inf, isnan
-from typing import Any, Final, Literal
+from operator import itemgetter
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from engine.events import NS
 from engine.numbers import decimal_text
 from engine.report import OPEN_CALLS, AgreedLeg, AgreementInfo, OpenCall, Quality, Report, Said, Status
-from monitors.alerts import Alert, decode_alert
+from monitors.alerts import Alert, Call, decode_alert
 from monitors.keys import DEFINITION_FIELDS
 from monitors.outlook import Outlook
 from monitors.surface import EngineView
@@ -24,36 +26,34 @@ _SAID: Final = {"acknowledged": "ack", "noted": "note", "cancelled": "cancel"}
 DISTANCE_STEP: Final = 0.01  # of the distances shown, basis points or per cent
 Entry = tuple[Any, Any, Any, Any, Any]
 AgreementEntry = tuple[str, str, tuple[str, ...]]
-Queued = tuple[int, int, bytes]  # the number of an alert, counted from 1 as they are queued, the account's slot, its JSON
+Queued = tuple[int, int, Alert]  # the number of an alert, counted from 1 as they are queued, and the account's slot
 
 
-def alert_entry(alert: Alert) -> Entry:
-    """The script's entry for an alert without figures; values as ALERT_FIELDS names them."""
+def alerts_entry(alerts: Sequence[Alert]) -> Entry:
+    """The script's entry for alerts of one account, oldest first, without figures."""
+    return alerts[0].account, tuple(_alert(alert) for alert in alerts), False, False, False
+
+
+def _alert(alert: Alert) -> tuple[str, tuple[str, ...], Any]:
+    """An alert as the script takes it: values as ALERT_FIELDS names them."""
+    moment = str(alert.ts_ns), str(alert.shard), str(alert.offset)
     values = (
-        alert.id, alert.kind, alert.account, alert.before, alert.after, alert.amount, alert.currency,
-        str(alert.ts_ns), str(alert.shard), str(alert.offset),
+        alert.id, alert.kind, alert.account, alert.before, alert.after, alert.amount, alert.currency, *moment,
     )  # fmt: skip
-    return alert.account, (str(alert.change), values, _call_entry(alert)), False, False, False
+    return alert.number, values, False if alert.call is None else _call(alert, alert.call, *moment)
 
 
-def _call_entry(alert: Alert) -> Any:
-    """What an alert says of a call, as the script takes it; fields as CALL_FIELDS names them."""
-    call = alert.call
-    if call is None:
-        return False
-    fields = {
-        "id": call.id, "account": alert.account, "customer": call.customer, "pool": call.pool, "currency": alert.currency,
-        "state": alert.after, "amount": alert.amount, "received": call.received, "issued_ns": str(call.issued_ns),
-        "due_ns": str(call.due_ns), "ts_ns": str(alert.ts_ns), "change": str(alert.change), "shard": str(alert.shard),
-        "offset": str(alert.offset),
-    }  # fmt: skip
-    note: str | Literal[False] = False
-    if call.user:
-        said = Said(call.user, _SAID[call.event], call.text, call.said_ns)
-        note = msgspec.json.encode(_note(said)).decode()
-        fields |= _acknowledgement([said])
+def _call(alert: Alert, call: Call, ts_ns: str, shard: str, offset: str) -> tuple[Any, ...]:
+    """What an alert says of a call, as the script takes it: values as CALL_VALUES names them."""
+    values = (
+        call.id, alert.account, call.customer, call.pool, alert.currency, alert.after, alert.amount, call.received,
+        str(call.issued_ns), str(call.due_ns), ts_ns, alert.number, shard, offset,
+    )  # fmt: skip
     due = call.due_ns // NS if alert.after in _OPEN else False
-    return call.id, due, _flat(fields), note
+    if not call.user:
+        return call.id, due, values, False, False
+    said = Said(call.user, _SAID[call.event], call.text, call.said_ns)
+    return call.id, due, values, _flat(_acknowledgement([said])) or False, msgspec.json.encode(_note(said)).decode()
 
 
 def _note(said: Said) -> dict[str, str]:
@@ -160,12 +160,11 @@ class ShardBacklog:
         self.calls_written = False
         self.live, self.window, self.tries, self.retry_at = False, None, 0, 0.0
 
-    def add_alerts(self, alerts: Sequence[tuple[bytes, bytes]], report: Report) -> None:
-        """Queue the alerts of a report, as encode_alerts gives them."""
+    def add_alerts(self, alerts: Sequence[Alert], report: Report) -> None:
+        """Queue the alerts of a report, as alerts_of gives them."""
         self._newest_offset = report.offset
         numbers = range(self._queued + 1, self._queued + 1 + len(alerts))
-        bodies = [data for _, data in alerts]
-        self.alerts.extend(zip(numbers, report.changes["account"].tolist(), bodies, strict=True))
+        self.alerts.extend(zip(numbers, report.changes["account"].tolist(), alerts, strict=True))
         self._queued += len(alerts)
         if report.oldest_ns:
             self._origins.append((self._queued, report.oldest_ns))
@@ -282,14 +281,14 @@ class ShardBacklog:
         return one.id, str(offset), (*known, str(ts_ns), str(self.shard), str(offset))
 
     def change_entries(self, taken: list[Queued]) -> list[Entry]:
-        """Entries of these alerts, each account's figures beside the last alert of it."""
-        last = {slot: place for place, (_, slot, _) in enumerate(taken)}
+        """Entries of these alerts: those of an account that stand together in one, its figures beside the last."""
+        groups = [(slot, [alert for *_, alert in group]) for slot, group in groupby(taken, itemgetter(1))]
+        last = {slot: place for place, (slot, _) in enumerate(groups)}
         figures = dict(zip(last.values(), self.figure_entries(np.array(list(last), np.int32), settled=False), strict=True))
         entries = []
-        for place, (_, _, data) in enumerate(taken):
-            account_id, change, *nothing = alert_entry(decode_alert(data))
-            beside = figures.get(place, ())
-            entries.append((account_id, change, *(beside[2:] or nothing)))
+        for place, (_, alerts) in enumerate(groups):
+            account_id, changes, *nothing = alerts_entry(alerts)
+            entries.append((account_id, changes, *(figures[place][2:] if place in figures else nothing)))
         return entries
 
     def figure_entries(self, slots: NDArray[np.int32], settled: bool) -> list[Entry]:

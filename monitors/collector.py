@@ -83,11 +83,24 @@ def family(name: str, samples: Samples) -> Metric:
 def histogram_family(name: str, counts: Iterable[float], total: float) -> Metric:
     """A histogram of the table from its counts per bucket (one more than bounds) and the sum of its values."""
     metric = TABLE[name]
-    bounds = [str(bound) for bound in metric.bounds] + ["+Inf"]
-    buckets = list(zip(bounds, np.cumsum(list(counts)).tolist(), strict=True))
     if metric.type == "gaugehistogram":
-        return GaugeHistogramMetricFamily(name, metric.help, buckets=buckets, gsum_value=total)
-    return HistogramMetricFamily(name, metric.help, buckets=buckets, sum_value=total)
+        return GaugeHistogramMetricFamily(name, metric.help, buckets=_buckets(name, counts), gsum_value=total)
+    return HistogramMetricFamily(name, metric.help, buckets=_buckets(name, counts), sum_value=total)
+
+
+def histograms_family(name: str, samples: Mapping[Any, Histogram]) -> Metric:
+    """A histogram of the table with labels, by tuple of label values."""
+    metric = TABLE[name]
+    result = HistogramMetricFamily(name, metric.help, labels=metric.labels)
+    for labels, histogram in samples.items():
+        result.add_metric(labels, _buckets(name, histogram.counts), histogram.sum)
+    return result
+
+
+def _buckets(name: str, counts: Iterable[float]) -> list[tuple[str, float]]:
+    """Upper bounds with all that lies at or below each."""
+    bounds = [str(bound) for bound in TABLE[name].bounds] + ["+Inf"]
+    return list(zip(bounds, np.cumsum(list(counts)).tolist(), strict=True))
 
 
 class Counters:

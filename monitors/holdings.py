@@ -21,7 +21,10 @@ from engine.report import Quality, Status
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A holding: amount = haircut + over (past its limits) + margin, minor units of the asset; reason: why not eligible."""
+    """A holding: amount = haircut + over (past its limits) + margin, minor units of the asset; reason: why not eligible.
+
+    entry: that of the pool's collateral rule in whose limits it counts, "" for none.
+    """
 
     asset: str
     decimals: int
@@ -29,8 +32,10 @@ class Held:
     haircut: int
     over: int
     margin: int
+    entry: str
     value_usd: int | None
     margin_usd: int | None
+    over_usd: int | None
     digital: Digital | None
     reason: str
 
@@ -52,6 +57,7 @@ class AccountRow:
     equity: int
     call: int
     initial_usd: int | None
+    maintenance_usd: int | None
     equity_usd: int | None
     undermargined_usd: int | None
     held: tuple[Held, ...]
@@ -121,6 +127,7 @@ def _account(engine: MarginEngine, slot: int) -> AccountRow:
         status=Status(int(row["status"])).name,
         quality=Quality(int(row["quality"])).name,
         initial_usd=converted(engine, money["initial"], own, usd, up=True),
+        maintenance_usd=converted(engine, money["maintenance"], own, usd, up=True),
         equity_usd=converted(engine, money["equity"], own, usd, up=False),
         undermargined_usd=converted(engine, max(0, money["maintenance"] - money["equity"]), own, usd, up=True),
         held=tuple(_held(engine, slot, who.pool)),
@@ -144,8 +151,10 @@ def _held(engine: MarginEngine, slot: int, pool_id: str) -> Iterator[Held]:
             haircut=one.haircut,
             over=one.over,
             margin=one.margin,
+            entry=one.entry,
             value_usd=converted(engine, one.amount, at, usd, up=False),
             margin_usd=converted(engine, one.margin, at, usd, up=False),
+            over_usd=converted(engine, one.over, at, usd, up=True),
             digital=None if entry is None else entry.digital,
             reason=one.reason,
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from engine.codes import Code
-from engine.events import KIND_OF, Kind
+from engine.events import Kind
 from engine.reconciliation import BreakKind
 from engine.report import CALL_AGES, OLDER, OPEN_CALLS, UTILIZATION_BOUNDS, CallEvent, Quality, Status
 from engine.warning import LATER, REGIMES, RUNGS, WINDOWS
@@ -19,6 +19,7 @@ LATENCY_BOUNDS: Final = (
     0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.007, 0.008, 0.009, 0.010, 0.012, 0.015, 0.020, 0.025, 0.030, 0.040, 0.050,
     0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
 )  # fmt: skip
+NOTICE_BOUNDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0)
 STEP_BOUNDS: Final = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.25, 1.0)
 LABEL_VALUES: Final[dict[str, tuple[str, ...]]] = {
     "status": tuple(status.name for status in Status),
@@ -30,14 +31,17 @@ LABEL_VALUES: Final[dict[str, tuple[str, ...]]] = {
     "call": tuple(state.name for state in OPEN_CALLS),
     "age": (*CALL_AGES, OLDER),
     "sink": ("redis",),
-    "topic": tuple(KIND_OF),
     "state": ("in_force", "not_in_force", *REGIMES),
     "side": ("long", "short"),
     "shock": tuple(RUNGS),
     "window": (*WINDOWS, LATER),
+    "outcome": ("delivered", "unwanted", "dead"),
 }
 OPEN_LABELS: Final = frozenset(  # few values too, but not known here
-    {"pool", "shard", "limit", "version", "python", "asset", "currency", "bucket", "underlying", "account"}
+    {
+        *("pool", "shard", "limit", "version", "python", "asset", "currency", "bucket", "underlying", "account"),
+        *("topic", "route"),
+    }
 )
 
 
@@ -142,5 +146,26 @@ METRICS: Final[tuple[Metric, ...]] = (
         "crossmargin_sequencer_batch_seconds", "histogram", "From a batch's decoding to its frames sent.", bounds=STEP_BOUNDS
     ),
     Metric("crossmargin_sequencer_lag_messages", "gauge", "Messages of an input not yet in the log.", ("topic",)),
+    Metric(
+        "crossmargin_notifier_notices_total",
+        "counter",
+        "Alerts that a webhook took, did not want, or that were given up for it.",
+        ("route", "topic", "outcome"),
+    ),
+    Metric("crossmargin_notifier_retries_total", "counter", "Posts that failed and were sent again.", ("route", "topic")),
+    Metric(
+        "crossmargin_notifier_delivery_seconds",
+        "histogram",
+        "From an alert, in log time, to its delivery.",
+        ("route",),
+        NOTICE_BOUNDS,
+    ),
+    Metric(
+        "crossmargin_notifier_lag_messages",
+        "gauge",
+        "Messages that a webhook's group has not done, whichever notifier has them.",
+        ("route", "topic"),
+    ),
+    Metric("crossmargin_notifier_dead_letters", "gauge", "Dead letters that nobody sent again or dropped.", ("route",)),
 )
 TABLE: Final[dict[str, Metric]] = {metric.name: metric for metric in METRICS}

@@ -111,10 +111,11 @@ def encode_ladder(warnings: Warnings) -> bytes:
 
 def encode_reconciliation(found: Reconciliation) -> bytes:
     """A shard's breaks as JSON."""
-    return _encode(Differences(str(found.ts_ns), found.counts, [_difference(one) for one in found.breaks]))
+    return _encode(Differences(str(found.ts_ns), found.counts, [difference(one) for one in found.breaks]))
 
 
-def _difference(one: Break) -> Difference:
+def difference(one: Break) -> Difference:
+    """A break in JSON's words."""
     kind, (held, stated) = "asset" if one.is_asset else "instrument", map(_quantity, (one.held, one.stated))
     moments = str(one.since_ns), str(one.stated_ns)
     return Difference(one.account, one.holder, one.name, kind, one.kind.name, held, stated, *moments)

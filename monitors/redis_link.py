@@ -19,6 +19,7 @@ from monitors.keys import (
     ALERT_FIELDS,
     ALERTS_WINDOW,
     CALL_KEEP_SECONDS,
+    CALL_VALUES,
     FIGURE_FIELDS,
     LAYOUT,
     MOMENT_FIELDS,
@@ -33,7 +34,7 @@ CALLS_SCRIPT: Final = Path(__file__).with_name("calls.lua").read_text()
 TIMEOUT_SECONDS: Final = 5
 _log = logging.getLogger("crossmargin.redis")
 _pack: Final = msgspec.msgpack.Encoder().encode
-_NAMES: Final = ((*FIGURE_FIELDS, *MOMENT_FIELDS), ALERT_FIELDS, AGREEMENT_FIELDS)
+_NAMES: Final = ((*FIGURE_FIELDS, *MOMENT_FIELDS, "change"), ALERT_FIELDS, CALL_VALUES, AGREEMENT_FIELDS)
 Moment = tuple[int, int, str]  # engine time in ns, log offset, rules in force
 Section = tuple[int, Moment, Sequence[Any]]  # shard (-1: alerts only, of any), as of when, entries as the script takes them
 

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from engine.report import Report
 from monitors.alerts import Alert
-from monitors.backlog import Queued, ShardBacklog, alert_entry, open_call_entry, unique_alerts
+from monitors.backlog import Queued, ShardBacklog, alerts_entry, open_call_entry, unique_alerts
 from monitors.keys import ALERTS_WINDOW, PREFIX, Keys
 from monitors.outlook import Outlook, encode_ladder, encode_reconciliation
 from monitors.redis_link import Moment, RedisLink, Wiped
@@ -100,10 +100,10 @@ class RedisSink:
         self._backlogs.pop(shard, None)
         self._wake.set()
 
-    def publish(self, shard: int, engine: EngineView, report: Report, alerts: Sequence[tuple[bytes, bytes]]) -> None:
+    def publish(self, shard: int, engine: EngineView, report: Report, alerts: Sequence[Alert]) -> None:
         """Queue what a step changed, without waiting; call it right after each step, before anything else may run.
 
-        alerts: as encode_alerts gives them. Raises what ended the sink, if anything did.
+        alerts: as alerts_of gives them. Raises what ended the sink, if anything did.
         """
         if self._failure is not None:
             raise self._failure
@@ -240,7 +240,7 @@ class RedisSink:
         alerts: list[Alert] = sorted((a for b in ready for a in b.window or ()), key=lambda alert: alert.ts_ns)
         in_flight = 0
         for start in range(0, len(alerts), BATCH):
-            await self._link.send([(-1, (0, 0, ""), [alert_entry(alert) for alert in alerts[start : start + BATCH]])])
+            await self._link.send([(-1, (0, 0, ""), [alerts_entry([alert]) for alert in alerts[start : start + BATCH]])])
             in_flight += 1
             if in_flight == IN_FLIGHT:
                 await self._link.receive()

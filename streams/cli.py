@@ -134,7 +134,10 @@ def web(settings: Settings) -> None:
 
     It reads Redis, and writes topic actions. SIGTERM ends it. Nobody gets in without a token: see web-token.
     """
-    from streams import web as process
+    try:
+        from streams import web as process
+    except ModuleNotFoundError as error:
+        raise UserError(f"the page needs {error.name}: pip install 'crossmargin[web]'") from error
 
     log_to_stderr()
     process.run(settings)
@@ -159,13 +162,48 @@ def add(settings: Settings, user: str, role: Any, once: bool) -> None:
     click.echo(TokenFile(Path(settings.web_tokens)).add(user, role, once=once))
 
 
+@web_token.command("list")
+@json_flag
+@with_settings("web_tokens")
+def list_tokens(settings: Settings, as_json: bool) -> None:
+    """Show whose tokens there are, and what they allow; the tokens themselves are not kept."""
+    from streams.web_access import TokenFile
+
+    tokens = TokenFile(Path(settings.web_tokens)).tokens()
+    if as_json:
+        print_json({"tokens": tokens})
+    elif tokens:
+        rows = ((one.user, one.role, "one login" if one.once else "until removed", one.sha256[:12]) for one in tokens)
+        print_table(("user", "role", "good for", "digest"), rows)
+    else:
+        click.echo("no token")
+
+
+@web_token.command()
+@click.argument("user")
+@json_flag
+@with_settings("web_tokens")
+def remove(settings: Settings, user: str, as_json: bool) -> None:
+    """Take out all tokens of a user.
+
+    What they opened ends at once, but for sessions of tokens for one login, which last up to twelve hours.
+    """
+    from streams.web_access import TokenFile
+
+    count = TokenFile(Path(settings.web_tokens)).remove_user(user)
+    if as_json:
+        print_json({"user": user, "removed": count})
+    else:
+        click.echo(f"{count} token{'s' * (count != 1)} of {user} removed")
+
+
 @cli.command()
 @files_argument
 @topic_option
 @json_flag
 @with_settings(*KAFKA, "shards", "input_partitions")
 def load(settings: Settings, files: tuple[Path, ...], topic: str | None, as_json: bool) -> None:
-    """Publish reference documents, positions and collateral.
+    """Publish reference documents, positions, collateral and statements.
 
     FILE: JSON Lines, JSON, CSV (each also as .gz) or Parquet, or a folder of them. Documents go first, in the order in which
     they need each other.
@@ -395,7 +433,10 @@ def schema() -> None:
 
 @cli.command()
 @json_flag
-@with_settings(*KAFKA, *REDIS, "shards", "snapshots", "metrics_host", "metrics_port", "sequencer_metrics_port")
+@with_settings(
+    *(*KAFKA, *REDIS, "shards", "snapshots", "metrics_host"),
+    *("metrics_port", "sequencer_metrics_port", "notifier_metrics_port"),
+)
 def doctor(settings: Settings, as_json: bool) -> None:
     """Tell what is reachable and what is missing.
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Final
 import click
 from click.core import ParameterSource
 
-from streams.cli_parts import KAFKA, REDIS, json_flag, log_to_stderr, print_json, print_shown, with_settings
-from streams.settings import ConfigError, Settings
+from streams.cli_parts import KAFKA, REDIS, json_flag, log_to_stderr, print_json, print_shown, print_table, with_settings
+from streams.settings import ConfigError, Settings, UserError
 
 if TYPE_CHECKING:
     from streams.calls import Kind
@@ -27,16 +27,24 @@ def calls(context: click.Context, settings: Settings, pool: str | None, state: s
     """
     from streams.calls import show_open
 
-    if context.invoked_subcommand is not None:
-        given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
-        if given:
-            where = f"behind {context.invoked_subcommand}"
-            raise ConfigError(f"calls: found {', '.join(given)} before {context.invoked_subcommand}; allowed: {where}")
+    if _goes_on(context):
         return
     shown = show_open(settings, pool, state)
-    print_shown(shown, as_json)
-    if not as_json and not shown.data["calls"]:
-        click.echo("no open call")
+    if shown.data["calls"] or as_json:
+        print_shown(shown, as_json)
+    else:
+        click.echo(shown.tables[0][0])  # how many, as of when
+
+
+def _goes_on(context: click.Context) -> bool:
+    """Whether a verb of the group follows, to which all flags belong; ConfigError where one stands before it."""
+    following = context.invoked_subcommand
+    if following is None:
+        return False
+    given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if given:
+        raise ConfigError(f"{context.info_name}: found {', '.join(given)} before {following}; allowed: behind {following}")
+    return True
 
 
 @calls.command("show")
@@ -121,15 +129,49 @@ def top(settings: Settings, once: bool, refresh: float) -> None:
     run(settings, refresh, once)
 
 
-@click.command()
-@with_settings(*KAFKA, "shards", "input_partitions", "notices", "notifier_group", "mock_kafka")
-def notifier(settings: Settings) -> None:
-    """Post alerts and calls to webhooks.
+@click.group(invoke_without_command=True)
+@with_settings(
+    *KAFKA,
+    *("shards", "input_partitions", "notices", "notifier_group", "metrics_host", "notifier_metrics_port", "mock_kafka"),
+)
+@click.pass_context
+def notifier(context: click.Context, settings: Settings) -> None:
+    """Post alerts and calls to webhooks, or send dead letters again.
 
     Signed, at least once, in each account's order; what is given up goes to topic notices.dead. SIGTERM ends posts under way
     and then the process. deploy/example/notices.toml shows the file of webhooks.
     """
     from streams import notifier as process
 
+    if _goes_on(context):
+        return
     log_to_stderr()
     process.run(settings)
+
+
+@notifier.command()
+@click.option("--route", help="Only those of this webhook.")
+@click.option("--dry-run", is_flag=True, help="Only list them, with reason and age.")
+@click.option("--drop", is_flag=True, help="Give up for good what fails again; the topic keeps it.")
+@json_flag
+@with_settings(*KAFKA, "notices")
+def resend(settings: Settings, route: str | None, dry_run: bool, drop: bool, as_json: bool) -> None:
+    """Send the dead letters that wait once more.
+
+    Each under its own id, so that a webhook takes it once; three tries. What fails again waits on: exit status 1.
+    """
+    from streams import resend as again
+
+    if dry_run and drop:
+        raise ConfigError("resend: found --dry-run and --drop; allowed: one of them")
+    log_to_stderr()
+    letters = again.listed(settings, route) if dry_run else again.resend(settings, route, drop)
+    counts = {result: [letter.result for letter in letters].count(result) for result in ("sent", "dropped", "waiting")}
+    if as_json:
+        print_json({"letters": letters, **counts})
+    else:
+        rows = ((one.route, one.id, f"{one.age_seconds / 3600:.1f} h", one.result, one.reason) for one in letters)
+        print_table(("route", "id", "age", "result", "reason"), rows)
+        click.echo(", ".join(f"{count} {result}" for result, count in counts.items()))
+    if counts["waiting"] and not dry_run:
+        raise UserError(f"{counts['waiting']} dead letters failed again and wait: resend them later, or --drop them")

@@ -37,8 +37,9 @@ def explain(settings: Settings, account: str, since: str | None, snapshots_only:
 def day_end(settings: Settings, out: Path, pool: str | None, day: str | None, at: str | None, as_json: bool) -> None:
     """Write a pool's day-end pack, CSV and HTML.
 
-    Requirements, collateral, calls, limits used and capital buffers by customer, what customers lack without any offset,
-    the firm's residual interest, rules with their hashes, and the place in the log. It writes nothing but these files.
+    Requirements with their lines, collateral, the day's margin calls with all that happened to them, statements that differ,
+    limits used, inputs that are old or missing, what customers lack without any offset, the firm's residual interest, rules
+    with their hashes, and the place in the log. It writes nothing but these files.
     """
     from streams.day_end import write_packs
 

@@ -26,6 +26,7 @@ from streams import kafka
 from streams.customers import Customers
 from streams.embedded import LOOPBACK, embedded_kafka, embedded_redis, free_port, port_near
 from streams.generate import Generator
+from streams.holders import Holders
 from streams.load import Publisher
 from streams.market import Shock, daily_yields, excerpt, excerpt_ticks
 from streams.population import due_soon, example
@@ -167,7 +168,7 @@ class Chain:
             time.sleep(0.05)
 
     def load(self) -> None:
-        """Send reference documents, customers, positions, collateral and opening prices, and wait until all are in."""
+        """Send reference documents, customers, positions, collateral, opening prices, statements; wait until all are in."""
         self.feed = Feed(self.settings, self._done, self._check)
 
         def shock(first_ns: int) -> Shock:
@@ -176,8 +177,10 @@ class Chain:
         ticks = excerpt_ticks(time.time_ns() + NS)
         self.customers = Customers(self.options.seed)
         self.generator = Generator(self.options.seed, self.options.accounts, ticks, shock)
+        self.holders = Holders(self.generator.portfolios)
         self._say(f"loading {self.options.accounts:,} generated accounts (seed {self.options.seed})")
-        for item in (*example().documents, *due_soon(self.generator.start_ns + round(DUE_SECONDS * NS))):
+        due = due_soon(self.generator.start_ns + round(DUE_SECONDS * NS))
+        for item in (*example().documents, *due, *self.holders.documents()):
             self.feed.send(item)
         opening = list(self.generator.opening())
         for topics in OPENING:
@@ -185,6 +188,9 @@ class Chain:
                 if item[1] in topics:
                     self.feed.send(item)
             self.feed.drain(READY_SECONDS)
+        for item in self.holders.state(time.time_ns()):  # when all is there that they are compared with
+            self.feed.send(item)
+        self.feed.drain(READY_SECONDS)
 
     def play(self, interrupts: Interrupts) -> None:
         """Send the ticks at their times and show what comes of them, until the time is up or a signal."""
@@ -207,9 +213,15 @@ class Chain:
                     due_look = now + LOOK_SECONDS
                     self._check()
                     show(self._scene(now - begun, looks))
-                    for deposit in self.customers.answer(self.watch.open_calls(), time.time_ns()):
-                        self.feed.send(deposit)
+                    self._others()
         self._tick_seconds = time.monotonic() - begun
+
+    def _others(self) -> None:
+        """Send what customers and holders do by now."""
+        for item in self.customers.answer(self.watch.open_calls(), time.time_ns()):
+            self.feed.send(item)
+        for item in self.holders.put_right(time.time_ns()):
+            self.feed.send(item)
 
     def _ticks(self) -> Iterator[Item | None]:
         """The items of the generator when their time has come, None every few milliseconds between them."""

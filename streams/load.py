@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
+from zoneinfo import available_timezones
 
 import msgspec
 from confluent_kafka import Producer
@@ -15,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from engine.definitions import Definitions
-from engine.documents import names_used, parse_document
+from engine.documents import Calendar, names_used, parse_document
 from engine.limits import Limits
 from engine.state import allocate
 from engine.terms import Refused
@@ -97,9 +98,12 @@ def check_documents(documents: Sequence[Item], places: Sequence[str], known: Ite
     """
     for place, (*_, body) in zip(places, documents, strict=True):
         try:
-            parse_document(body)
+            document = parse_document(body)
         except (msgspec.MsgspecError, ValueError) as error:
             raise UserError(f"{place}: {error}") from error
+        if isinstance(document, Calendar) and document.time_zone not in ("", *available_timezones()):
+            found, allowed = document.time_zone, "a name such as America/Chicago"
+            raise UserError(f"{place}: calendar {document.id}: time_zone: found '{found}'; allowed: {allowed}")
     definitions = Definitions(allocate(limits, 0), limits)
     for body in known:
         with suppress(Refused):

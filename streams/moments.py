@@ -4,6 +4,7 @@ The newest kept snapshot that is not after the moment is loaded, and the log's f
 snapshot all frames from the log's start, where it is still held.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from engine.core import LogError, MarginEngine
 from engine.events import Kind, shard_of
 from engine.frames import RANGE, BadFrame, Frame, FrameKind, Genesis, decode_frame
-from engine.numbers import time_ns, time_text
+from engine.numbers import INT64_MAX, time_ns, time_text
+from engine.report import Report
 from engine.snapshot import BadSnapshot, unpack
 from streams import kafka
 from streams.settings import ConfigError, Settings, UserError
@@ -36,6 +38,8 @@ class Moment(NamedTuple):
 
 
 NEWEST: Final = Moment()
+Watch = Callable[[MarginEngine, Report], None]
+"""Is shown each step that leads to a moment."""
 
 
 def moment(text: str | None, option: str) -> Moment:
@@ -130,15 +134,15 @@ class Moments:
         offset = self.store.offset_of_older(shard)
         return None if offset is None else Moment(offset=offset)
 
-    def at(self, shard: int, when: Moment) -> Found:
-        """A shard's engine at a moment."""
+    def at(self, shard: int, when: Moment, watch: Watch | None = None) -> Found:
+        """A shard's engine at a moment; watch sees the steps after the snapshot it begins with."""
         if not self._with_log:
             return self._kept(shard, when)
         first, stop = kafka.watermarks(self._settings, LOG, shard)
         if when.offset is not None and when.offset > stop:
             raise UserError(f"{when.named}the log of shard {shard} ends at offset {stop}")
         start, why = self._snapshot(shard, when, first, stop)
-        return self._follow(start or self._start(shard, when, first, why), shard, when, stop)
+        return self._follow(start or self._start(shard, when, first, why), shard, when, stop, watch)
 
     def _start(self, shard: int, when: Moment, first: int, why: list[str]) -> Found:
         """An engine before the log's first frame; UserError where that is no longer held."""
@@ -182,19 +186,24 @@ class Moments:
                 return Found(engine, offset, 0), why
         return None, why
 
-    def _follow(self, found: Found, shard: int, when: Moment, stop: int) -> Found:
+    def _follow(self, found: Found, shard: int, when: Moment, stop: int, watch: Watch | None) -> Found:
         """The engine after the frames up to the moment."""
         engine, begun, until = found.engine, found.engine.offset, stop if when.offset is None else when.offset
+        ts_ns = INT64_MAX if when.ts_ns is None else when.ts_ns
         try:
             for message in kafka.read_partition(self._settings, LOG, shard, begun, until):
                 frame, offset = decode_frame(message.value() or b""), message.offset() or 0
-                if when.ts_ns is not None and len(later := _later_clocks(frame, when.ts_ns)):
+                later = _later_clocks(frame, ts_ns)
+                if len(later):
                     if engine.clock_ns <= self.genesis.start_ns and later[0] == 0:
                         raise UserError(f"{when.named}the log of shard {shard} begins after that moment")
-                    engine.step(_cut(frame, int(later[0]), when.ts_ns), offset)
+                    frame = _cut(frame, int(later[0]), ts_ns)
+                report = engine.step(frame, offset)
+                if watch is not None:
+                    watch(engine, report)
+                if len(later):
                     engine.offset = offset  # which it has not read to the end
                     break
-                engine.step(frame, offset)
         except (LogError, BadFrame) as error:
             raise UserError(f"topic {LOG} cannot be followed: {error}") from error
         if not engine.is_open:

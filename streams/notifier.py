@@ -13,21 +13,24 @@ import random
 import signal
 import time
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import aiohttp
 import msgspec
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from prometheus_client import CollectorRegistry
 
 from monitors.alerts import decode_alert
 from monitors.notices import BadNotices, Route, body_of, headers, parse_notices
 from streams import kafka
+from streams.dead_notices import DeadNotice, keep
+from streams.health import HealthServer
+from streams.notifier_figures import Figures, Tally, group_of, topic_of
 from streams.settings import ConfigError, Settings, UserError
-from streams.topics import ALERTS, CALLS, DEAD_NOTICES
 
 BATCH: Final = 50  # messages between two commits
 BATCH_SECONDS: Final = 600.0  # after which a batch begins no post any more: what is left is read again
@@ -36,27 +39,30 @@ LONGEST_WAIT: Final = 120.0  # seconds between two tries; a Retry-After is cut t
 FIRST_WAIT: Final = 0.5
 POLL_MS: Final = 3_600_000  # a batch, and in it 12 tries of 30 s with 120 s between them, take less
 SESSION_MS: Final = 10_000  # after which another notifier takes over what a crashed one had
+LOOK_SECONDS: Final = 5.0  # between two looks at what Kafka says of the groups
 KEPT_ANSWER: Final = 200  # characters of a webhook's answer that a dead letter keeps
 _AGAIN: Final = frozenset({408, 425, 429})  # and every 5xx
-_encode: Final = msgspec.json.Encoder().encode
 _log: Final = logging.getLogger("crossmargin.notifier")
 
 
-class DeadNotice(msgspec.Struct, frozen=True, kw_only=True):
-    """A message of `notices.dead`: a post that was given up, whole but for its signature. ts_ns: wall time."""
+class Notice(NamedTuple):
+    """What is posted of an alert. place: partition and offset of its message; alert_ns: the alert's log time."""
 
-    route: str
+    place: tuple[int, int]
     id: str
-    reason: str
-    ts_ns: int
-    body: str
+    alert_ns: int
+    body: bytes
 
 
 def run(settings: Settings) -> None:
     """Deliver until SIGTERM or Ctrl-C, when posts under way are ended. Raises UserError when it cannot start or go on."""
     routes = read_routes(Path(settings.notices), os.environ)
-    kafka.ensure_topics(settings)
-    asyncio.run(_serve(settings, routes))
+    figures, registry = Figures(routes), CollectorRegistry()
+    registry.register(figures)
+    address = settings.metrics_host, settings.notifier_metrics_port
+    with HealthServer(*address, registry, figures.not_ready, "notifier_metrics_port"):
+        kafka.ensure_topics(settings)
+        asyncio.run(_serve(settings, routes, figures))
 
 
 def read_routes(file: Path, env: Mapping[str, str]) -> dict[str, Route]:
@@ -72,36 +78,52 @@ def read_routes(file: Path, env: Mapping[str, str]) -> dict[str, Route]:
         raise ConfigError(f"{where}: not a readable TOML file: {error}") from error
 
 
-async def _serve(settings: Settings, routes: Mapping[str, Route]) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+async def _serve(settings: Settings, routes: Mapping[str, Route], figures: Figures) -> None:
+    stop = stop_by_signal()
     async with aiohttp.ClientSession(auto_decompress=True) as session:
-        await serve(settings, routes, session, stop)
+        await serve(settings, routes, session, stop, figures)
     _log.info("ended")
 
 
+def stop_by_signal() -> asyncio.Event:
+    """An event that SIGTERM or Ctrl-C sets."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
 async def serve(
-    settings: Settings, routes: Mapping[str, Route], session: aiohttp.ClientSession, stop: asyncio.Event
+    settings: Settings, routes: Mapping[str, Route], session: aiohttp.ClientSession, stop: asyncio.Event, figures: Figures
 ) -> None:
     """Run all routes until stop is set; the first that fails ends them all."""
     try:
         async with asyncio.TaskGroup() as group:
+            group.create_task(_look_on(settings, figures, stop))
             for name, route in routes.items():
-                group.create_task(_run_route(settings, name, Hook(name, route, session, stop), stop))
+                hook = Hook(name, route, session, stop, figures.tallies[name])
+                group.create_task(_run_route(settings, hook, stop))
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from failures
 
 
-async def _run_route(settings: Settings, name: str, hook: "Hook", stop: asyncio.Event) -> None:
+async def _look_on(settings: Settings, figures: Figures, stop: asyncio.Event) -> None:
+    """Let the figures ask Kafka every some seconds; while it does not answer they say so themselves."""
+    while not stop.is_set():
+        with suppress(UserError):
+            await asyncio.to_thread(figures.look, settings)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
+
+
+async def _run_route(settings: Settings, hook: "Hook", stop: asyncio.Event) -> None:
     """Read, post and commit. All calls of the Kafka client are made in one thread of the route's own."""
     loop = asyncio.get_running_loop()
-    with ThreadPoolExecutor(1, f"route-{name}") as thread:
+    with ThreadPoolExecutor(1, f"route-{hook.name}") as thread:
         try:
-            queue = await loop.run_in_executor(thread, Queue, settings, name, hook.route, stop.is_set)
+            queue = await loop.run_in_executor(thread, Queue, settings, hook, stop.is_set)
             try:
-                _log.info("route %s: %s of %s", name, hook.route.template, queue.topic)
+                _log.info("route %s: %s of %s", hook.name, hook.route.template, queue.topic)
                 while not stop.is_set():
                     messages = await loop.run_in_executor(thread, queue.fetch)
                     done, dead = await work_off(hook, messages)
@@ -115,14 +137,18 @@ async def _run_route(settings: Settings, name: str, hook: "Hook", stop: asyncio.
 class Queue:
     """A route's place in its topic, and its dead letters. stopping: whether to give up waiting."""
 
-    def __init__(self, settings: Settings, name: str, route: Route, stopping: Callable[[], bool]) -> None:
-        self.topic = CALLS if route.calls_only else ALERTS
-        self._stopping = stopping
+    def __init__(self, settings: Settings, hook: "Hook", stopping: Callable[[], bool]) -> None:
+        self.topic = topic_of(hook.route)
+        self._stopping, self._tally = stopping, hook.tally
         self._dead = kafka.Delivery(Producer(kafka.producer_config(settings)))
-        group = f"{settings.notifier_group}-{name}"
+        group = group_of(settings, hook.name)
         alive = {"max.poll.interval.ms": POLL_MS, "session.timeout.ms": SESSION_MS, "heartbeat.interval.ms": SESSION_MS // 4}
         self._consumer = Consumer(kafka.consumer_config(settings, group, **alive))
-        self._consumer.subscribe([self.topic], on_assign=_begin_at_the_end)
+        self._consumer.subscribe([self.topic], on_assign=self._assigned)
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        _begin_at_the_end(consumer, partitions)
+        self._tally.is_placed = True
 
     def fetch(self) -> list[Message]:
         """The next messages, waiting some time for a first one; UserError for an error that stays."""
@@ -137,7 +163,7 @@ class Queue:
     def settle(self, messages: list[Message], done: set[tuple[int, int]], dead: list[DeadNotice]) -> None:
         """Keep the dead letters, then commit what is done, up to the first message of each partition that is not."""
         for notice in dead:
-            self._dead.send(DEAD_NOTICES, 0, _encode(notice), f"{notice.route}:{notice.id}".encode())
+            keep(self._dead, notice)
         while not self._dead.wait(FETCH_SECONDS):
             if self._stopping():
                 return
@@ -188,45 +214,60 @@ async def work_off(hook: "Hook", messages: list[Message]) -> tuple[set[tuple[int
     """Post what the route wants, an account's alerts one after the other; (what is done, what was given up)."""
     done: set[tuple[int, int]] = set()
     dead: list[DeadNotice] = []
-    chains: dict[str, list[tuple[tuple[int, int], str, bytes]]] = {}
+    chains: dict[str, list[Notice]] = {}
     for message in messages:
         raw, place = message.value() or b"", _place(message)
         try:
             alert = decode_alert(raw)
         except msgspec.DecodeError as error:
             key = f"{message.topic()}:{place[0]}:{place[1]}"
-            dead.append(hook.dead(key, f"not an alert of crossmargin: {error}", raw))
+            dead.append(hook.dead(key, f"not an alert of crossmargin: {error}", raw, is_post=False))
             done.add(place)
             continue
         if hook.route.wants(alert):
-            chains.setdefault(alert.account, []).append((place, alert.id, body_of(hook.route, alert, raw)))
+            notice = Notice(place, alert.id, alert.ts_ns, body_of(hook.route, alert, raw))
+            chains.setdefault(alert.account, []).append(notice)
         else:
+            hook.tally.outcomes["unwanted"] += 1
             done.add(place)
-    free, end = asyncio.Semaphore(hook.route.connections), time.monotonic() + BATCH_SECONDS
-
-    async def follow(chain: list[tuple[tuple[int, int], str, bytes]]) -> None:
-        async with free:
-            for place, notice_id, body in chain:
-                reason = None if time.monotonic() > end else await hook.deliver(notice_id, body)
-                if reason is None:
-                    return
-                if reason:
-                    dead.append(hook.dead(notice_id, reason, body))
-                done.add(place)
-
-    async with asyncio.TaskGroup() as group:
-        for chain in chains.values():
-            group.create_task(follow(chain))
+    for notice, reason in await hook.deliver_all(chains.values(), BATCH_SECONDS):
+        if reason:
+            dead.append(hook.dead(notice.id, reason, notice.body))
+        done.add(notice.place)
+    hook.tally.outcomes["dead"] += len(dead)
     return done, dead
 
 
 class Hook:
-    """Posts to one webhook."""
+    """Posts to one webhook, and counts them in a tally."""
 
-    def __init__(self, name: str, route: Route, session: aiohttp.ClientSession, stop: asyncio.Event) -> None:
-        self.name, self.route = name, route
+    def __init__(self, name: str, route: Route, session: aiohttp.ClientSession, stop: asyncio.Event, tally: Tally) -> None:
+        self.name, self.route, self.tally = name, route, tally
         self._session, self._stop = session, stop
         self._random = random.Random()  # spreads tries of several notifiers
+
+    async def deliver_all(self, chains: Iterable[list[Notice]], seconds: float) -> list[tuple[Notice, str]]:
+        """Post each chain in its order, as many chains at a time as the route has connections.
+
+        With each notice that was come to in these seconds: "" when it was taken, else why it was given up.
+        """
+        free, end = asyncio.Semaphore(self.route.connections), time.monotonic() + seconds
+        found: list[tuple[Notice, str]] = []
+
+        async def follow(chain: list[Notice]) -> None:
+            async with free:
+                for notice in chain:
+                    reason = None if time.monotonic() > end else await self.deliver(notice.id, notice.body)
+                    if reason is None:
+                        return
+                    if not reason:
+                        self.tally.delivered(notice.alert_ns)
+                    found.append((notice, reason))
+
+        async with asyncio.TaskGroup() as group:
+            for chain in chains:
+                group.create_task(follow(chain))
+        return found
 
     async def deliver(self, notice_id: str, body: bytes) -> str | None:
         """Post until it is taken: "" then, else why it is given up; None where the end of the process came first."""
@@ -241,6 +282,7 @@ class Hook:
                 return self._give_up(notice_id, reason)
             _log.info("route %s: %s, try %d: %s", self.name, notice_id, number, reason)
             if number < self.route.tries:
+                self.tally.retries += 1
                 backoff = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (number - 1)) * self._random.uniform(0.5, 1)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), max(wait, backoff))
@@ -273,10 +315,10 @@ class Hook:
         except aiohttp.ClientError as error:
             return type(error).__name__, 0  # its text may hold the address, which is often a secret itself
 
-    def dead(self, notice_id: str, reason: str, body: bytes) -> DeadNotice:
-        """The dead letter of a post."""
-        text = body.decode("utf-8", "replace")
-        return DeadNotice(route=self.name, id=notice_id, reason=reason, ts_ns=time.time_ns(), body=text)
+    def dead(self, notice_id: str, reason: str, body: bytes, *, is_post: bool = True) -> DeadNotice:
+        """The dead letter of a post, or of an alert that cannot be read."""
+        text, now_ns = body.decode("utf-8", "replace"), time.time_ns()
+        return DeadNotice(route=self.name, id=notice_id, reason=reason, ts_ns=now_ns, body=text, is_post=is_post)
 
 
 def _retry_after(text: str, now_seconds: int) -> float:

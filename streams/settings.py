@@ -69,6 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     metrics_host: Annotated[Text, Meta(description="address of /metrics, /healthz and /readyz")] = "127.0.0.1"
     metrics_port: Annotated[Port, Meta(description="port of the worker's /metrics")] = 9400
     sequencer_metrics_port: Annotated[Port, Meta(description="port of the sequencer's /metrics")] = 9401
+    notifier_metrics_port: Annotated[Port, Meta(description="port of the notifier's /metrics")] = 9402
     time_mode: Annotated[Literal["wall", "event"], Meta(description="a new log's time: the sequencer's, or events'")] = (
         "wall"
     )

@@ -1,12 +1,14 @@
 """`crossmargin status` and `reconciliation`: what Redis says about accounts and statements, as data and as tables."""
 
 import time
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from monitors.keys import ACCOUNT_FIELDS
-from monitors.view import read_account, read_account_calls, read_reconciliation, read_summary
+from monitors.view import Row, read_account, read_account_calls, read_reconciliation, read_summary
+from monitors.wording import money
 from streams.calls import COLUMNS, call_cells, call_data
 from streams.desk import Desk, Shown, Table, open_desk
 from streams.settings import Settings, UserError
@@ -14,6 +16,7 @@ from streams.settings import Settings, UserError
 WORST: Final = ("account", "status", "quality", "excess_usd", "equity", "initial", "maintenance", "currency")
 DIFFERENCES: Final = ("account", "holder", "name", "kind", "held", "stated")
 ALERTS: Final = ("id", "kind", "from", "to", "amount", "currency")
+MONEY: Final = frozenset({"excess_usd", "equity", "initial", "maintenance", "amount"})
 
 
 def show(settings: Settings, account: str | None) -> Shown:
@@ -49,6 +52,11 @@ def show_reconciliation(settings: Settings) -> Shown:
     return Shown(msgspec.to_builtins(found), tables)
 
 
+def _cells(row: Row, columns: Sequence[str]) -> tuple[str, ...]:
+    """A hash as the row of a table, money with its thousands apart."""
+    return tuple(money(row.get(name, "")) if name in MONEY else row.get(name, "") for name in columns)
+
+
 def _summary(desk: Desk) -> Shown:
     summary, meta = read_summary(desk.client, desk.keys), desk.meta
     age_seconds = meta.age_seconds(time.time_ns())
@@ -69,8 +77,8 @@ def _summary(desk: Desk) -> Shown:
         (name, f"{count:,}")
         for name, count in (summary.by_status | summary.by_quality | {"open calls": summary.open_calls}).items()
     ]
-    worst = [tuple(row.get(name, "") for name in WORST) for row in summary.worst]
-    alerts = [tuple(row.get(name, "") for name in ALERTS) for row in summary.alerts]
+    worst = [_cells(row, WORST) for row in summary.worst]
+    alerts = [_cells(row, ALERTS) for row in summary.alerts]
     return Shown(
         data,
         [

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from engine.parameters import Id
-from streams.settings import UserError
+from streams.settings import ConfigError, UserError
 from streams.web_schema import Role
 
 COOKIE: Final = "crossmargin-session"
@@ -55,15 +55,30 @@ class TokenFile:
         return self._tokens.get(sha256)
 
     def add(self, user: str, role: Role, *, once: bool = False) -> str:
-        """A new token, of which only the digest is kept. UserError for a user whose name actions cannot have."""
+        """A new token, of which only the digest is kept. ConfigError for a user whose name actions cannot have."""
         try:
             msgspec.convert(user, Id)
         except msgspec.ValidationError as error:
-            raise UserError(f"user: found {user!r}; allowed: 1 to 64 printable ASCII characters") from error
+            raise ConfigError(f"user: found {user!r}; allowed: 1 to 64 printable ASCII characters") from error
         secret = secrets.token_urlsafe(32)
         self._read()
         self._write([*self._tokens.values(), Token(user=user, role=role, sha256=digest(secret), once=once)])
         return secret
+
+    def tokens(self) -> list[Token]:
+        """All lines, the oldest first."""
+        self._read()
+        return list(self._tokens.values())
+
+    def remove_user(self, user: str) -> int:
+        """Take out all tokens of a user, which ends their sessions too; how many there were. UserError for none."""
+        kept = [token for token in self.tokens() if token.user != user]
+        count = len(self._tokens) - len(kept)
+        if not count:
+            users = ", ".join(sorted({token.user for token in kept})) or "none: it holds no token"
+            raise UserError(f"user: found '{user}', of whom {self.path} has no token; allowed: {users}")
+        self._write(kept)
+        return count
 
     def remove(self, token: Token) -> bool:
         """Take a token out; False where it is gone already."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from engine.documents import Action
-from engine.report import AgreementState
+from engine.report import OPEN_CALLS, AgreementState
 from monitors.view import (
     Row,
     read_account,
@@ -55,7 +55,7 @@ from streams.web_schema import (
     WhatIfForm,
 )
 
-PREFIX: Final = "/api"
+OPEN: Final = frozenset(state.name for state in OPEN_CALLS)
 
 
 class Refusal(Exception):
@@ -176,10 +176,16 @@ class Api:
         return _call(await self._call_row(ask.ids["id"]))
 
     async def act(self, ask: Ask) -> Answer:
-        """Publish what an operator says about a call."""
+        """Publish what an operator says about an open call."""
         assert ask.who is not None
         form: ActionForm = ask.body
+        if form.kind != "ack" and not form.text.strip():
+            raise Refusal(
+                400, f"body: text: found '{form.text}' for {form.kind}; allowed: what is noted, why it is cancelled"
+            )
         row = await self._call_row(ask.ids["id"])
+        if row["state"] not in OPEN:
+            raise Refusal(409, f"call {row['id']}: found it {row['state']}; allowed: a call that is open")
         action = Action(
             id=secrets.token_hex(16), ts=time.time_ns(), user=ask.who.user, kind=form.kind, account=row["account"],
             call=row["id"], text=form.text,

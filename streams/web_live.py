@@ -1,6 +1,7 @@
 """What all pages look at: the live table, polled from Redis four times a second, and its way into WebSockets."""
 
 import asyncio
+import logging
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
@@ -28,7 +29,9 @@ ALERTS_KEPT: Final = 200
 WATCHED: Final = 256  # accounts whose history is kept
 POINTS: Final = 3600
 MAX_SOCKETS: Final = 64
+LOST: Final = "Redis does not answer"
 LOGGED_OUT: Final = 4401  # close code: the session ended
+logger: Final = logging.getLogger("crossmargin.web")
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -72,12 +75,16 @@ class Live:
     async def run(self) -> None:
         """Poll until cancelled; while Redis is away the table stays as it was."""
         while True:
-            begun = time.monotonic()
+            begun, before = time.monotonic(), self.problem
             try:
                 await asyncio.to_thread(self._poll)
                 self.problem = ""
             except (RedisError, OSError, msgspec.MsgspecError) as error:
-                self.problem = f"Redis does not answer: {error}"
+                self.problem = LOST  # anybody may read it: where the server is stands in the log only
+                if before != LOST:
+                    logger.warning("%s: %s", LOST, error)
+            if before == LOST != self.problem:
+                logger.info("Redis answers again")
             self._sample()
             async with self._turn:
                 self._polled += 1

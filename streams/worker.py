@@ -27,7 +27,7 @@ from prometheus_client.registry import Collector
 from engine.core import LogError, MarginEngine
 from engine.frames import BadFrame, Genesis, decode_frame
 from engine.report import Report
-from monitors.alerts import call_messages, encode_alerts, encode_rejects
+from monitors.alerts import alerts_of, encode_alert, encode_rejects
 from monitors.collector import Counters, WorkerCollector
 from monitors.redis_link import ForeignLog
 from monitors.redis_sink import RedisSink
@@ -318,12 +318,12 @@ class Worker:
             self.fail(error)
 
     def _publish(self, shard: int, engine: MarginEngine, report: Report) -> None:
-        alerts: list[tuple[bytes, bytes]] = []
-        if len(report.changes):
-            alerts = encode_alerts(shard, engine, report)
-            for topic, messages in ((ALERTS, alerts), (CALLS, call_messages(engine, report, alerts))):
-                for key, value in messages:
-                    self.outputs.send(topic, shard, value, key)
+        alerts = alerts_of(shard, engine, report) if len(report.changes) else []
+        for alert in alerts:
+            value = encode_alert(alert)
+            self.outputs.send(ALERTS, shard, value, alert.account.encode())
+            if alert.call is not None:
+                self.outputs.send(CALLS, shard, value, alert.call.id.encode())
         if report.rejects:
             for key, value in encode_rejects(report.rejects):
                 self.outputs.send(REJECTS, 0, value, key)

@@ -101,7 +101,7 @@ def _pool(state: State, document: Pool) -> None:
 
 
 def _unchanged(old: AnyDocument | None, new: AnyDocument, *fields: str) -> None:
-    if old is not None and any(getattr(old, name) != getattr(new, name) for name in fields):
+    if old is not None and old != new and any(getattr(old, name) != getattr(new, name) for name in fields):
         raise Refused(Code.CHANGED_DEFINITION)
 
 

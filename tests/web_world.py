@@ -76,6 +76,7 @@ end
 FACTORS: Final = ("rates:USD", "delta:BTC-USD")
 MOVES: Final = (UNCHANGED, "rates:USD -6.1 bp", "delta:BTC-USD -2.9 %")
 BROKEN: Final = 12  # breaks a shard
+OLD: Final = "OLD-FUND"  # has had no price for longer than its limit; in the last pool's book
 
 
 class World:
@@ -271,6 +272,10 @@ def market_world() -> MarginEngine:
     for pool in ("futures", "cash", "other"):
         world.define("pool", pool, regime=pool, currency="USD")
     world.define("pool", "digital", regime="venue", currency="USD", collateral="TAKEN", shocks="GRID")
+    fund = {"type": "fund", "currency": "USD", "tick": "0.01", "band": ["0.01", "1000"], "rule": "FLAT"}
+    world.define("instrument", OLD, stale_after=1, **fund)
+    world.price(OLD, 25)
+    world.log.trade("n", OLD, 1, 25)
     world.hold()
     world.agreement()
     for _ in range(3):

@@ -285,8 +285,8 @@ SYSTEM: Final = (
     AGE,
     number(
         "How many processes answer?",
-        'sum(up{job=~"sequencer|worker"})',
-        about="Sequencers and workers that Prometheus reaches.",
+        'sum(up{job=~"sequencer|worker|notifier"})',
+        about="Sequencers, workers and notifiers that Prometheus reaches.",
     ),
     number(
         "How late are flags, 99 in 100?",
@@ -391,6 +391,43 @@ SYSTEM: Final = (
         ("max(crossmargin_reconciliation_oldest_seconds)", "oldest"),
         unit="s",
         steps=((86_400, "red"),),
+    ),
+    lines(
+        "Do webhooks take their notices?",
+        (
+            "sum by (route, outcome)"
+            ' (rate(crossmargin_notifier_notices_total{outcome=~"delivered|dead"}[$__rate_interval]))',
+            "{{route}}: {{outcome}}",
+        ),
+        ("sum by (route) (rate(crossmargin_notifier_retries_total[$__rate_interval]))", "{{route}}: sent again"),
+        unit="ops",
+        width=6,
+        about="dead: given up, a message of topic notices.dead.",
+    ),
+    lines(
+        "How late are notices?",
+        (
+            "histogram_quantile(0.99, sum by (le, route)"
+            " (rate(crossmargin_notifier_delivery_seconds_bucket[$__rate_interval])))",
+            "{{route}}: 99 in 100 within",
+        ),
+        unit="s",
+        width=6,
+        about="From an alert, in log time, to its delivery.",
+    ),
+    lines(
+        "How far are webhooks behind?",
+        ("max by (route, topic) (crossmargin_notifier_lag_messages)", "messages of {{topic}} for {{route}}"),
+        width=6,
+        steps=((1000, "red"),),
+    ),
+    Panel(
+        "How many notices wait to be sent again?",
+        "bargauge",
+        (("max by (route) (crossmargin_notifier_dead_letters)", "{{route}}"),),
+        steps=((1, "red"),),
+        width=6,
+        about="Given up and neither sent again nor dropped: crossmargin notifier resend. (removed): of webhooks now gone.",
     ),
     Panel("What runs?", "table", (("count by (job, version, python) (crossmargin_build_info)", ""),)),
 )

@@ -1,11 +1,12 @@
 // One account: its figures, why it requires what it does, what it holds, how its customer would stand otherwise.
 
 import { api, repeat } from "./api.js";
-import { accountLink, amount, distance, empty, grouped, h, moment, panel, percent, refresh, table, tag } from "./dom.js";
+import { accountLink, amount, distance, empty, grouped, h, moment, panel, percent, refresh, table, tag, timeOfDay, utc } from "./dom.js";
+import { customerLink } from "./overview.js";
 import { Plot } from "./plot.js";
 
 const SECONDS = 3;
-const FIGURES = [["equity", "Equity"], ["initial", "Initial"], ["maintenance", "Maintenance"], ["excess", "Excess"], ["call", "Call"]];
+const FIGURES = [["equity", "Equity"], ["initial", "Initial"], ["maintenance", "Maintenance"], ["excess", "Excess"], ["call", "Shortfall"]];
 
 /** Show the account until `signal` aborts. */
 export function account(main, signal, id) {
@@ -41,9 +42,10 @@ export function account(main, signal, id) {
   repeat(SECONDS, signal, called, (error) => refresh(calls, empty("The calls cannot be read.", error.message)));
 }
 
-const heading = ({ figures: one, market_ns, book_ns }) => [
+const heading = ({ figures: one, market_ns, book_ns, explain }) => [
   h("div", { class: "title" }, h("h1", {}, one.account), tag(one.status), tag(one.quality), h("a", { class: "button", href: `#/what-if/${encodeURIComponent(one.account)}` }, "What-if")),
-  h("p", { class: "muted" }, `customer ${one.customer} · pool ${one.pool} · ${one.currency} · figures `, moment(one.ts_ns), ...(market_ns ? [" · market ", moment(market_ns)] : []), ...(book_ns ? [" · book ", moment(book_ns)] : [])),
+  h("p", { class: "muted" }, "customer ", customerLink(one.customer), ` · pool ${one.pool} · ${one.currency} · figures `, moment(one.ts_ns), ...(market_ns ? [" · market ", moment(market_ns)] : []), ...(book_ns ? [" · book ", moment(book_ns)] : [])),
+  one.quality !== "FRESH" && explain?.quality_because.length ? h("p", { class: "notice" }, `${one.quality} because: ${explain.quality_because.join("; ")}.`) : null,
   h(
     "dl", { class: "figures" },
     FIGURES.map(([name, label]) => h("div", {}, h("dt", {}, label), h("dd", {}, amount(one[name])))),
@@ -52,11 +54,12 @@ const heading = ({ figures: one, market_ns, book_ns }) => [
   ),
 ];
 
-function parts({ explain, positions, holdings, exposures, figures }) {
+function parts({ explain, positions, holdings, exposures, figures, market_ns }) {
   const found = [];
-  if (explain?.requirement) found.push(requirement(explain.requirement, figures.currency), ...explain.requirement.portfolios.flatMap(tails));
+  const on = `on the market of ${timeOfDay(market_ns)}`;
+  if (explain?.requirement) found.push(requirement(explain.requirement, figures, on), ...explain.requirement.portfolios.flatMap(tails));
   found.push(positionPanel(positions));
-  if (explain?.equity) found.push(equity(explain.equity));
+  if (explain?.equity) found.push(equity(explain.equity, figures, on));
   else if (holdings.length) found.push(panel("holdings", "Collateral held", table("Collateral held", [["Asset", (one) => one.asset], ["Quantity", (one) => amount(one.quantity), true]], holdings)));
   found.push(exposurePanel(exposures));
   if (explain?.views) found.push(views(explain));
@@ -78,12 +81,12 @@ const positionPanel = (positions) =>
 const exposurePanel = (exposures) =>
   panel("exposures", "Exposures", exposures.length === 0 ? empty("No exposures.") : table("Exposures", [["Factor", (one) => one.factor], ["Net", (one) => amount(one.amount), true]], exposures));
 
-function requirement(found, currency) {
+function requirement(found, figures, on) {
   const rows = [
     ...found.alone.map((one) => [one.rule || "no rule in force", `${grouped(one.quantity)} ${one.instrument}`, one.initial, one.maintenance, one.currency]),
     ...found.portfolios.flatMap(portfolioRows),
-    ["", "as the positions require", found.now?.initial ?? "not known", found.now?.maintenance ?? "not known", currency],
-    ["", "as stored", found.stored.initial, found.stored.maintenance, currency],
+    ["", on, found.now?.initial ?? "not known", found.now?.maintenance ?? "not known", figures.currency],
+    ["", "now", figures.initial, figures.maintenance, figures.currency],
   ];
   const body = table("Lines of the requirement", [
     ["Rule", (row) => row[0]], ["Line", (row) => row[1]], ["Initial", (row) => amount(row[2]), true], ["Maintenance", (row) => amount(row[3]), true], ["Ccy", (row) => row[4]],
@@ -110,14 +113,17 @@ function tails(one) {
   return [panel(`tails-${one.rule}`, `Where the risk of ${one.rule} comes from`, scenarios, adds, note)];
 }
 
-const equity = (found) =>
+const limitedBy = (row) => (/[1-9]/.test(row.over_limit ?? "") ? `limited by ${row.limited_by}` : "");
+
+const equity = (found, figures, on) =>
   panel("equity", `Equity, in ${found.currency}`, table("Equity, line by line", [
-    ["Asset", (row) => row.asset], ["Held", (row) => amount(row.held), true], ["Haircut", (row) => amount(row.haircut), true], ["Over cap", (row) => amount(row.over_cap), true],
-    ["Counts", (row) => amount(row.margin), true], [`Worth ${found.currency}`, (row) => amount(row.worth), true], ["Note", (row) => row.reason],
+    ["Asset", (row) => row.asset], ["Held", (row) => amount(row.held), true], ["Haircut", (row) => amount(row.haircut), true], ["Over limit", (row) => amount(row.over_limit), true],
+    ["Counts", (row) => amount(row.margin), true], [`Worth ${found.currency}`, (row) => amount(row.worth), true], ["Note", (row) => row.reason || limitedBy(row)],
   ], [
     ...found.collateral,
     ...found.positions.map((one) => ({ asset: `positions in ${one.currency}`, margin: one.amount, worth: one.worth })),
-    { asset: "equity", worth: found.now ?? "not known", isSum: true },
+    { asset: on, worth: found.now ?? "not known", isSum: true },
+    { asset: "now", worth: figures.equity, isSum: true },
   ], { row: (element, row) => row.isSum && element.classList.add("sum") }));
 
 const NAMES = { silo: "Each account alone", cross: "With cross-margin", unified: "All as one portfolio" };
@@ -150,5 +156,5 @@ function cross(one) {
 
 const callTable = (calls) =>
   calls.length === 0 ? empty("None.") : table("Open calls of the account", [
-    ["Call", (one) => h("a", { href: `#/calls/${encodeURIComponent(one.id)}`, class: "id" }, one.id)], ["State", (one) => tag(one.state)], ["Amount", (one) => amount(one.amount), true], ["Received", (one) => amount(one.received), true], ["Ccy", (one) => one.currency], ["Due", (one) => moment(one.due_ns)], ["Acknowledged by", (one) => one.acknowledged_by],
+    ["Call", (one) => h("a", { href: `#/calls/${encodeURIComponent(one.id)}`, class: "id" }, one.id)], ["State", (one) => tag(one.state)], ["Amount", (one) => amount(one.amount), true], ["Received", (one) => amount(one.received), true], ["Ccy", (one) => one.currency], ["Due, UTC", (one) => utc(one.due_ns)], ["Left", (one) => moment(one.due_ns)], ["Acknowledged by", (one) => one.acknowledged_by],
   ], calls);

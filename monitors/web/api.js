@@ -76,9 +76,15 @@ export class Live extends EventTarget {
     socket.onclose = ({ code }) => {
       this.#link(false);
       if (code === SIGNED_OUT) document.dispatchEvent(new CustomEvent("signed-out"));
-      else setTimeout(() => this.#wanted && this.#socket === socket && this.open(), RETRY_MS);
+      else setTimeout(() => this.#again(socket), RETRY_MS);
     };
     this.#socket = socket;
+  }
+
+  /** Open another one. A server that began anew knows no session, which a WebSocket cannot say: the API is asked first. */
+  async #again(socket) {
+    if (this.#wanted) await api.session().catch(() => {});
+    if (this.#wanted && this.#socket === socket) this.open();
   }
 
   close() {

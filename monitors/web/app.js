@@ -28,7 +28,7 @@ async function start() {
   const token = new URLSearchParams(location.hash.slice(1)).get("token");
   if (token !== null) {
     history.replaceState(null, "", location.pathname);
-    return signIn(token);
+    return signIn(token, () => api.session()); // the link of one login, opened again, finds the session that it began
   }
   if (!localStorage.getItem("signed-in")) return askToken("");
   try {
@@ -38,11 +38,11 @@ async function start() {
   }
 }
 
-async function signIn(token) {
+async function signIn(token, otherwise = () => Promise.reject()) {
   try {
     enter(await api.signIn(token));
   } catch (error) {
-    askToken(error.message);
+    otherwise().then(enter, () => askToken(error.message));
   }
 }
 
@@ -98,8 +98,10 @@ function route() {
   main.replaceChildren();
   main.dataset.screen = screen;
   for (const link of document.querySelectorAll("nav a")) {
-    if (link.hash === `#/${screen}`) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
+    if (link.hash === `#/${screen}`) {
+      link.setAttribute("aria-current", "page");
+      link.scrollIntoView({ block: "nearest", inline: "nearest" });
+    } else link.removeAttribute("aria-current");
   }
   document.title = `${screen === "account" ? id : TITLES[screen]} · crossmargin`;
   SCREENS[screen](main, shown.signal, id, session);

@@ -1,7 +1,7 @@
 // Margin calls: the open ones, first due first, and the life of one with what was said about it.
 
 import { api, repeat } from "./api.js";
-import { accountLink, amount, empty, h, moment, panel, refresh, rounded, select, table, tag } from "./dom.js";
+import { accountLink, amount, empty, h, moment, panel, refresh, rounded, select, table, tag, utc } from "./dom.js";
 
 const PAGE = 200;
 const MOST = 1000; // the API gives so many at once
@@ -56,7 +56,8 @@ const path = (id) => `#/calls/${encodeURIComponent(id)}`;
 
 const callTable = (rows, chosen) =>
   table("Open margin calls by due time", [
-    ["Due", (one) => moment(one.due_ns)],
+    ["Due, UTC", (one) => utc(one.due_ns)],
+    ["Left", (one) => moment(one.due_ns)],
     ["Account", (one) => h("a", { href: path(one.id), class: "id" }, one.account)],
     ["Pool", (one) => one.pool],
     ["State", (one) => tag(one.state)],
@@ -75,10 +76,13 @@ const callTable = (rows, chosen) =>
 function life(host, signal, id, session) {
   const about = h("div");
   const said = h("p", { class: "notice", role: "status", hidden: true });
-  host.append(panel("call", "Call", about, session.role === "operator" ? actions(id, said) : h("p", { class: "muted" }, "An operator can acknowledge, note and cancel."), said));
+  const say = session.role === "operator" ? actions(id, said) : h("p", { class: "muted" }, "An operator can acknowledge, note and cancel.");
+  host.append(panel("call", "Call", about, say, said));
   const load = async () => {
     const one = await api.call(id);
-    if (!signal.aborted) refresh(about, ...lifeOf(one));
+    if (signal.aborted) return;
+    say.hidden = !STATES.includes(one.state);
+    refresh(about, ...lifeOf(one));
   };
   repeat(SECONDS, signal, load, (error) => refresh(about, empty("The call cannot be read.", error.message)));
 }
@@ -86,7 +90,7 @@ function life(host, signal, id, session) {
 const lifeOf = (one) => [
   h("div", { class: "title" }, h("h3", {}, one.id), tag(one.state), h("a", { class: "quiet", href: "#/calls", "aria-label": "Close this call" }, "✕")),
   h("p", {}, accountLink(one.account), ` · customer ${one.customer} · pool ${one.pool}`),
-  h("dl", { class: "figures" }, [["Amount", amount(one.amount)], ["Received", amount(one.received)], ["Currency", one.currency], ["Due", moment(one.due_ns)]].map(([label, shown]) => h("div", {}, h("dt", {}, label), h("dd", {}, shown)))),
+  h("dl", { class: "figures" }, [["Amount", amount(one.amount)], ["Received", amount(one.received)], ["Currency", one.currency], ["Due, UTC", [utc(one.due_ns), " ", h("span", { class: "muted" }, moment(one.due_ns))]]].map(([label, shown]) => h("div", {}, h("dt", {}, label), h("dd", {}, ...[shown].flat())))),
   h("h4", {}, "Trail"),
   h("ol", { class: "trail" }, trail(one).map(([ns, ...what]) => h("li", {}, moment(ns), h("span", {}, ...what)))),
 ];

@@ -87,8 +87,9 @@ export function distance(move, factor) {
 const toMs = (ns) => Number(BigInt(ns) / 1_000_000n);
 export const absolute = (ms) => new Date(ms).toISOString().replace("T", " ").replace(/\.\d+Z/, " UTC");
 
-/** A moment in nanoseconds as day and minute. */
+/** A moment in nanoseconds as day and minute; as its time of day. */
 export const utc = (ns) => absolute(toMs(ns)).slice(5, 16);
+export const timeOfDay = (ns) => absolute(toMs(ns)).slice(11);
 
 /** How long ago, or until: the two largest units. */
 export function relative(ms, now = Date.now()) {
@@ -103,11 +104,11 @@ export function relative(ms, now = Date.now()) {
   return ms > now ? `in ${text}` : `${text} ago`;
 }
 
-/** A moment in nanoseconds, relative, absolute in its title; it follows the clock. "" for none. */
+/** A moment in nanoseconds, relative, absolute in its title (UTC, and by the viewer's clock); it follows the clock. "" for none. */
 export function moment(ns) {
   if (!ns || String(ns) === "0") return h("span", {}, "");
   const ms = toMs(ns);
-  return h("time", { datetime: new Date(ms).toISOString(), title: absolute(ms), data: { ms } }, relative(ms));
+  return h("time", { datetime: new Date(ms).toISOString(), title: `${absolute(ms)}, here ${new Date(ms).toLocaleString()}`, data: { ms } }, relative(ms));
 }
 setInterval(() => {
   for (const element of document.querySelectorAll("time[data-ms]")) {

@@ -22,7 +22,7 @@ const COLUMNS = {
   equity: ["Equity", money, "right"],
   initial: ["Initial", money, "right"],
   maintenance: ["Maintenance", money, "right"],
-  call: ["Call", (value) => (value ? money(value) : ""), "right"],
+  call: ["Shortfall", (value) => (value ? money(value) : ""), "right"],
   currency: ["Ccy", plain, ""],
   ts: ["As of", clock, "right"],
 };

@@ -7,7 +7,11 @@ import { Grid } from "./grid.js";
 
 const GROUPS = [["", "no groups"], ["customer", "customer"], ["pool", "pool"], ["status", "status"]];
 const CHANGES = 40;
-const kept = { status: "", quality: "", pool: "", customer: "", search: "", group: "" };
+const ALL = { status: "", quality: "", pool: "", customer: "", search: "", group: "" };
+const kept = { ...ALL };
+
+/** A link to the table of a customer's accounts. */
+export const customerLink = (id) => h("a", { href: "#/overview", data: { key: id }, onclick: () => Object.assign(kept, ALL, { customer: id }) }, id);
 
 /** Show the screen until `signal` aborts. */
 export function overview(main, signal) {
@@ -131,7 +135,7 @@ const poolTable = (rows) =>
         ["Equity", (row) => rounded(row.equity), true],
         ["Initial", (row) => rounded(row.initial), true],
         ["Maintenance", (row) => rounded(row.maintenance), true],
-        ["Called", (row) => rounded(row.call), true],
+        ["Shortfall", (row) => rounded(row.call), true],
         ["Excess USD", (row) => rounded(row.excess_usd), true],
       ], rows);
 
@@ -148,12 +152,12 @@ function plainList(host, shown, signal) {
   const load = async () => {
     const query = Object.fromEntries(filters().map(([name, , value]) => [name, value]));
     const { accounts } = await api.accounts({ ...query, sort: "excess", limit: 100 });
-    const money = (name) => [name[0].toUpperCase() + name.slice(1), (row) => amount(row[name]), true];
+    const money = (name, heading = name[0].toUpperCase() + name.slice(1)) => [heading, (row) => amount(row[name]), true];
     refresh(host, table("Accounts of the lowest excess", [
       ["Account", (row) => accountLink(row.account)], ["Customer", (row) => row.customer], ["Pool", (row) => row.pool],
       ["Status", (row) => tag(row.status)], ["Quality", (row) => tag(row.quality)], ["Used", (row) => percent(row.utilization), true],
       ["Distance to call", (row) => distance(row.distance, row.distance_factor), true],
-      ...["equity", "initial", "maintenance", "excess", "call"].map(money), ["Ccy", (row) => row.currency],
+      money("equity"), money("initial"), money("maintenance"), money("excess"), money("call", "Shortfall"), ["Ccy", (row) => row.currency],
     ], accounts));
   };
   repeat(2, signal, load, (error) => refresh(host, empty("The list cannot be read.", error.message)));

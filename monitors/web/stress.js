@@ -20,7 +20,7 @@ export function stress(main, signal) {
       panel("forecast", "Calls expected at the close, USD", h("p", { class: "muted" }, "Beyond what is called: if nothing moves, and after the worst moves of one factor by its standard deviation of a day."), forecast),
       panel("regimes", "Volatility regimes of rules", regimes),
       panel("liquidity", "Open calls by when they are due", windows, hours)),
-    panel("nearest", "Nearest to a call", h("p", { class: "muted" }, "Accounts in WATCH by utilization; equity over maintenance is what they can still lose."), nearest),
+    panel("nearest", "Nearest to a call", h("p", { class: "muted" }, "Accounts not in a call by utilization; equity over maintenance is what they can still lose."), nearest),
   );
   const load = async () => {
     const { data } = await api.ladder();
@@ -34,8 +34,10 @@ export function stress(main, signal) {
     refresh(regimes, regimeTable(data.regimes));
   };
   const watch = async () => {
-    const { accounts } = await api.accounts({ status: "WATCH", sort: "utilization", limit: NEAREST });
-    if (!signal.aborted) refresh(nearest, accounts.length ? nearestTable(accounts) : empty("No account is in WATCH."));
+    const found = await Promise.all(["WATCH", "OK"].map((status) => api.accounts({ status, sort: "utilization", limit: NEAREST })));
+    const accounts = found.flatMap((one) => one.accounts).filter((one) => one.utilization !== "");
+    accounts.sort((a, b) => Number(b.utilization) - Number(a.utilization));
+    if (!signal.aborted) refresh(nearest, accounts.length ? nearestTable(accounts.slice(0, NEAREST)) : empty("Every account is in a call."));
   };
   repeat(SECONDS, signal, load, (error) => refresh(ladder, empty("It cannot be read.", error.message)));
   repeat(SECONDS, signal, watch, (error) => refresh(nearest, empty("The accounts cannot be read.", error.message)));
@@ -58,12 +60,12 @@ function ladderTable(steps) {
 }
 
 function forecastTable(pools) {
-  const rows = Object.entries(pools).map(([pool, { [UNCHANGED]: still, ...moves }]) => [pool, still ?? "0.00", worst(moves)]);
+  const rows = Object.entries(pools).map(([pool, { [UNCHANGED]: still, ...moves }]) => [pool, still ?? "0.00", worst(moves, still ?? 0)]);
   if (rows.length === 0) return empty("No pool has an account.");
   const move = (at) => [[at ? "Next" : "Worst move", (row) => (row[2][at] ? factorName(row[2][at][0]) : "")], ["Called", (row) => amount(row[2][at]?.[1] ?? ""), true]];
   return table("Forecast of calls by pool", [["Pool", (row) => row[0]], ["Nothing moves", (row) => amount(row[1]), true], ...Array.from({ length: MOVES }, (_, at) => move(at)).flat()], rows);
 }
-const worst = (moves) => Object.entries(moves).filter(([, usd]) => Number(usd) > 0).sort(([, a], [, b]) => Number(b) - Number(a)).slice(0, MOVES);
+const worst = (moves, still) => Object.entries(moves).filter(([, usd]) => Number(usd) > Number(still)).sort(([, a], [, b]) => Number(b) - Number(a)).slice(0, MOVES);
 
 function windowTable(currencies) {
   const rows = Object.entries(currencies);

@@ -74,12 +74,19 @@ function scenario(name) {
     for (const row of items.children) {
       const [kind, what, qty, price] = [...row.querySelectorAll("select, input")].map((input) => input.value.trim());
       if (!what && !qty) continue;
-      if (kind === "collateral") found.collateral.push({ asset: what, qty });
-      else found[kind].push({ instrument: what, qty, price: price || null });
+      if (kind === "collateral") found.collateral.push({ asset: what, qty: exact(qty, `Scenario ${name}, quantity`) });
+      else found[kind].push({ instrument: what, qty: exact(qty, `Scenario ${name}, quantity`), price: price ? exact(price, `Scenario ${name}, price`) : null });
     }
     return found;
   };
   return { element, read };
+}
+
+/** A number as people write it, as the API takes it: without + and thousands separators. */
+function exact(text, where) {
+  const plain = text.replace(/^\+/, "").replaceAll(",", "");
+  if (!/^-?(0|[1-9]\d*)(\.\d+)?$/.test(plain)) throw new Refused(0, `${where}: found '${text}'; allowed: a number such as -1,000 or 0.25`);
+  return plain;
 }
 
 function item() {

@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 
 from streams.settings import UserError
-from tests.bench import end_to_end, kernels, latency, memory, models, sequencer, shock, web, worker
+from tests.bench import end_to_end, kernels, latency, memory, models, sequencer, shock, shock_chain, web, worker
 from tests.bench.result import Figures, Sizes, as_json, as_table, document
 from tests.bench.services import Services
 
@@ -27,6 +27,7 @@ BENCHMARKS: Final[dict[str, Callable[[Sizes, Services], tuple[Figures, list[str]
     "latency": latency.run,
     "web": web.run,
     "shock": shock.run,
+    "shock_chain": shock_chain.run,
 }
 
 
@@ -46,10 +47,11 @@ def _with_sizes(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--json", "json", is_flag=True, help="Print a line of JSON for each benchmark instead of a table.")
 @_with_sizes
 def main(names: tuple[str, ...], json: bool, **sizes: Any) -> None:
-    """Run the benchmarks named, or all: kernels, models, memory, sequencer, worker, end_to_end, latency, web, shock.
+    """Run the benchmarks named, or all: kernels, models, memory, sequencer, worker, end_to_end, latency, web, shock,
+    shock_chain.
 
-    Those from sequencer to latency need Java and Maven for a real Kafka (or CROSSMARGIN_TEST_KAFKA, whose topics are
-    deleted) and, as web and shock do, start a Valkey of their own.
+    Those from sequencer to latency, and shock_chain, need Java and Maven for a real Kafka (or
+    CROSSMARGIN_TEST_KAFKA, whose topics are deleted) and, as web and shock do, start a Valkey of their own.
     """
     chosen = Sizes(**sizes)
     given = {name: value for name, value in sizes.items() if value != getattr(Sizes(), name)}

@@ -20,7 +20,7 @@ from streams.processes import Child
 from tests.bench.result import Figures, Sizes, numbers, percentiles
 from tests.bench.services import Chain, Services, Usage, say
 from tests.bench.stream_data import opening, reference
-from tests.bench.universe import CALM, INITIAL, MID, PARTITIONS, PROBE, TICK, Universe, customer_id
+from tests.bench.universe import CALM, INITIAL, MID, PARTITIONS, PRICES, PROBE, TICK, Universe, customer_id
 from tests.bench.worker_metrics import histogram, quantile
 
 PROBES: Final = 2000  # accounts, in turn: ten seconds from one probe of an account to its next
@@ -56,8 +56,8 @@ def run(sizes: Sizes, services: Services) -> tuple[Figures, list[str]]:
     universe = Universe(sizes.accounts, sizes.positions, sizes.seed, CALM, sizes.together)
     figures: Figures = {"accounts": sizes.accounts, "shards": sizes.shards, "together": sizes.together}
     with services.chain("latency", shards=sizes.shards, input_partitions=PARTITIONS) as chain:
-        chain.produce([*reference(universe), *_probe_documents()])
-        day = chain.produce([*opening(universe, time.time_ns()), *_probe_cash()])
+        chain.produce([*reference(universe), *probe_documents()])
+        day = chain.produce([*opening(universe, time.time_ns()), *probe_cash()])
         sequencer, worker = chain.start("sequencer"), chain.start("worker")
         chain.await_sequenced(day, sequencer, worker)
         chain.await_flagged(worker)
@@ -71,15 +71,15 @@ def run(sizes: Sizes, services: Services) -> tuple[Figures, list[str]]:
 def _at_rate(chain: Chain, feeder: "Feeder", rate: int, seconds: float, sequencer: Child, worker: Child) -> Figures:
     """Feed a warm-up that is not measured, then measure."""
     feeder.feed(rate, WARM_SECONDS, Feed())
-    _settle(chain, sequencer, worker)
-    _, last_id = _alerts(chain, "-")
+    settle(chain, sequencer, worker)
+    _, last_id = status_alerts(chain, "-")
     before, usage = histogram(chain), Usage(sequencer=sequencer.pid, worker=worker.pid, broker=chain.broker_pid)
     feed = Feed()
     feeder.feed(rate, seconds, feed)
     used = usage.per_event_us(feed.sent)
-    _settle(chain, sequencer, worker)
+    settle(chain, sequencer, worker)
     after = f"({last_id}" if last_id else "-"
-    shown, _ = _alerts(chain, after)
+    shown, _ = status_alerts(chain, after)
     flags = len(chain.redis.xrange(chain.keys.alerts, after))
     milliseconds, missed = matched(feed, shown)
     worker_counts = histogram(chain) - before
@@ -96,14 +96,14 @@ def _at_rate(chain: Chain, feeder: "Feeder", rate: int, seconds: float, sequence
     }
 
 
-def _settle(chain: Chain, *children: Child) -> None:
+def settle(chain: Chain, *children: Child) -> None:
     """Let what was fed come through."""
     chain.await_flagged(*children)
     time.sleep(SETTLE_SECONDS)
     chain.await_flagged(*children)
 
 
-def _alerts(chain: Chain, after: str) -> tuple[dict[str, list[tuple[str, int]]], str]:
+def status_alerts(chain: Chain, after: str) -> tuple[dict[str, list[tuple[str, int]]], str]:
     """Status alerts of probes: by account, (new status, end of the millisecond in which Redis took it); and the last id."""
     shown: dict[str, list[tuple[str, int]]] = defaultdict(list)
     last = ""
@@ -128,11 +128,13 @@ def matched(feed: Feed, shown: dict[str, list[tuple[str, int]]]) -> tuple[list[f
 
 
 class Feeder:
-    """Sends prepared events at a rate from this thread, every so often a probe instead."""
+    """Sends prepared events at a rate from this thread, every so often a probe instead. prices: share of price events."""
 
-    def __init__(self, chain: Chain, universe: Universe, probes_per_second: int, linger_ms: float) -> None:
+    def __init__(
+        self, chain: Chain, universe: Universe, probes_per_second: int, linger_ms: float, prices: float = PRICES
+    ) -> None:
         self._producer = Producer(kafka.producer_config(chain.settings, **{"linger.ms": linger_ms}))
-        self._universe, self._probes_per_second = universe, probes_per_second
+        self._universe, self._probes_per_second, self._prices = universe, probes_per_second, prices
         self._trades = 0  # probes sent so far
         self._batch = 0
 
@@ -143,7 +145,9 @@ class Feeder:
         mark = b'"id":"T%d-' % self._batch  # ids are unique over all feeds
         messages = [
             (topic, partition, value.replace(b'"id":"T', mark, 1))
-            for topic, partition, value in self._universe.messages(self._universe.events(count), time.time_ns(), 1)
+            for topic, partition, value in self._universe.messages(
+                self._universe.events(count, self._prices), time.time_ns(), 1
+            )
         ]
         every = max(1, rate // self._probes_per_second)
         producer, sent = self._producer, 0
@@ -180,7 +184,8 @@ def probe_id(number: int) -> str:
     return f"P{number:05d}"
 
 
-def _probe_documents() -> Iterator[tuple[str, int, bytes]]:
+def probe_documents() -> Iterator[tuple[str, int, bytes]]:
+    """Customers and accounts of the probes."""
     documents: list[dict[str, Any]] = []
     for number in range(PROBES):
         customer = f"P{customer_id(number)}"
@@ -190,7 +195,7 @@ def _probe_documents() -> Iterator[tuple[str, int, bytes]]:
     yield "reference", 0, msgspec.json.encode(documents)
 
 
-def _probe_cash() -> Iterator[tuple[str, int, bytes]]:
+def probe_cash() -> Iterator[tuple[str, int, bytes]]:
     """Half of what a probe's position requires, so that holding it is a call."""
     for partition in range(PARTITIONS):
         cash = {"id": "c", "ts": time.time_ns(), "asset": "USD", "qty": LOTS * INITIAL // 2, "source": "probe"}

@@ -1,6 +1,7 @@
 """A shock that flips 30 % of all accounts in one batch: how long until Redis has every flag, and every figure."""
 
 import asyncio
+import gc
 import time
 from typing import Any, Final
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from engine.events import RECORD, Kind
 from engine.report import ChangeKind, Report
-from monitors.alerts import encode_alerts
+from monitors.alerts import alerts_of, encode_alert
 from monitors.keys import Keys
 from monitors.redis_sink import RedisSink
 from monitors.view import open_client
@@ -44,6 +45,8 @@ async def _measure(filled: Filled, url: str) -> Figures:
     try:
         sink.attach(0, engine)
         await _settled(sink)
+        gc.collect()  # as a worker does that has loaded its shards
+        gc.freeze()
         say("shock: moving prices")
         ticks = 0
         while True:
@@ -76,8 +79,8 @@ async def _measure(filled: Filled, url: str) -> Figures:
 
 def _publish(sink: RedisSink, engine: Any, topic: list[bytes], report: Report) -> int:
     """What a worker does after a step; returns how many alerts there were."""
-    alerts = encode_alerts(0, engine, report)
-    topic += [message for _, message in alerts]
+    alerts = alerts_of(0, engine, report)
+    topic += map(encode_alert, alerts)
     sink.publish(0, engine, report, alerts)
     return len(alerts)
 

@@ -74,10 +74,11 @@ def test_promtool_sees_each_alert_fire_and_not_fire(group: str) -> None:
     cases = {case["name"]: case["promql_expr_test"] for case in yaml.safe_load(file.read_text("utf-8"))["tests"]}
     for rule in groups(f"alerts-{group}"):
         query = f'count(ALERTS{{alertname="{rule["alert"]}", alertstate="firing"}})'
-        for name, samples in (("fires", [{"labels": "{}", "value": 1}]), ("does not fire", [])):
+        for name, fires in (("fires", True), ("does not fire", False)):
             if (rule["alert"], name) != ("Watchdog", "does not fire"):
                 [case] = cases.pop(f"{rule['alert']} {name}")
-                assert (case["expr"], case["exp_samples"]) == (query, samples)
+                assert case["expr"] == query
+                assert [sample["value"] > 0 for sample in case["exp_samples"]] == [True] * fires
     assert not cases, "these are tests of alerts that do not exist"
     run("promtool", "prometheus", "test", "rules", str(file))
 

@@ -185,6 +185,7 @@ X = {"type": "crypto", "currency": "USD", "instrument": "X-USD", "haircut": "0.1
         ("calendar", "w", {"sessions": [["Sun 23:00", "Fri 25:00"]]}, Code.REFUSED_DEFINITION),
         ("calendar", "w", {"sessions": [["Sun", "Fri 22:00"]]}, Code.REFUSED_DEFINITION),
         ("calendar", "w", {"sessions": []}, Code.BAD_FIELD),
+        ("calendar", "w", {"sessions": [["Sun 23:00", "Fri 22:00"]], "time_zone": "New York"}, Code.BAD_FIELD),
     ],
 )  # fmt: skip
 def test_what_a_document_is_answered(kind: str, name: str, fields: dict[str, Any], code: Code | None) -> None:

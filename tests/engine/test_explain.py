@@ -84,6 +84,9 @@ def check_sums(world: World, account: str) -> None:
         assert sum(one.lines.values()) == one.required.maintenance
         assert sum(c.loss for c in one.contributions) == one.lines["RISK"] * PARTS
         assert one.contributions[-1].name == "rounding"
+    short = explain.requirement(world.engine, world.slot(account), with_tails=False)
+    bare = tuple(replace(one, tails=(), contributions=()) for one in found.portfolios)
+    assert short == replace(found, portfolios=bare)
 
 
 def check_contributions(world: World, account: str) -> None:

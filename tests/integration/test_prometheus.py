@@ -17,6 +17,7 @@ from engine.frames import decode_frame
 from engine.limits import Limits
 from engine.report import TOP
 from monitors.collector import Counters, WorkerCollector
+from monitors.notices import Route
 from monitors.outlook import Outlook
 from monitors.redis_sink import Backlog
 from streams.embedded import LOOPBACK, free_port
@@ -26,6 +27,7 @@ from streams.health import HealthServer
 from streams.in_process import Replay
 from streams.load import in_order
 from streams.market import Shock, excerpt_ticks
+from streams.notifier_figures import Figures as NotifierFigures
 from streams.sequencer import Figures
 from streams.sources import Item
 from streams.topics import INPUTS
@@ -55,6 +57,7 @@ class World(Replay):
 
     def __init__(self) -> None:
         self.counters, self.sequencer = Counters(), Figures()
+        self.notifier = NotifierFigures({"desk": Route(url="", calls=("*",)), "quality": Route(url="", qualities=("*",))})
         super().__init__(2, 1024, Limits(accounts=4096, positions=1 << 14, ids=1 << 16))
         self.sequencer.active, self.sequencer.lag = True, dict.fromkeys(INPUTS, 3)
         generator = Generator(1, ACCOUNTS, excerpt_ticks(START_NS, 40), lambda first_ns: Shock(first_ns + 2 * NS))
@@ -94,6 +97,8 @@ class World(Replay):
         self.sequencer.accepted += [1] * KINDS
         self.sequencer.batches += 1
         self.sequencer.batch_seconds.observe(0.001)
+        for tally in self.notifier.tallies.values():
+            tally.delivered(time.time_ns() - NS)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +111,7 @@ def servers(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """Prometheus and the address of Alertmanager, with the world's processes as targets."""
     folder: Path = tmp_path_factory.mktemp("prometheus")
     with ExitStack() as stack:
-        processes = {"worker": world.worker, "sequencer": world.sequencer}
+        processes = {"worker": world.worker, "sequencer": world.sequencer, "notifier": world.notifier}
         targets = {job: [stack.enter_context(serving(collector))] for job, collector in processes.items()}
         address = stack.enter_context(alertmanager(folder))
         yield stack.enter_context(prometheus(folder, targets, address)), address
@@ -157,7 +162,7 @@ def test_every_query_of_every_dashboard_has_data(world: World, servers: tuple[Pr
 @pytest.mark.services
 def test_the_example_has_few_series(servers: tuple[Prometheus, str]) -> None:
     server, _ = servers
-    for job in ("worker", "sequencer"):
+    for job in ("worker", "sequencer", "notifier"):
         [sample] = server.query(f'count({{job="{job}"}})')
         assert int(sample["value"][1]) < MOST_SERIES
 
@@ -169,7 +174,8 @@ def test_every_rule_works_and_alerts_arrive(servers: tuple[Prometheus, str]) -> 
     rules = {rule["name"]: rule for rule in server.rules()}
     firing = {name for name, rule in rules.items() if rule.get("state") == "firing"}
     assert "Watchdog" in firing
-    assert not firing & {"ProcessDown", "ClockStopped", "NoActiveSequencer", "SinkDisconnected", "SnapshotOld"}
+    quiet = "ProcessDown ClockStopped NoActiveSequencer SinkDisconnected SnapshotOld NotifierDown NoticesDead"
+    assert not firing & set(quiet.split())
 
     def debit() -> str:
         return next(rule["state"] for rule in server.rules() if rule["name"] == "AccountsInDebit")

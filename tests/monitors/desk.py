@@ -11,7 +11,7 @@ import numpy as np
 from redis import Redis
 
 from engine.report import Quality, Report, Status
-from monitors.alerts import encode_alerts
+from monitors.alerts import Alert, alerts_of, encode_alert
 from monitors.keys import ACCOUNT_FIELDS, ALERT_FIELDS, Keys
 from monitors.outlook import Outlook, encode_ladder, encode_reconciliation
 from monitors.redis_sink import RedisSink
@@ -36,8 +36,8 @@ class Topic:
             raise OSError("no broker")
         return self.messages.get(shard, [])[-limit:]
 
-    def append(self, shard: int, alerts: Iterable[tuple[bytes, bytes]]) -> None:
-        self.messages.setdefault(shard, []).extend(value for _, value in alerts)
+    def append(self, shard: int, alerts: Iterable[Alert]) -> None:
+        self.messages.setdefault(shard, []).extend(map(encode_alert, alerts))
 
 
 class Desk:
@@ -57,7 +57,7 @@ class Desk:
 
     def publish(self, engine: FakeEngine, report: Report, *, in_topic: bool = True) -> None:
         """What the worker does after a step."""
-        alerts = encode_alerts(engine.shard, engine, report)
+        alerts = alerts_of(engine.shard, engine, report)
         if in_topic:
             self.topic.append(engine.shard, alerts)
         self.sink.publish(engine.shard, engine, report, alerts)

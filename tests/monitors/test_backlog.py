@@ -3,7 +3,7 @@
 import numpy as np
 
 from engine.report import Status
-from monitors.alerts import encode_alerts
+from monitors.alerts import alerts_of
 from monitors.backlog import ShardBacklog
 from tests.monitors.fake_engine import FakeEngine
 
@@ -11,7 +11,7 @@ from tests.monitors.fake_engine import FakeEngine
 def queue(backlog: ShardBacklog, engine: FakeEngine, slots: range, status: Status, oldest_ns: int = 0) -> None:
     report = engine.flip(slots, status)
     report.oldest_ns = oldest_ns
-    backlog.add_alerts(encode_alerts(0, engine, report), report)
+    backlog.add_alerts(alerts_of(0, engine, report), report)
 
 
 def test_taken_and_restored_alerts_keep_their_order() -> None:
@@ -92,7 +92,7 @@ def test_a_definition_beside_an_alert_leaves_the_change_number_to_the_alert() ->
     backlog.collect()
     queue(backlog, engine, range(1), Status.CALL)
     queue(backlog, engine, range(1), Status.OK)
-    ((_, alert, figures, definition, _book),) = backlog.change_entries(backlog.take_alerts(1))
+    ((_, (alert,), figures, definition, _book),) = backlog.change_entries(backlog.take_alerts(1))
     assert alert[0] == "1"
     assert figures[2][0] == "OK"
     assert definition[0] == "0"

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from monitors.day_end import csv_text, html, pack
-from monitors.holdings import ShardRows, rows_of
+from monitors.day_rows import ShardDay, day_of_shard
+from monitors.holdings import rows_of
 from monitors.pilot_report import report
 from tests.engine.explain_world import empty_log
 from tests.engine.small_log import SmallLog
@@ -66,39 +67,36 @@ def desk() -> SmallLog:
 
 
 @pytest.fixture(scope="module")
-def shards() -> list[ShardRows]:
-    return [rows_of(desk().pair.engine)]
+def shards() -> list[ShardDay]:
+    return [day_of_shard(desk().pair.engine)]
 
 
-def rows(shards: list[ShardRows], pool: str, name: str) -> list[dict[str, str]]:
+def rows(shards: list[ShardDay], pool: str, name: str) -> list[dict[str, str]]:
     """A section's rows as its CSV file gives them back."""
-    (section,) = [section for section in pack(shards, pool).sections if section.name == name]
+    (section,) = [section for section in pack(shards, pool, {}).sections if section.name == name]
     return list(csv.DictReader(io.StringIO(csv_text(section))))
 
 
-def figures(shards: list[ShardRows], pool: str, name: str) -> dict[str, str]:
+def figures(shards: list[ShardDay], pool: str, name: str) -> dict[str, str]:
     return {row["figure"]: row["value"] for row in rows(shards, pool, name)}
 
 
-def test_nobodys_excess_covers_anybody_elses_deficit(shards: list[ShardRows]) -> None:
+def test_nobodys_excess_covers_anybody_elses_deficit(shards: list[ShardDay]) -> None:
     """The golden case: customers lack 10 and 0, with excesses of 0 and 50; A's excess in pool v covers nothing either."""
     golden = json.loads((ROOT / "tests/golden/margin_calls.json").read_text())["firm"]
     found = {row["account"]: row for row in rows(shards, "4d", "requirements")}
     lacking = [int(float(found[account]["undermargined"])) for account in ("A1", "B1")]
     assert lacking == golden["undermargined_by_customer"]
     assert float(found["B1"]["excess"]) == golden["excess_by_customer"][1]
-    assert pack(shards, "4d").undermargined_usd == 100 * golden["firm_undermargined"]
-    assert pack(shards, "v").undermargined_usd == 0
+    assert pack(shards, "4d", {}).undermargined_usd == 100 * golden["firm_undermargined"]
+    assert pack(shards, "v", {}).undermargined_usd == 0
     a1 = found["A1"]
     assert (a1["status"], a1["quality"], a1["initial"], a1["maintenance"]) == ("CALL", "FRESH", "110.00", "100.00")
     assert (a1["equity"], a1["excess"], a1["undermargined_usd"]) == ("90.00", "-20.00", "10.00")
     assert [row["owner"] for row in found.values()].count("firm") == 1
-    assert rows(shards, "4d", "calls") == [
-        {"account": "A1", "customer": "A", "status": "CALL", "currency": "USD", "called": "20.00"}
-    ]
 
 
-def test_collateral_by_asset_and_owner(shards: list[ShardRows]) -> None:
+def test_collateral_by_asset_and_owner(shards: list[ShardDay]) -> None:
     found = {(row["asset"], row["owner"]): row for row in rows(shards, "4d", "collateral")}
     bitcoin = found["BTC", "customers"]
     assert (bitcoin["quantity"], bitcoin["haircut"], bitcoin["margin_quantity"]) == (
@@ -111,7 +109,7 @@ def test_collateral_by_asset_and_owner(shards: list[ShardRows]) -> None:
     assert found["USDC", "firm"]["margin_usd"] == "4.90"
 
 
-def test_limits_count_all_pools_and_buffers_what_is_over(shards: list[ShardRows]) -> None:
+def test_limits_count_all_pools_and_buffers_what_is_over(shards: list[ShardDay]) -> None:
     assert [list(row.values()) for row in rows(shards, "4d", "limits")] == [
         ["A", "110.00", "220.00", "150.00", "146.7", "70.00", "35.00"],
         ["B", "110.00", "110.00", "440.00", "25.0", "0.00", "0.00"],
@@ -119,7 +117,7 @@ def test_limits_count_all_pools_and_buffers_what_is_over(shards: list[ShardRows]
     assert [row["customer"] for row in rows(shards, "v", "limits")] == ["A"]
 
 
-def test_the_firm_leaves_what_customers_lack(shards: list[ShardRows]) -> None:
+def test_the_firm_leaves_what_customers_lack(shards: list[ShardDay]) -> None:
     """16.00 + 4.90 of margin value stand there; bitcoin may not, and costs 20 %; USDC costs 2 %: 4.00 + 0.10."""
     found = figures(shards, "4d", "firm")
     assert found["residual interest needed, USD"] == "10.00"
@@ -129,26 +127,31 @@ def test_the_firm_leaves_what_customers_lack(shards: list[ShardRows]) -> None:
     assert figures(shards, "v", "firm") == {}
 
 
-def test_rules_and_place_in_the_log(shards: list[ShardRows]) -> None:
+def test_rules_and_place_in_the_log(shards: list[ShardDay]) -> None:
     found = rows(shards, "4d", "rules")
     assert [(row["rule"], row["model"], len(row["hash"])) for row in found] == [
         ("FLAT", "flat", 16), ("TAKEN", "collateral", 16)
     ]  # fmt: skip
     (place,) = rows(shards, "4d", "moments")
     assert (place["clock"], len(place["rule_set"])) == ("2027-01-15T08:00:01.000000000Z", 16)
-    assert figures(shards, "4d", "summary")["undermargined, USD"] == "10.00"
+    assert rows(shards, "4d", "totals")[3] == {
+        "figure": "undermargined",
+        "customers": "10.00",
+        "firm": "0.00",
+        "both": "10.00",
+    }
 
 
-def test_a_currency_without_a_rate_is_said(shards: list[ShardRows]) -> None:
+def test_a_currency_without_a_rate_is_said(shards: list[ShardDay]) -> None:
     log = desk()
     log.collateral("B1", "BTC", 1)
     log.document("instrument", "X-USD", type="fx", currency="USD", tick="0.01", band=["0.01", "9"])
     log.document("asset", "X", type="currency", currency="USD", instrument="X-USD")
     log.collateral("A1", "X", 1)
     log.clock()
-    found = [rows_of(log.pair.engine)]
+    found = [day_of_shard(log.pair.engine)]
     assert {row["asset"]: row["value_usd"] for row in rows(found, "4d", "collateral")}["X"] == "not known"
-    assert "1 accounts are UNPRICED" in html(pack(found, "4d"), "2027-01-15")
+    assert "Accounts that are UNPRICED: 1" in html(pack(found, "4d", {}), "2027-01-15")
 
 
 def test_the_page_needs_no_network_and_shows_names_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +161,7 @@ def test_the_page_needs_no_network_and_shows_names_as_text(monkeypatch: pytest.M
     log.document("account", name, customer="A", pool="4d", currency="USD")
     log.collateral(name, "USD", "-1000")
     log.clock()
-    text = html(pack([rows_of(log.pair.engine)], "4d"), "2027-01-15")
+    text = html(pack([day_of_shard(log.pair.engine)], "4d", {}), "2027-01-15")
     assert "<script" not in text
     assert "&lt;script&gt;" in text
     assert "http" not in text
@@ -167,8 +170,9 @@ def test_the_page_needs_no_network_and_shows_names_as_text(monkeypatch: pytest.M
     assert "The first 2 of 4 rows; requirements.csv has all." in text
 
 
-def test_the_pilots_week(shards: list[ShardRows]) -> None:
-    week = report(shards, SUNDAY)
+def test_the_pilots_week(shards: list[ShardDay]) -> None:
+    rows_now = [one.rows for one in shards]
+    week = report(rows_now, SUNDAY)
     assert week.csv.splitlines() == [
         "week_ending,account_class,asset,quantity,value_usd",
         "2027-01-17,futures 4d,BTC,0.00100000,100.00",
@@ -184,7 +188,7 @@ def test_the_pilots_week(shards: list[ShardRows]) -> None:
     allowed = {one["asset"]: one["not_allowed_because"] for one in data["residual_interest"]}
     assert allowed["USDC"] == ""
     assert "may deposit only payment_stablecoin, not bitcoin" in allowed["BTC"]
-    assert report(shards, date(2027, 5, 2)).data["rules"]["TAKEN"] == {"phase": "later", "report_due": False}
+    assert report(rows_now, date(2027, 5, 2)).data["rules"]["TAKEN"] == {"phase": "later", "report_due": False}
 
 
 def test_what_the_week_cannot_count_is_listed() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from engine.report import CallEvent, CallState, Said, Status
 from monitors import redis_sink
-from monitors.alerts import encode_alerts
+from monitors.alerts import alerts_of
 from monitors.keys import CALL_KEEP_SECONDS
 from monitors.view import open_client
 from streams.embedded import LOOPBACK, RedisServer, embedded_redis, free_port
@@ -192,7 +192,7 @@ def test_dropped_alerts_are_waited_for(redis_url: str) -> None:
             await desk.settle()
             late = Topic()
             report = engine.flip(range(200), Status.CALL)
-            alerts = encode_alerts(0, engine, report)
+            alerts = alerts_of(0, engine, report)
             late.append(0, alerts)
             desk.sink.publish(0, engine, report, alerts)
             reads = desk.topic.reads

@@ -85,6 +85,11 @@ def test_help_is_fast_because_verbs_import_their_own_part_only() -> None:
         (["check-config", "--shards", "0"], "crossmargin: flag --shards: found '0'; allowed: a whole number, 1 to 1024"),
         (["worker", "--config", "none.toml"], "crossmargin: flag --config: found 'none.toml', which is not a file"),
         (["rebuild"], "crossmargin: Missing option '--shard'"),
+        (["notifier", "resend", "--dry-run", "--drop"], "crossmargin: resend: found --dry-run and --drop; allowed: one"),
+        (
+            ["notifier", "--shards", "3", "resend"],
+            "crossmargin: notifier: found shards before resend; allowed: behind resend",
+        ),
     ],
 )
 def test_wrong_use_is_one_line_and_status_2(capsys: pytest.CaptureFixture[str], arguments: list[str], line: str) -> None:
@@ -111,6 +116,7 @@ def test_a_service_that_is_away_is_one_line_and_status_1(own_folder: Path) -> No
         ["calls", "show", "A:P:1"],
         ["calls", "ack", "A:P:1"],
         ["top", "--once"],
+        ["notifier", "resend", "--dry-run"],
     ]
     verbs.append(["doctor", "--json"])
     with ThreadPoolExecutor(len(verbs)) as pool:
@@ -160,10 +166,12 @@ def test_schema_is_json_with_every_topic(capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.services
 def test_doctor_finds_running_services(capsys: pytest.CaptureFixture[str], mock_kafka: str, redis_url: str) -> None:
-    ports = ["--metrics-port", str(free_port()), "--sequencer-metrics-port", str(free_port())]
+    processes = ("", "sequencer-", "notifier-")
+    ports = [word for name in processes for word in (f"--{name}metrics-port", str(free_port()))]
     status, out, _ = said(capsys, ["doctor", "--kafka", mock_kafka, "--redis-url", redis_url, *ports])
     assert status == 0, out
     assert "1 broker at" in out
+    assert out.count("is free") == len(processes)
     assert "no log yet" in out
 
 
@@ -217,6 +225,13 @@ def test_ctrl_c_ends_a_verb_without_a_traceback() -> None:
     assert err.strip() == "interrupted"
 
 
+def test_the_page_without_its_libraries_is_one_line() -> None:
+    code = "import sys; sys.modules['pyarrow'] = None; import streams.cli as c; sys.exit(c.run(['web']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "crossmargin: the page needs pyarrow: pip install 'crossmargin[web]'\n"
+
+
 def test_bench_is_delegated_with_its_arguments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder = tmp_path / "tests" / "bench"
     folder.mkdir(parents=True)
@@ -246,13 +261,14 @@ def test_status_shows_all_accounts_or_one(capsys: pytest.CaptureFixture[str], re
             keys.meta, mapping={"version": 1, "log_id": "ab", "shards": 2, "started": 1, "shard:0:ts_ns": time.time_ns()}
         )
         client.hset(keys.account("A1"), mapping={"status": "CALL", "quality": "FRESH", "equity": "-1.50"})
-        client.zadd(keys.by_excess, {"A1": -7.25})
+        client.zadd(keys.by_excess, {"A1": -1234567.25})
         client.sadd(keys.status(Status.CALL), "A1")
         client.sadd(keys.quality(Quality.FRESH), "A1")
     shown = json.loads(said(capsys, ["status", "--json", *flags])[1])
     assert (shown["log_id"], shown["shards"], shown["missing_shards"]) == ("ab", 2, [1])
     assert shown["by_status"]["CALL"] == 1
-    assert shown["worst"][0]["excess_usd"] == "-7.25"
+    assert shown["worst"][0]["excess_usd"] == "-1234567.25"
+    assert "-1,234,567.25" in said(capsys, ["status", *flags])[1]
     assert "never written: 1" in said(capsys, ["status", *flags])[1]
     assert json.loads(said(capsys, ["status", "A1", "--json", *flags])[1])["equity"] == "-1.50"
     assert "-1.50" in said(capsys, ["status", "A1", *flags])[1]

@@ -119,6 +119,8 @@ def test_one_pool_and_a_table(capsys: pytest.CaptureFixture[str], log: list[str]
         (["--pool", "x"], 1, "--pool: found 'x'; allowed: ../4d, none"),
         (["--date", "today"], 2, "--date: found 'today'; allowed: a day such as"),
         (["--date", "2026-11-20", "--at", FRIDAY], 2, "--date: found --at beside it"),
+        (["--date", "2026-11-24"], 1, "--date: found 2026-11-24; the log ends at 2026-11-23T09:00:00.000000000Z"),
+        (["--at", "2026-11-23T09:00:01Z"], 1, "--at: found 2026-11-23T09:00:01Z; the log ends at 2026-11-23T09:00:00"),
         (["--at", "7"], 2, "--at: found '7'; allowed: a time such as"),
         (["--date", "2020-01-01"], 1, "--date: found 2020-01-01; the log of shard 0 begins after that moment"),
     ],

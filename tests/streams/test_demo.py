@@ -174,6 +174,20 @@ def log_in(page: str, token: str) -> int:
             return error.code
 
 
+def ran_beside(config: str, *arguments: str) -> str:
+    """What another verb prints while the demo runs."""
+    command, environ = [sys.executable, "-m", "streams", *arguments], {**os.environ, "CROSSMARGIN_CONFIG": config}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def compared(config: str) -> dict[str, int]:
+    """Statements by how they compare."""
+    counts: dict[str, int] = json.loads(ran_beside(config, "reconciliation", "--json"))["counts"]
+    return counts
+
+
 @pytest.mark.services
 def test_a_demo_ended_by_a_signal_sums_up_and_leaves_nothing(demo: list[str], home: Path) -> None:
     said = (home.parent / "demo.out").read_text
@@ -187,6 +201,18 @@ def test_a_demo_ended_by_a_signal_sums_up_and_leaves_nothing(demo: list[str], ho
             with urlopen(found[1], timeout=10) as page:
                 assert (page.status, page.headers.get_content_type()) == (200, "text/html")
             assert [log_in(found[1], found[2]) for _ in range(2)] == [200, 401], "a token is for one login"
+            beside = re.search(r"CROSSMARGIN_CONFIG=(\S+)", said())
+            assert beside, said()
+            wait_until(lambda: all(compared(beside[1]).values()), 60, "every kind of comparison")
+            counts = compared(beside[1])
+            assert counts.pop("MATCHED") > 60
+            assert counts.pop("QUANTITY") in (1, 2)  # one is put right after a minute
+            assert counts == {"MISSING_HERE": 1, "MISSING_THERE": 1}
+            ran_beside(beside[1], "day-end", "--out", str(home.parent / "pack"))
+            lives = [
+                line for path in (home.parent / "pack").glob("*/call_lives.csv") for line in path.read_text().splitlines()
+            ]
+            assert any(",issued,ISSUED," in line for line in lives)
             process.send_signal(signal.SIGINT)
             wait_until(lambda: "s] ending" in said() or process.poll() is not None, 30, "the end")
             process.send_signal(signal.SIGTERM)  # an impatient second one does not disturb it

@@ -93,6 +93,30 @@ def test_it_says_which_rules_sets_and_moment(capsys: pytest.CaptureFixture[str],
     assert explained(capsys, place, "f")["cross_margin"]["saving"] == "0.800000000"
 
 
+def test_it_says_which_inputs_are_old_or_missing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    world = World()
+    fund: dict[str, Any] = {"type": "fund", "tick": "0.01", "band": ["0.01", "1000"], "rule": "FLAT"}
+    world.define("instrument", "OLD", currency="USD", stale_after=5, **fund)
+    world.define("instrument", "EURO-OLD", currency="EUR", **fund)
+    world.define("instrument", "GBPUSD", type="fx", currency="USD", tick="0.0001", band=["0.5", "2"])
+    world.define("asset", "GBP", type="currency", currency="USD", instrument="GBPUSD")
+    world.define("asset", "NOTE", type="security", currency="GBP")
+    for name in ("OLD", "EURO-OLD"):
+        world.price(name, 25)
+        world.log.trade("n" if name == "OLD" else "f", name, 1, 25)
+    world.clock()
+    save(world, tmp_path)
+    assert explained(capsys, tmp_path, "n")["quality_because"] == []
+    world.log.collateral("f", "NOTE", 1)
+    world.clock(6)
+    save(world, tmp_path)
+    assert explained(capsys, tmp_path, "n")["quality_because"] == ["OLD: its price is 7 s old, its limit is 5 s"]
+    assert explained(capsys, tmp_path, "n")["quality"] == "STALE"
+    assert explained(capsys, tmp_path, "f")["quality_because"] == ["GBPUSD: no price has come"]
+    assert explained(capsys, tmp_path, "f")["quality"] == "UNPRICED"
+    assert "GBPUSD: no price has come" in run(capsys, tmp_path, "f")[1]
+
+
 def test_tables_have_the_same_figures(capsys: pytest.CaptureFixture[str], place: Path) -> None:
     data = explained(capsys, place, "f")
     status, out, err = run(capsys, place, "f")

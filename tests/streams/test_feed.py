@@ -92,6 +92,13 @@ def test_a_wrong_rule_file_is_refused_whole(settings: Settings, tmp_path: Path, 
     assert log_range(settings, REFERENCE) == loaded
 
 
+def test_a_calendar_with_an_unknown_time_zone_is_refused(settings: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "calendars.jsonl"
+    path.write_text('{"id":"C","sessions":[["Mon 00:00","Mon 00:00"]],"time_zone":"Mars/X"}\n')
+    with pytest.raises(UserError, match="line 1: calendar C: time_zone: found 'Mars/X'; allowed: a name such as America"):
+        load(settings, [path])
+
+
 def test_a_right_rule_file_names_what_was_loaded_before(settings: Settings) -> None:
     (rates,) = (file for file in RULES if file.name.startswith("CME-RATES"))
     with pytest.raises(UserError, match=r"CME-RATES.*json, start: scenarios RATES-1D is not defined"):

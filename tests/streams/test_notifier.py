@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import logging
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,15 +19,20 @@ import msgspec
 import pytest
 from aiohttp import web
 from confluent_kafka import Producer
+from prometheus_client import CollectorRegistry
 
 from monitors.alerts import Alert, Call
+from monitors.metrics import TABLE
 from monitors.notices import Route, parse_notices
-from streams import kafka, notifier
-from streams.embedded import LOOPBACK
-from streams.notifier import DeadNotice, Hook, read_routes, serve
-from streams.processes import Child
+from streams import kafka, notifier, notifier_figures
+from streams.dead_notices import DeadNotice
+from streams.embedded import LOOPBACK, free_port
+from streams.notifier import Hook, read_routes, serve
+from streams.notifier_figures import REMOVED, Figures, Tally
+from streams.processes import Child, answers, ready
 from streams.settings import ConfigError, Settings
 from streams.topics import ALERTS, CALLS, DEAD_NOTICES
+from tests.monitors.test_metrics import samples
 from tests.services import ROOT, wait_until
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef").decode()
@@ -41,7 +47,7 @@ class Receiver:
     got: list[tuple[str, str]] = field(default_factory=list)  # path, Idempotency-Key
     taken: list[tuple[str, str]] = field(default_factory=list)
     bodies: dict[str, Any] = field(default_factory=dict)
-    port: int = 0
+    port: int = 0  # a free one
 
     async def answer(self, request: web.Request) -> web.Response:
         body, key = await request.read(), request.headers["Idempotency-Key"]
@@ -67,7 +73,7 @@ async def receiving(receiver: Receiver) -> AsyncIterator[Receiver]:
     app.router.add_post("/{path:.*}", receiver.answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, LOOPBACK, 0)
+    site = web.TCPSite(runner, LOOPBACK, receiver.port)
     await site.start()
     receiver.port = runner.addresses[0][1]
     try:
@@ -109,20 +115,21 @@ def publish(settings: Settings, topic: str, *alerts: Alert | bytes) -> None:
 
 
 def dead_letters(settings: Settings) -> list[DeadNotice]:
-    return [msgspec.json.decode(m.value() or b"", type=DeadNotice) for m in kafka.read_partition(settings, DEAD_NOTICES, 0)]
+    """Every letter ever written."""
+    raws = [message.value() for message in kafka.read_partition(settings, DEAD_NOTICES, 0)]
+    return [msgspec.json.decode(raw, type=DeadNotice) for raw in raws if raw is not None]
 
 
 @asynccontextmanager
-async def serving(settings: Settings, named: dict[str, Route]) -> AsyncIterator[None]:
-    """A running notifier whose routes have their partitions; drained at the end."""
-    stop = asyncio.Event()
+async def serving(settings: Settings, named: dict[str, Route]) -> AsyncIterator[Figures]:
+    """A running notifier whose routes have their partitions, with its figures; drained at the end."""
+    stop, figures = asyncio.Event(), Figures(named)
     async with aiohttp.ClientSession() as session:
-        task = asyncio.create_task(serve(settings, named, session, stop))
-        for name, route in named.items():
-            topic = CALLS if route.calls_only else ALERTS
-            await until(lambda: len(places(settings, name, topic)) == 4 or task.done())  # noqa: B023
+        assert figures.not_ready() == f"routes without their place in their group: {', '.join(named)}"
+        task = asyncio.create_task(serve(settings, named, session, stop, figures))
+        await until(lambda: not figures.not_ready() or task.done())
         try:
-            yield
+            yield figures
         finally:
             stop.set()
             await asyncio.wait_for(task, 20)
@@ -195,11 +202,13 @@ def test_what_is_refused_or_never_taken_becomes_a_dead_letter_and_the_rest_goes_
     async def run() -> Receiver:
         async with receiving(Receiver()) as receiver:
             receiver.answers = lambda path, count: (refused.get(receiver.got[-1][1], 204), {"Location": "/elsewhere"})
-            async with serving(settings, routes(receiver, desk={"statuses": ["*"], "connections": 1})):
-                publish(settings, ALERTS, *[fell("A1", n) for n in (1, 2, 3, 4)])
+            async with serving(settings, routes(receiver, desk={"statuses": ["*"], "connections": 1})) as figures:
+                publish(settings, ALERTS, *[fell("A1", n) for n in (1, 2, 3, 4)], call("B1", 1))
                 publish(settings, ALERTS, b"\xffno alert")
                 await until(lambda: receiver.keys("/desk") and len(dead_letters(settings)) == 4)
-                await until(lambda: sum(places(settings, "desk", ALERTS).values()) == 5)
+                await until(lambda: sum(places(settings, "desk", ALERTS).values()) == 6)
+                assert figures.tallies["desk"].outcomes == {"delivered": 1, "unwanted": 1, "dead": 4}
+                assert figures.tallies["desk"].retries == 3
             return receiver
 
     receiver = asyncio.run(run())
@@ -209,6 +218,7 @@ def test_what_is_refused_or_never_taken_becomes_a_dead_letter_and_the_rest_goes_
     assert by_id["A1:2"].reason == "HTTP 500: said <so>, 4 tries"
     assert by_id["A1:3"].reason == "HTTP 302: said <so>"
     assert by_id["margin.alerts:0:0"].reason.startswith("not an alert of crossmargin")
+    assert {letter.id for letter in by_id.values() if not letter.is_post} == {"margin.alerts:0:0"}
     assert msgspec.json.decode(by_id["A1:1"].body, type=Alert) == fell("A1", 1)
 
 
@@ -262,10 +272,14 @@ def test_after_a_crash_before_the_commit_the_same_ids_come_again(
 @pytest.mark.services
 def test_the_process_says_what_it_does_and_ends_by_sigterm(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "notices.toml").write_text('[routes.desk]\nurl = "http://127.0.0.1:1/"\nsecret = "hidden"\ncalls = ["*"]\n')
-    with Child("notifier", settings, tmp_path) as child:
-        wait_until(lambda: "route desk: json of margin.calls" in child.log.read_text() or child.check(), 30)
+    port = free_port()
+    with Child("notifier", msgspec.structs.replace(settings, notifier_metrics_port=port), tmp_path) as child:
+        wait_until(lambda: not ready(LOOPBACK, port) or child.check(), 30)
+        assert answers(LOOPBACK, port, "/healthz")
+        assert answers(LOOPBACK, port, "/metrics")
         assert child.stop() == 0, child.last_lines()
     said = child.log.read_text()
+    assert "route desk: json of margin.calls" in said
     assert "Traceback" not in said
     assert "hidden" not in said
 
@@ -279,9 +293,9 @@ def test_a_webhook_that_does_not_answer_is_given_up_and_nothing_secret_is_logged
     async def run() -> tuple[str | None, str | None]:
         async with receiving(Receiver(delays={"/late": 5})) as receiver, aiohttp.ClientSession() as session:
             named = routes(receiver, late={"calls": ["*"], "timeout_seconds": 0.1, "tries": 2})
-            late = await Hook("late", named["late"], session, asyncio.Event()).deliver("A1:1", b"{}")
+            late = await Hook("late", named["late"], session, asyncio.Event(), Tally()).deliver("A1:1", b"{}")
             gone = msgspec.structs.replace(named["late"], url="http://user:pass@127.0.0.1:1/token-in-path")
-            return late, await Hook("gone", gone, session, asyncio.Event()).deliver("A1:1", b"{}")
+            return late, await Hook("gone", gone, session, asyncio.Event(), Tally()).deliver("A1:1", b"{}")
 
     late, gone = asyncio.run(run())
     assert late == "no answer in 0.1 s, 2 tries"
@@ -289,6 +303,26 @@ def test_a_webhook_that_does_not_answer_is_given_up_and_nothing_secret_is_logged
     assert "is given up" in caplog.text
     for secret in (SECRET, "token-in-path", "pass@"):
         assert secret not in caplog.text
+
+
+def test_figures_are_the_rest_of_the_table_and_say_when_kafka_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures, registry = Figures(routes(Receiver(), desk={"calls": ["met"]}, all={"statuses": ["*"]})), CollectorRegistry()
+    registry.register(figures)
+    figures.tallies["desk"].delivered(time.time_ns() - 2_000_000_000)
+    scraped = samples(registry)
+    emitted = {metric.name + ("_total" if metric.type == "counter" else "") for metric in registry.collect()}
+    assert emitted == {name for name in TABLE if name.startswith("crossmargin_notifier_")} | {"crossmargin_build_info"}
+    desk = ("outcome", "delivered"), ("route", "desk"), ("topic", CALLS)
+    assert scraped["crossmargin_notifier_notices_total", desk] == 1
+    assert scraped["crossmargin_notifier_delivery_seconds_count", (("route", "desk"),)] == 1
+    assert scraped["crossmargin_notifier_delivery_seconds_sum", (("route", "desk"),)] == pytest.approx(2, abs=1)
+    assert scraped["crossmargin_notifier_lag_messages", (("route", "all"), ("topic", ALERTS))] == 0
+    assert scraped["crossmargin_notifier_dead_letters", (("route", REMOVED),)] == 0
+    for tally in figures.tallies.values():
+        tally.is_placed = True
+    assert figures.not_ready() == ""
+    monkeypatch.setattr(notifier_figures, "SILENT_SECONDS", -1.0)
+    assert figures.not_ready() == "Kafka has not answered for 0 s"
 
 
 @pytest.mark.parametrize(

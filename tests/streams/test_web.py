@@ -432,6 +432,13 @@ def test_an_operators_action_reaches_its_topic(redis_url: str, tmp_path: Path, m
         assert status == 200, found
         assert other.ask("POST", "/api/calls/nobody/actions", {"kind": "ack"}, role="operator")[0] == 404
         assert other.ask("POST", path, {"kind": "pay"}, role="operator")[0] == 400
+        status, refused, _ = other.ask("POST", path, {"kind": "cancel", "text": " "}, role="operator")
+        assert (status, refused["error"][:32]) == (400, "body: text: found ' ' for cancel")
+        key = server.world.keys.call(call["id"])
+        server.world.client.hset(key, "state", "MET")
+        status, refused, _ = other.ask("POST", path, {"kind": "ack"}, role="operator")
+        server.world.client.hset(key, "state", call["state"])
+        assert (status, refused["error"]) == (409, f"call {call['id']}: found it MET; allowed: a call that is open")
     consumer = Consumer({"bootstrap.servers": mock_kafka, "group.id": "test", "auto.offset.reset": "earliest"})
     consumer.subscribe(["actions"])
     (message,) = consumer.consume(1, timeout=20)

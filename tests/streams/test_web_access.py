@@ -1,12 +1,13 @@
 """Who may ask: the token file, sessions and the rate limit, without a server."""
 
+import json
 import stat
 from pathlib import Path
 
 import pytest
 
 from streams import cli
-from streams.settings import UserError
+from streams.settings import ConfigError, UserError
 from streams.web_access import MAX_SESSIONS, SESSION_SECONDS, Access, TokenFile
 
 
@@ -45,6 +46,31 @@ def test_several_tokens_stay_in_the_file(tokens: TokenFile) -> None:
     assert other.find(secrets[0]) is None
 
 
+def test_tokens_are_listed_and_removed_by_user(capsys: pytest.CaptureFixture[str], tokens: TokenFile) -> None:
+    def said(*arguments: str) -> tuple[int, str, str]:
+        status = cli.run(["web-token", *arguments, "--web-tokens", str(tokens.path)])
+        return status, *capsys.readouterr()
+
+    assert said("list") == (0, "no token\n", "")
+    status, _, err = said("remove", "anna")
+    assert (status, err.count("\n")) == (1, 1)
+    assert "found 'anna'" in err
+    anna, bob = tokens.add("anna", "operator"), tokens.add("bob", "viewer", once=True)
+    tokens.add("anna", "viewer")
+    listed = json.loads(said("list", "--json")[1])["tokens"]
+    assert [(one["user"], one["role"], one["once"]) for one in listed] == [
+        ("anna", "operator", False), ("bob", "viewer", True), ("anna", "viewer", False),
+    ]  # fmt: skip
+    shown = said("list")[1]
+    assert "until removed" in shown
+    assert "one login" in shown
+    assert not any(secret in shown for secret in (anna, bob))
+    assert said("remove", "anna") == (0, "2 tokens of anna removed\n", "")
+    assert tokens.find(anna) is None
+    assert tokens.find(bob) is not None
+    assert "allowed: bob" in said("remove", "anna")[2]
+
+
 @pytest.mark.parametrize("line", ["{", "{}", '{"user":"a","role":"king","sha256":""}', "\xff"])
 def test_a_damaged_file_is_one_line(tokens: TokenFile, line: str) -> None:
     tokens.path.write_bytes(line.encode("latin-1") + b"\n")
@@ -54,7 +80,7 @@ def test_a_damaged_file_is_one_line(tokens: TokenFile, line: str) -> None:
 
 @pytest.mark.parametrize("user", ["", "a" * 65, "a\n", "\u20ac"])
 def test_a_user_that_no_action_could_name_is_refused(tokens: TokenFile, user: str) -> None:
-    with pytest.raises(UserError, match="1 to 64 printable"):
+    with pytest.raises(ConfigError, match="1 to 64 printable"):
         tokens.add(user, "viewer")
     assert not tokens.path.exists()
 
