@@ -10,7 +10,7 @@ from streams.embedded import RedisServer, embedded_kafka, embedded_redis
 from tests import services
 
 # The first file compiles kernels; beside it one that uses none, so that they are not compiled twice. Then the longest.
-FIRST = ("test_simulation.py", "test_sequencer.py", "test_replay.py", "test_notifier.py", "test_twin.py")
+FIRST = ("test_simulation.py", "test_sequencer.py", "test_replay.py", "test_twin.py")
 ALONE = "test_page.py"  # counts frames a second
 
 
