@@ -361,8 +361,7 @@ def _terms(factors: _Factors, target: list[int], multiple: list[float]) -> _Term
         multiple=np.array(multiple),
         pools=np.array(definitions.account_pools, np.int64),
     )
-    if len(options):
-        _add_options(state, options, terms)
+    _add_options(state, options, terms)
     return terms
 
 

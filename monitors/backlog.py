@@ -110,7 +110,8 @@ class ShardBacklog:
 
     A shard is live once the alerts window was refilled from the topic, which must reach log offset `reread`: that of the
     last alert published. When more than max_alerts wait, all are dropped and come from the topic too. published_offset: log
-    offset of the engine when its last alerts were queued; figures beyond it wait for theirs.
+    offset of the engine when its last alerts were queued; figures beyond it wait for theirs. Readers are told how new the
+    shard is only once all its accounts and open calls are there.
     """
 
     def __init__(self, shard: int, engine: EngineView, max_alerts: int) -> None:
@@ -124,6 +125,7 @@ class ShardBacklog:
         self.retry_at = 0.0
         self.written_offset = -1  # log offset up to which meta was written
         self.calls_written = False  # all open calls, since the shard became live
+        self.is_whole = False  # all accounts and calls were written since the last outage
         self.outlook: Outlook | None = None  # the latest
         self.outlook_written = False
         self._max_alerts = max_alerts
@@ -148,7 +150,7 @@ class ShardBacklog:
         """Mark everything to be written again: the alerts window, then all accounts."""
         self._read_again()
         self.reread, self.written_offset = self._newest_offset, -1
-        self.outlook_written = False
+        self.outlook_written = self.is_whole = False
         self._defined[:] = False
         self._books[:] = 0
         self._unchecked[: len(self._accounts)] = True
@@ -205,6 +207,18 @@ class ShardBacklog:
     def restore(self, taken: list[Queued]) -> None:
         """Put back, in front, what was taken and perhaps not written."""
         self.alerts.extendleft(reversed([alert for alert in taken if alert[0] > self._dropped]))
+
+    def section(self, moment: tuple[int, int, str], entries: list[Entry]) -> tuple[int, tuple[int, int, str], list[Entry]]:
+        """What the script takes: of no shard (-1), so that meta stays as it is, until these make the shard whole."""
+        if not self.is_whole:
+            count = self.engine.account_count
+            self.is_whole = self.calls_written and count == len(self._accounts) and bool(self._defined[:count].all())
+        return self.shard if self.is_whole else -1, moment, entries
+
+    def wrote(self, offset: int) -> None:
+        """Figures as of this log offset are in Redis, and meta says so once the shard is whole."""
+        if self.is_whole:
+            self.written_offset = max(self.written_offset, offset)
 
     def acknowledge(self, taken: list[Queued], new: int, observe: Callable[[int], None]) -> None:
         """These alerts are in Redis, `new` of them since now: observe the oldest timestamp of each batch that is through."""

@@ -36,7 +36,7 @@ _log = logging.getLogger("crossmargin.redis")
 _pack: Final = msgspec.msgpack.Encoder().encode
 _NAMES: Final = ((*FIGURE_FIELDS, *MOMENT_FIELDS, "change"), ALERT_FIELDS, CALL_VALUES, AGREEMENT_FIELDS)
 Moment = tuple[int, int, str]  # engine time in ns, log offset, rules in force
-Section = tuple[int, Moment, Sequence[Any]]  # shard (-1: alerts only, of any), as of when, entries as the script takes them
+Section = tuple[int, Moment, Sequence[Any]]  # shard (-1: meta stays as it is), as of when, entries as the script takes them
 
 
 class ForeignLog(Exception):

@@ -26,8 +26,9 @@ from monitors.surface import EngineView
 BATCH: Final = 100  # accounts a script call: a millisecond or two of the server's time
 BOOKS: Final = 200  # that are looked at beside the figures of a flush, all at once: figures come first
 IN_FLIGHT: Final = 2  # calls sent and not answered: the next batch is made while the server works on the last
-FIGURES_SPARE: Final = 10  # a flush that took long delays the next: figures take at most this part of the time
-FIRST_DELAY, MAX_DELAY = 0.05, 5.0  # seconds before connecting again
+FIGURES_SPARE: Final = 10  # a flush that took long delays the next: figures take at most this part of the time,
+ANEW_SPARE: Final = 2  # and this one while a shard is written anew: nobody may rely on what is shown until it is done
+FIRST_DELAY, MAX_DELAY = 0.05, 2.0  # seconds before connecting again
 READ_TRIES, READ_DELAY = 12, 1.0  # reading the alerts window: how often, seconds between at most
 CANCEL_SECONDS: Final = 0.1
 _Sent = tuple[ShardBacklog, list[Queued], Moment]  # alerts of a shard on their way, and of when the figures beside them are
@@ -263,7 +264,7 @@ class RedisSink:
                 if waiting:
                     written = True
                     in_flight.append([(b, b.take_alerts(-(-BATCH // len(waiting))), b.moment) for b in waiting])
-                    await self._link.send([(b.shard, moment, b.change_entries(taken)) for b, taken, moment in in_flight[-1]])
+                    await self._link.send([b.section(when, b.change_entries(taken)) for b, taken, when in in_flight[-1]])
                 elif not in_flight:
                     return written
                 if len(in_flight) == IN_FLIGHT or not waiting:
@@ -296,7 +297,7 @@ class RedisSink:
     async def _acknowledge(self, in_flight: deque[list[_Sent]]) -> None:
         added = await self._link.receive()
         for (backlog, taken, moment), new in zip(in_flight.popleft(), added, strict=True):
-            backlog.written_offset = max(backlog.written_offset, moment[1])
+            backlog.wrote(moment[1])
             backlog.acknowledge(taken, new, lambda oldest_ns: self._observe((self._now() - oldest_ns) / 1e9))
 
     async def _write_agreements(self) -> bool:
@@ -328,11 +329,12 @@ class RedisSink:
                 self._books_left = max(0, looked - backlog.unchecked_books())
                 entries += backlog.book_entries(looked)
                 self._budget -= max(1, len(entries) + len(agreements))
-                await self._link.send([(backlog.shard, moment, entries)], agreements)
+                await self._link.send([backlog.section(moment, entries)], agreements)
                 await self._link.receive()
-                backlog.written_offset = max(backlog.written_offset, moment[1])
+                backlog.wrote(moment[1])
                 self._flush_seconds += asyncio.get_running_loop().time() - time_now
-                self._next_flush = max(self._next_flush, self._flush_at + FIGURES_SPARE * self._flush_seconds)
+                spare = FIGURES_SPARE if all(one.is_whole for one in self._backlogs.values()) else ANEW_SPARE
+                self._next_flush = max(self._next_flush, self._flush_at + spare * self._flush_seconds)
                 if backlog.has_figures() or backlog.unchecked_books():
                     self._due.append(backlog)
                 return True

@@ -17,7 +17,7 @@ Row = dict[str, str]  # a hash or stream entry: field -> text, as monitors/keys.
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """Whose data this is, and how new. clocks_ns, offsets: by shard, of the shards that were ever written."""
+    """Whose data this is, and how new. clocks_ns, offsets: by shard, of those of which everything was written once."""
 
     version: int
     log_id: str
@@ -32,7 +32,7 @@ class Meta:
 
     @property
     def missing(self) -> list[int]:
-        """Shards never written."""
+        """Shards of which not everything was written yet."""
         return [shard for shard in range(self.shards) if shard not in self.clocks_ns]
 
 

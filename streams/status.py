@@ -71,7 +71,7 @@ def _summary(desk: Desk) -> Shown:
         "alerts": summary.alerts,
         "open_calls": summary.open_calls,
     }
-    missing = f", never written: {', '.join(map(str, meta.missing))}" if meta.missing else ""
+    missing = f", not all written yet: {', '.join(map(str, meta.missing))}" if meta.missing else ""
     about = f"log {meta.log_id}, {meta.shards} shards{missing}, as of {age_seconds:.1f} s ago"
     counts: list[tuple[str, ...]] = [
         (name, f"{count:,}")

@@ -27,7 +27,7 @@ SMALLEST: Final = 24
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What one frame shows. age_seconds: of the shard furthest behind; missing: shards never written."""
+    """What one frame shows. age_seconds: of the shard furthest behind; missing: shards not all written yet."""
 
     summary: Summary
     highest: list[Row]
@@ -70,7 +70,7 @@ def render(picture: Picture, lines: int, now_ns: int) -> RenderableType:
     """The frame at a wall time for so many lines of 80 columns or more."""
     summary = picture.summary
     stale = picture.age_seconds > STALE_SECONDS or bool(picture.missing)
-    missing = f", never written: shard {', '.join(map(str, picture.missing))}" if picture.missing else ""
+    missing = f", not all written yet: shard {', '.join(map(str, picture.missing))}" if picture.missing else ""
     head = Text.assemble(
         ("crossmargin ", "bold"),
         f"log {picture.log_id[:8]}, {picture.shards} shards, {sum(summary.by_status.values()):,} accounts, as of ",

@@ -16,7 +16,8 @@ import msgspec
 import numpy as np
 
 from engine.core import MarginEngine
-from engine.events import RECORD, Kind, key64
+from engine.documents import Action
+from engine.events import QUANTITY_ONE, RECORD, Kind, key64
 from engine.frames import Entry, Frame, FrameKind, Genesis, decode_frame, encode_frame
 from engine.limits import Limits
 from engine.margin import settle_rows
@@ -47,17 +48,21 @@ def warm_up(genesis: Genesis) -> None:
 
 
 def stepped(genesis: Genesis, bodies: tuple[bytes, ...]) -> MarginEngine:
-    """An engine after these documents, a trade, a price of I, and a clock."""
-    engine, log_id = MarginEngine(0), bytes.fromhex(genesis.log_id)
+    """An engine after these documents, a trade of A and a price of I, a clock, and a word on the call that they make."""
+    engine, log_id, ts_ns = MarginEngine(0), bytes.fromhex(genesis.log_id), genesis.start_ns + 1
     records = np.zeros(3, RECORD)
-    records["kind"], records["ts_ns"] = (Kind.TRADE, Kind.PRICE, Kind.CLOCK), genesis.start_ns + 1
+    records["kind"], records["ts_ns"] = (Kind.TRADE, Kind.PRICE, Kind.CLOCK), ts_ns
     records["instrument"], records["price"], records["offset"] = key64("I"), 5 * 10**9, (0, 1, 0)
+    records["account"], records["quantity"], records["id"] = (key64("A"), 0, 0), (QUANTITY_ONE, 0, 0), (1, 0, 0)
     documents = [Entry(Kind.REFERENCE, 0, place, 0, msgspec.Raw(body)) for place, body in enumerate(bodies)]
+    said = Action(id="1", ts=ts_ns, user="U", kind="ack", account="A", call="A:P:1", text="")
+    action = Entry(Kind.ACTION, 0, 0, 0, msgspec.Raw(msgspec.json.encode(said)))
     for number, frame in enumerate(
         (
             Frame(FrameKind.GENESIS, 0, genesis.shards, log_id, 0, 0, genesis=genesis),
             Frame(FrameKind.DOCUMENTS, 0, genesis.shards, log_id, 0, 1, documents=documents),
             Frame(FrameKind.RECORDS, 0, genesis.shards, log_id, 0, 2, records=records),
+            Frame(FrameKind.DOCUMENTS, 0, genesis.shards, log_id, 0, 3, documents=[action]),
         )
     ):
         engine.step(decode_frame(encode_frame(frame)), number)
@@ -71,6 +76,9 @@ def _ask_all(engine: MarginEngine) -> None:
     again.warnings()
     again.reconciliation()
     again.shard_digest()
+    slots = np.arange(again.account_count, dtype=np.int32)
+    again.book_hashes(slots)
+    again.books(slots)
 
 
 @contextmanager

@@ -56,6 +56,7 @@ class Live:
         self.market_ns = self.calls_open = 0
         self._alerts: deque[tuple[int, Row]] = deque(maxlen=ALERTS_KEPT)
         self._alerts_seen, self._last_alert = 0, ""
+        self._alerts_reached: dict[tuple[str, str], int] = {}  # by log and shard, the log offset of the newest alert
         self._sums: tuple[dict[str, int], dict[str, int], list[PoolSum]] = ({}, {}, [])
         self.agreements: list[Row] = []
         self._savings: list[Saving] = []
@@ -129,9 +130,17 @@ class Live:
             self._last_alert = ""
         elif alerts:
             self._last_alert = alerts[0][0]
-        for _, alert in reversed(alerts):
-            self._alerts_seen += 1
-            self._alerts.append((self._alerts_seen, dict(alert)))
+        self._take_alerts([dict(alert) for _, alert in reversed(alerts)])
+
+    def _take_alerts(self, alerts: list[Row]) -> None:
+        """Keep those not taken before: one that was wiped is given its alerts again, oldest first."""
+        held, log_id = {alert["id"] for _, alert in self._alerts}, self._meta.log_id if self._meta is not None else ""
+        for alert in alerts:
+            place, offset = (log_id, alert["shard"]), int(alert["offset"])
+            if offset >= self._alerts_reached.get(place, 0) and alert["id"] not in held:
+                self._alerts_reached[place] = offset
+                self._alerts_seen += 1
+                self._alerts.append((self._alerts_seen, alert))
 
     # --- what is known
 

@@ -71,7 +71,7 @@ class Session(Answer, frozen=True, kw_only=True):
 class State(Answer, frozen=True, kw_only=True):
     """How new the data is: engine time of the shard furthest behind, its age, and whether that is too old to act upon.
 
-    missing: shards never written. market_ns: engine time of the market that what-ifs use, 0: none.
+    missing: shards of which not everything is written yet. market_ns: engine time of the market that what-ifs use, 0: none.
     """
 
     connected: bool

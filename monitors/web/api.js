@@ -95,7 +95,11 @@ export class Live extends EventTarget {
   #take(message) {
     this.#link(true);
     if (message.kind === "state") this.state = message;
-    if (message.kind === "alerts") this.alerts = [...message.alerts.toReversed(), ...this.alerts].slice(0, 200);
+    if (message.kind === "alerts") {
+      const held = new Set(this.alerts.map((one) => one.id)); // a new socket begins with alerts that were shown before
+      message.alerts = message.alerts.filter((one) => !held.has(one.id));
+      this.alerts = [...message.alerts.toReversed(), ...this.alerts].slice(0, 200);
+    }
     this.#tell(message.kind, message);
   }
 

@@ -139,7 +139,7 @@ function staleness(state) {
   if (!state) return "";
   if (!state.connected) return "Redis is lost. What is shown is old; it comes back by itself.";
   if (!state.log_id) return "Redis holds no data yet: no worker has written.";
-  if (state.missing.length) return `No worker has written shard ${state.missing.join(", ")} yet.`;
+  if (state.missing.length) return `Not everything of shard ${state.missing.join(", ")} is written yet. What is shown is incomplete.`;
   return state.stale ? `Stale: the engine's clock is ${relative(state.clock_ns / 1e6).replace(" ago", "")} behind. Do not act on these figures.` : "";
 }
 live.addEventListener("state", follow);

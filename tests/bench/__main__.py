@@ -13,7 +13,19 @@ from typing import Any, Final
 import click
 
 from streams.settings import UserError
-from tests.bench import end_to_end, kernels, latency, memory, models, sequencer, shock, shock_chain, web, worker
+from tests.bench import (
+    end_to_end,
+    kernels,
+    latency,
+    memory,
+    models,
+    outage,
+    sequencer,
+    shock,
+    shock_chain,
+    web,
+    worker,
+)
 from tests.bench.result import Figures, Sizes, as_json, as_table, document
 from tests.bench.services import Services
 
@@ -28,6 +40,7 @@ BENCHMARKS: Final[dict[str, Callable[[Sizes, Services], tuple[Figures, list[str]
     "web": web.run,
     "shock": shock.run,
     "shock_chain": shock_chain.run,
+    "outage": outage.run,
 }
 
 
@@ -48,9 +61,9 @@ def _with_sizes(command: Callable[..., None]) -> Callable[..., None]:
 @_with_sizes
 def main(names: tuple[str, ...], json: bool, **sizes: Any) -> None:
     """Run the benchmarks named, or all: kernels, models, memory, sequencer, worker, end_to_end, latency, web, shock,
-    shock_chain.
+    shock_chain, outage.
 
-    Those from sequencer to latency, and shock_chain, need Java and Maven for a real Kafka (or
+    Those from sequencer to latency, shock_chain and outage need Java and Maven for a real Kafka (or
     CROSSMARGIN_TEST_KAFKA, whose topics are deleted) and, as web and shock do, start a Valkey of their own.
     """
     chosen = Sizes(**sizes)

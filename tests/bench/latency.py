@@ -185,7 +185,7 @@ def probe_id(number: int) -> str:
 
 
 def probe_documents() -> Iterator[tuple[str, int, bytes]]:
-    """Customers and accounts of the probes."""
+    """The accounts of the probes."""
     documents: list[dict[str, Any]] = []
     for number in range(PROBES):
         customer = f"P{customer_id(number)}"

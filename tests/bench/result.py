@@ -47,6 +47,8 @@ class Sizes:
     probes: int = field(default=200, metadata={"help": "Latency: measured events a second among the others."})
     together: bool = field(default=False, metadata={"help": "Latency: margin each account as one portfolio of scenarios."})
     linger_ms: float = field(default=1.0, metadata={"help": "Latency: linger.ms of the feeding producer."})
+    outage_rate: int = field(default=5000, metadata={"help": "Outage: JSON events a second."})
+    outage_seconds: float = field(default=60.0, metadata={"help": "Outage: how long there is no Redis."})
     seed: int = field(default=1, metadata={"help": "Seed of everything that is generated."})
 
 

@@ -72,13 +72,14 @@ class Services:
         return int(found.read_text()) if self.kafka and found.is_file() else None
 
     @contextmanager
-    def chain(self, name: str, **settings: object) -> Iterator["Chain"]:
-        """An empty Kafka and Redis with these settings."""
+    def chain(self, name: str, redis_url: str = "", **settings: object) -> Iterator["Chain"]:
+        """An empty Kafka and Redis, this one or its own, with these settings."""
         services.delete_topics(self.kafka)
-        with redis.Redis.from_url(self.redis_url, decode_responses=True) as client:
+        url = redis_url or self.redis_url
+        with redis.Redis.from_url(url, decode_responses=True) as client:
             client.flushdb()
             folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder))
-            with Chain(self, client, folder, settings) as chain:
+            with Chain(self, client, folder, {"redis_url": url, **settings}) as chain:
                 yield chain
 
 
@@ -88,7 +89,6 @@ class Chain:
     def __init__(self, owner: Services, client: "redis.Redis", folder: Path, settings: dict[str, object]) -> None:
         self.settings = Settings(
             kafka=owner.kafka,
-            redis_url=owner.redis_url,
             snapshots=str(folder / "snapshots"),
             metrics_port=free_port(),
             sequencer_metrics_port=free_port(),

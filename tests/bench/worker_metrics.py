@@ -1,4 +1,4 @@
-"""The worker's own histogram of latency, read from its /metrics."""
+"""What the worker says of itself: its /metrics, and its own histogram of latency."""
 
 import http.client
 import re
@@ -16,16 +16,24 @@ METRIC: Final = TABLE["crossmargin_event_to_flag_seconds"]
 
 def histogram(chain: Chain) -> NDArray[np.int64]:
     """Observations in each bucket so far, the last one above all bounds."""
-    connection = http.client.HTTPConnection(LOOPBACK, chain.settings.metrics_port, timeout=10)
-    try:
-        connection.request("GET", "/metrics")
-        text = connection.getresponse().read().decode()
-    finally:
-        connection.close()
-    found = re.findall(rf'^{METRIC.name}_bucket\{{le="([^"]+)"\}} (\S+)', text, re.M)
+    found = re.findall(rf'^{METRIC.name}_bucket\{{le="([^"]+)"\}} (\S+)', _text(chain), re.M)
     cumulative = [round(float(count)) for _, count in sorted(found, key=lambda pair: float(pair[0]))]
     assert len(cumulative) == len(METRIC.bounds) + 1, f"{METRIC.name} has {len(cumulative)} buckets"
     return np.diff(np.array([0, *cumulative], np.int64))
+
+
+def samples(chain: Chain, name: str) -> list[float]:
+    """The values of a metric, one for each of its labels."""
+    return [float(value) for value in re.findall(rf"^{name}(?:\{{.*\}})? (\S+)$", _text(chain), re.M)]
+
+
+def _text(chain: Chain) -> str:
+    connection = http.client.HTTPConnection(LOOPBACK, chain.settings.metrics_port, timeout=10)
+    try:
+        connection.request("GET", "/metrics")
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
 
 
 def quantile(counts: NDArray[np.int64], share: float) -> float:

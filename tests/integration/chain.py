@@ -4,7 +4,7 @@ import json
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,11 +13,12 @@ from confluent_kafka import Producer
 
 from engine.core import MarginEngine
 from engine.documents import document_key, parse_document
-from engine.events import Kind
+from engine.events import NS, Kind
 from engine.frames import Frame, decode_frame
 from engine.numbers import decimal_text
 from engine.report import Quality, Status
 from monitors.alerts import alerts_of, encode_alert, encode_rejects
+from monitors.keys import Keys
 from streams import kafka
 from streams.processes import Child
 from streams.settings import Settings
@@ -84,9 +85,9 @@ class Desk:
         self._number = 0
         self._ticks = dict(TICKS)
 
-    def define(self) -> None:
+    def define(self, documents: Sequence[dict[str, Any]] = DOCUMENTS) -> None:
         """Publish the reference documents, a starting price each, and start-of-day positions and cash."""
-        for document in DOCUMENTS:
+        for document in documents:
             body = json.dumps(document)
             self._send(Kind.REFERENCE, "reference", 0, body, document_key(parse_document(body.encode())))
         for name in TICKS:
@@ -97,12 +98,12 @@ class Desk:
                 self.position(f"a{n}", "ZN", (n % 5 - 2) * 3 or 1)
         self.flush()
 
-    def events(self, count: int) -> None:
-        """Send so many events of all kinds."""
+    def events(self, count: int, prices: bool = True) -> None:
+        """Send so many events of all kinds, or trades in place of prices."""
         for _ in range(count):
             choice, account = self._random.random(), f"a{self._random.randrange(ACCOUNTS)}"
             name = self._random.choice(list(TICKS))
-            if choice < 0.7:
+            if choice < 0.7 or (choice < 0.85 and not prices):
                 self.trade(account, name, self._random.choice((-3, -2, -1, 1, 2, 3)))
             elif choice < 0.85:
                 self._ticks[name] += round(self._random.gauss(0, self._ticks[name] * 0.0015))
@@ -305,3 +306,22 @@ def check_redis(settings: Settings, replayed: Replayed) -> None:
         assert dict(client.zrange(f"{prefix}by_excess", 0, -1, withscores=True)) == excess
         window = [entry["id"] for _, entry in client.xrange(f"{prefix}alerts")]
         assert sorted(window) == sorted(json.loads(value)["id"] for alerts in replayed.alerts for _, value in alerts)
+
+
+def check_calls(settings: Settings, replayed: Replayed) -> None:
+    """Redis has the engines' open margin calls and no other open, each with all that was said of it, once."""
+    keys = Keys(settings.redis_prefix)
+    with redis.Redis.from_url(settings.redis_url, decode_responses=True) as client:
+        is_due = {}
+        for engine in replayed.engines:
+            for call in engine.open_calls():
+                info = engine.account_info(call.account)
+                name = info.call_id(call.sequence)
+                found = client.hgetall(keys.call(name))
+                amounts = decimal_text(call.called, info.decimals), decimal_text(call.received, info.decimals)
+                assert (found["state"], found["amount"], found["received"]) == (call.state.name, *amounts), name
+                assert (int(found["issued_ns"]), int(found["due_ns"])) == (call.issued_ns, call.due_ns)
+                notes = [(one["user"], one["kind"], one["text"]) for one in json.loads(found.get("notes", "[]"))]
+                assert notes == [(said.user, said.kind, said.text) for said in call.said], name
+                is_due[name] = call.due_ns // NS
+        assert dict(client.zrange(keys.open_calls, 0, -1, withscores=True)) == is_due

@@ -123,6 +123,35 @@ def test_wiped_in_the_middle_of_a_burst(redis_url: str) -> None:
     asyncio.run(work())
 
 
+def test_readers_are_told_how_new_a_shard_is_only_once_all_of_it_is_there(redis_url: str) -> None:
+    seen = list[tuple[str | None, int]]()
+
+    async def work() -> None:
+        async with running(redis_url) as desk:
+            engine = FakeEngine(0, 3_000)
+            desk.attach(engine)
+            await desk.settle()
+            flush(redis_url)
+            desk.publish(engine, engine.flip(range(300), Status.CALL))
+            with open_client(redis_url) as client:
+
+                def is_told() -> bool:
+                    pipe = client.pipeline(transaction=True)
+                    pipe.hget(desk.keys.meta, "shard:0:ts_ns")
+                    pipe.zcard(desk.keys.by_excess)
+                    seen.append(tuple(pipe.execute()))
+                    return seen[-1][0] is not None
+
+                await until(is_told)
+            await desk.settle()
+            desk.check()
+
+    flush(redis_url)
+    asyncio.run(work())
+    assert any(0 < count < 3_000 for _, count in seen)
+    assert all(count == 3_000 for told, count in seen if told is not None)
+
+
 def test_the_window_is_the_newest_of_all_shards_by_time(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def work() -> None:
         async with running(redis_url) as desk:

@@ -269,7 +269,7 @@ def test_status_shows_all_accounts_or_one(capsys: pytest.CaptureFixture[str], re
     assert shown["by_status"]["CALL"] == 1
     assert shown["worst"][0]["excess_usd"] == "-1234567.25"
     assert "-1,234,567.25" in said(capsys, ["status", *flags])[1]
-    assert "never written: 1" in said(capsys, ["status", *flags])[1]
+    assert "not all written yet: 1" in said(capsys, ["status", *flags])[1]
     assert json.loads(said(capsys, ["status", "A1", "--json", *flags])[1])["equity"] == "-1.50"
     assert "-1.50" in said(capsys, ["status", "A1", *flags])[1]
     status, _, err = said(capsys, ["status", "B2", *flags])

@@ -299,6 +299,42 @@ def test_a_wiped_and_refilled_redis_is_a_new_table(server: Running) -> None:
     assert server.get("/api/summary")["state"]["accounts"] == ACCOUNTS
 
 
+def test_alerts_that_a_wiped_redis_is_given_again_are_shown_once(server: Running) -> None:
+    world, now = server.world, str(time.time_ns())
+    row = {
+        "kind": "status",
+        "account": world.ids[0],
+        "from": "OK",
+        "to": "CALL",
+        "amount": "1",
+        "currency": "USD",
+        "ts_ns": now,
+    }
+    alerts = [{**row, "id": f"{world.ids[0]}:{10**6 + n}", "shard": str(n % 2), "offset": str(10**6 + n)} for n in range(5)]
+
+    def add(count: int) -> None:
+        for alert in alerts[:count]:
+            world.client.xadd(world.keys.alerts, alert)
+
+    def wipe() -> None:
+        world.client.flushdb()
+        add(5)
+        world.status = [""] * ACCOUNTS
+        world.fill()
+
+    async def work() -> list[tuple[str, int]]:
+        add(3)
+        page = asyncio.create_task(updates(server, 4))
+        await asyncio.sleep(1.5)
+        await asyncio.to_thread(wipe)
+        return (await page)[0]
+
+    seen = asyncio.run(work())
+    again = max(place for place, (kind, _) in enumerate(seen) if kind == "reset")
+    assert sum(count for kind, count in seen[again:] if kind == "alerts") == 2
+    assert sum(count for kind, count in seen[:again] if kind == "alerts") >= 3
+
+
 # --- who is let in
 
 PATHS = [

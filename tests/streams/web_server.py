@@ -1,13 +1,13 @@
-"""A web server for tests: in a thread of its own, on a world without workers, with a token for each role."""
+"""A web server for tests, in a thread of its own on a world without workers; and who asks one, with a token for a role."""
 
 import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
+from typing import Any, Final
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -20,15 +20,15 @@ from streams.web_access import TokenFile
 from tests.services import wait_until
 from tests.web_world import World, settings_of
 
+ROLES: Final = ("viewer", "operator")
+
 
 @dataclass
-class Running:
-    """A server: where it is, the world behind it, and tokens by role."""
+class Client:
+    """Who asks a server: where it is, and tokens by role."""
 
     url: str
-    world: World
-    settings: Settings
-    tokens: dict[str, str] = field(default_factory=dict)
+    tokens: dict[str, str]
 
     def ask(
         self, method: str, path: str, body: Any = None, role: str | None = "viewer", **headers: str
@@ -56,6 +56,20 @@ class Running:
         return found
 
 
+@dataclass
+class Running(Client):
+    """A server in this process, with the world behind it."""
+
+    world: World
+    settings: Settings
+
+
+def add_tokens(settings: Settings) -> dict[str, str]:
+    """A new token for each role."""
+    file = TokenFile(Path(settings.web_tokens))
+    return {role: file.add(f"the {role}", role) for role in ROLES}
+
+
 def _read(status: int, answer: Any) -> tuple[int, Any, dict[str, str]]:
     headers = {name.lower(): value for name, value in answer.headers.items()}
     body = answer.read()
@@ -77,8 +91,7 @@ def web_server(redis_url: str, folder: Path, accounts: int) -> Iterator[Running]
 def serving_world(world: World, redis_url: str, folder: Path, kafka: str = "127.0.0.1:1") -> Iterator[Running]:
     """A server on a world, with its tokens in a folder."""
     settings = msgspec.structs.replace(settings_of(redis_url, kafka, folder), web_requests_per_second=10_000.0)
-    tokens = TokenFile(Path(settings.web_tokens))
-    running = Running("", world, settings, {role: tokens.add(f"the {role}", role) for role in ("viewer", "operator")})
+    running = Running("", add_tokens(settings), world, settings)
     started, ended = Event(), Event()
 
     async def serve() -> None:
