@@ -6,7 +6,7 @@ positions only, and both are margined at the same clock.
 
 from typing import Any
 
-from engine.arithmetic import LIMIT, kernel, part
+from engine.arithmetic import LIMIT, inlined, kernel, part
 from engine.models.cross_margin import ABSENT, Agreement, Basis, House, after_saving, answer_fits, saving_of
 from engine.pairs import of_pair, paired_saving
 from engine.state import MARGIN_DUE, POSITIONS_DIRTY, MarginState, set_flags
@@ -38,7 +38,7 @@ def pair_flags(state: MarginState) -> None:
                 set_flags(accounts, row.treasury, flags)
 
 
-@part
+@inlined
 def _answer(state: MarginState, portfolio: int, split: int, end: int) -> House:
     """A house's model on the selected Treasury positions (up to split), the futures (from there), and both."""
     row, vectors = state.portfolios[portfolio], state.risk.vectors
@@ -57,7 +57,7 @@ def _answer(state: MarginState, portfolio: int, split: int, end: int) -> House:
     )
 
 
-@part
+@inlined
 def _legs(state: MarginState, row: Any) -> tuple[int, int]:
     """Select an agreement's eligible Treasury positions, then its eligible futures: (where the first end, where both do)."""
     bit = 1 << row.rule
@@ -81,7 +81,7 @@ def explain_pair(state: MarginState, agreement: int, pair: int) -> tuple[int, in
     return of_pair(state, state.agreements[agreement], pair, split, end)
 
 
-@part
+@inlined
 def _rest(state: MarginState, portfolio: int, account: int, bit: int) -> int:
     """Minor units of the account's positions in a portfolio that are not eligible, margined apart; LIMIT out of range."""
     count, _ = gather(state, account)
@@ -94,7 +94,7 @@ def _rest(state: MarginState, portfolio: int, account: int, bit: int) -> int:
     return historical_part(state, portfolio, vector, 0, end)
 
 
-@part
+@inlined
 def agree(state: MarginState, agreement: int) -> None:
     """Work out an agreement's saving from what its accounts hold now, and what each leg's portfolio requires with it.
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.arithmetic import INT64_MAX, half_even_product, kernel, part, quotient
+from engine.arithmetic import INT64_MAX, callable_part, half_even_product, kernel, part, quotient
 from engine.book import fill, find_position, inverse_value, is_full, position_hash, replace, trade_value
 from engine.calls import take_money
 from engine.codes import REDELIVERED, SUPERSEDED, Code
@@ -48,7 +48,7 @@ _FULL_VOLATILITIES = int(Code.FULL_VOLATILITIES)
 _FULL_ORIGINS = int(Code.FULL_ORIGINS)
 
 
-@part
+@callable_part
 def is_remembered(state: State, key: int) -> bool:
     """Whether an event with this id key was applied, as far back as the two generations reach."""
     mask = np.uint64(len(state.ids) - 1)
@@ -75,7 +75,7 @@ def put_id(ids: NDArray[np.uint64], generation: int, key: int) -> None:
     held[int(held[0] != 0) + int(held[1] != 0) + int(held[2] != 0)] = key
 
 
-@part
+@callable_part
 def remember(state: State, key: int, ts_ns: int) -> None:
     """Remember an id; a full generation becomes the previous one, and the one before it is forgotten."""
     now = state.now[0]
@@ -91,7 +91,7 @@ def remember(state: State, key: int, ts_ns: int) -> None:
     put_id(state.ids, now.generation, key)
 
 
-@part
+@callable_part
 def advance(state: State, kind: int, partition: int, offset: int, index: int) -> int:
     """Move the watermark of an origin over one record: OK, REDELIVERED below it, FULL_ORIGINS where it has no place."""
     if partition >= state.watermark_offset.shape[1]:
@@ -104,7 +104,7 @@ def advance(state: State, kind: int, partition: int, offset: int, index: int) ->
     return _OK
 
 
-@part
+@callable_part
 def is_ahead(state: State, ts_ns: int) -> bool:
     """Whether a time is further ahead of the log's than the limit."""
     now = state.now[0]

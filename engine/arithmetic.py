@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 _njit: Final[Any] = numba.njit
 _config: Final[Any] = numba.config
 # Without reference counts (_nrt): kernels allocate nothing, and counting each array of the state cost more than a trade.
-_OPTIONS: Final = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
+_OPTIONS: Final = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False, "no_cfunc_wrapper": True}
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -26,7 +26,20 @@ def kernel(function: Function) -> Function:
 
 
 def part(function: Function) -> Function:
-    """A piece of a kernel, compiled into its callers: a call would copy every array of the state it is given."""
+    """A piece of kernels, compiled into its callers: a call would copy every array of the state it is given.
+
+    Python must not call it: what takes Python's arguments apart is left out, which took more time to compile than the rest.
+    """
+    return cast(Function, _njit(forceinline=True, no_cpython_wrapper=True, **_OPTIONS)(function))
+
+
+def inlined(function: Function) -> Function:
+    """A large part of few callers, whose source goes into theirs: else it is optimized and translated once more in each."""
+    return cast(Function, _njit(inline="always", **_OPTIONS)(function))
+
+
+def callable_part(function: Function) -> Function:
+    """A part that Python calls too."""
     return cast(Function, _njit(forceinline=True, **_OPTIONS)(function))
 
 
@@ -67,9 +80,9 @@ if _config.DISABLE_JIT:
 
     def half_even_product(a: int, b: int, divisor: int) -> int:
         """a * b / divisor, rounded half to even, exactly."""
-        quotient, remainder = divmod(int(a) * int(b), int(divisor))
+        whole, remainder = divmod(int(a) * int(b), int(divisor))
         twice = 2 * remainder
-        return quotient + int(twice > divisor or (twice == divisor and quotient & 1 == 1))
+        return whole + int(twice > divisor or (twice == divisor and whole & 1 == 1))
 
 else:
 
@@ -77,7 +90,7 @@ else:
         """A structured array whose rows have their fields as attributes: any, in compiled code."""
         return array
 
-    @part
+    @callable_part
     def mul_div_floor(a: int, b: int, divisor: int) -> int:
         """floor(a * b / divisor), exactly."""
         quotient = math.floor(float(a) * float(b) / float(divisor))
@@ -120,7 +133,7 @@ def fits(a: int, b: int, divisor: int) -> bool:
     return abs(float(a) * float(b) / float(divisor)) < SURELY_FITS
 
 
-@part
+@callable_part
 def mul_div_up(a: int, b: int, divisor: int) -> int:
     """a * b / divisor, none of them negative, rounded up, exactly; LIMIT where it is not below that."""
     if not fits(-a, b, divisor):  # estimated once for both

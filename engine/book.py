@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.arithmetic import INT64_MAX, SURELY_FITS, half_even_product, mix, mul_div_floor, part
+from engine.arithmetic import INT64_MAX, SURELY_FITS, callable_part, half_even_product, mix, mul_div_floor, part
 from engine.codes import Code
 from engine.report import Quality
 from engine.requirement import follow_position
@@ -62,7 +62,7 @@ def position_hash(account: int, instrument: int) -> Any:
     return mix(np.uint64(0), position_key(account, instrument))
 
 
-@part
+@callable_part
 def find_position(state: State, account: int, instrument: int) -> int:
     """The slot of a position, or NONE."""
     return look_up(state.book.slots, position_key(account, instrument), position_hash(account, instrument))

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import xxhash
 
-from engine.arithmetic import E6, E9, add_up, mul_div_up, part
+from engine.arithmetic import E6, E9, add_up, inlined, mul_div_up, part
 from engine.models.cross_margin import Position, spread_reduction
 from engine.numbers import scaled
 from engine.parameters import Pair
@@ -67,7 +67,7 @@ def _outright(state: MarginState, portfolio: int, rule: int, pair: int, start: i
     return required if long > short else -required
 
 
-@part
+@inlined
 def of_pair(state: MarginState, agreement: Any, pair: int, split: int, end: int) -> tuple[int, int, int]:
     """Of one spread: what the houses require of its Treasuries and of its futures alone, and minor units off each leg.
 
@@ -81,7 +81,7 @@ def of_pair(state: MarginState, agreement: Any, pair: int, split: int, end: int)
     return treasury, futures, 0
 
 
-@part
+@inlined
 def paired_saving(state: MarginState, agreement: Any, split: int, end: int) -> int:
     """Minor units that an agreement's spreads take off each leg; selected are Treasuries up to split, futures from there."""
     total = 0

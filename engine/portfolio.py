@@ -7,7 +7,7 @@ requirement is the sum of its lines, minor units of the rule's currency; LIMIT w
 from typing import Any
 
 from engine.agreements import agree, pair_flags
-from engine.arithmetic import E6, E9, LIMIT, add_up, kernel, mul_div_up, part
+from engine.arithmetic import E6, E9, LIMIT, add_up, inlined, kernel, mul_div_up, part
 from engine.charges import Line, add_charges
 from engine.models.grid import DeltaShock, add_pair, delta_shock, roll_shock
 from engine.models.points import add_class, contract_minimum
@@ -22,7 +22,7 @@ _RISK, _FLOOR, _SPREAD, _MINIMUM = int(Line.RISK), int(Line.FLOOR), int(Line.SPR
 _ROLL, _DELTA, _CROSS = int(Line.ROLL), int(Line.DELTA), int(Line.CROSS)
 
 
-@part
+@inlined
 def _historical(state: MarginState, account: int, portfolio: int, end: int) -> bool:
     row, lines = state.portfolios[portfolio], state.risk.lines
     vector = state.risk.vectors[0][: row.scenarios]
@@ -109,7 +109,7 @@ def _calendar(row: Any, long: int, short: int) -> int:
     return mul_div_up(mul_div_up(min(long, short), row.calendar_charge, E6), 1, E6)
 
 
-@part
+@inlined
 def _scan(state: MarginState, portfolio: int, end: int) -> bool:
     """Worst loss of each commodity, calendar charges, credits between commodities, short option minimum."""
     row, risk, lines, start = state.portfolios[portfolio], state.risk, state.risk.lines, 0
@@ -157,7 +157,7 @@ def _delta_of(state: MarginState, row: Any, start: int, end: int) -> int:
     return delta_shock(options, others, price, COIN, DeltaShock(row.delta_threshold, row.delta_step, row.delta_cap))
 
 
-@part
+@inlined
 def _grid(state: MarginState, account: int, portfolio: int, end: int) -> bool:
     """Worst cell over all pairs, each dampened, with the collateral that moves with them; roll and delta shock."""
     row, risk, lines, start = state.portfolios[portfolio], state.risk, state.risk.lines, 0
@@ -183,7 +183,7 @@ def _grid(state: MarginState, account: int, portfolio: int, end: int) -> bool:
     return roll < LIMIT and delta < LIMIT
 
 
-@part
+@inlined
 def _points(state: MarginState, portfolio: int, end: int) -> bool:
     """The largest loss over the points, a class's gain counting in part against other classes' losses; the minimum."""
     row, risk, lines, start = state.portfolios[portfolio], state.risk, state.risk.lines, 0
@@ -206,7 +206,7 @@ def _points(state: MarginState, portfolio: int, end: int) -> bool:
     return True
 
 
-@part
+@inlined
 def portfolio_requirement(state: MarginState, account: int, portfolio: int, count: int) -> int:
     """Maintenance, minor units, of the gathered positions in one portfolio; its lines are left in risk.lines."""
     row, lines = state.portfolios[portfolio], state.risk.lines
@@ -230,7 +230,7 @@ def portfolio_requirement(state: MarginState, account: int, portfolio: int, coun
     return add_charges(state, row, account, end, total + lines[_CROSS])
 
 
-@part
+@inlined
 def _after(state: MarginState, account: int, portfolio: int, alone: int) -> int:
     """Minor units that the portfolio requires under the account's agreement, which was worked out before; LIMIT: none.
 
@@ -249,7 +249,7 @@ def _after(state: MarginState, account: int, portfolio: int, alone: int) -> int:
     return LIMIT
 
 
-@part
+@inlined
 def _margin(state: MarginState, account: int) -> None:
     """Sum up what the account's portfolios require."""
     together, at = state.accounts.together, state.accounts.agreement[account]

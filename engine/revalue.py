@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.apply import find_volatility
-from engine.arithmetic import E12, LIMIT, fits, half_even_product, kernel, part
+from engine.arithmetic import E12, LIMIT, callable_part, fits, half_even_product, kernel, part
 from engine.book import count_quality, delta_per_lot, lot_value
 from engine.events import WEEK_NS
 from engine.prefetch import prefetch
@@ -86,7 +86,7 @@ def _mark_changed(state: State, row: Any) -> None:
         chunk = book.chunk_next[chunk]
 
 
-@part
+@callable_part
 def add_exposure(state: State, instrument: int, factor: int, change: int) -> None:
     """Add lots x change to one exposure of every holder of an instrument whose sensitivity changed."""
     book, exposure, row = state.book, state.accounts.exposure[factor], state.instruments[instrument]

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.arithmetic import INT64_MAX, part, rows
+from engine.arithmetic import INT64_MAX, callable_part, part, rows
 from engine.events import KINDS
 from engine.layout import (
     ACCOUNT,
@@ -337,7 +337,7 @@ def _risk(limits: Limits) -> Risk:
     )
 
 
-@part
+@callable_part
 def set_flags(accounts: Accounts | MarginAccounts, account: int, flags: int) -> None:
     """Set flags of an account, so that the next clock sees it."""
     accounts.flags[account] |= np.uint8(flags)
@@ -370,13 +370,13 @@ def enter(table: NDArray[Any], key: int, hashed: Any, slot: int) -> None:
     table[at].slot = slot
 
 
-@part
+@callable_part
 def find(table: NDArray[Any], key: int) -> int:
     """The slot of a 64-bit key of an id, or NONE."""
     return look_up(table, key, key)
 
 
-@part
+@callable_part
 def insert(table: NDArray[Any], key: int, slot: int) -> None:
     """Put the 64-bit key of an id into an ENTRY hash map."""
     enter(table, key, key, slot)

@@ -62,7 +62,7 @@ class Desk:
             market_ns, age_seconds = self._live.market_ns, time.monotonic() - self._loaded_at
             if market_ns and market_ns != self._held_ns and (age_seconds >= LOAD_SECONDS or self._shadow is None):
                 if self._shadow is None:
-                    self.problem = "the kernels are being prepared (compiled at the first start, about two minutes)"
+                    self.problem = "the kernels are being prepared (compiled at the first start, about a minute)"
                 try:
                     self.problem = await self._do(self._load)
                     self._held_ns = market_ns

@@ -176,7 +176,7 @@ class Worker:
                 loop.call_soon_threadsafe(self.fail, error)
             loop.call_soon_threadsafe(compiled.set)
 
-        logger.info("preparing kernels (compiled at the first start, which takes about two minutes)")
+        logger.info("preparing kernels (compiled at the first start, which takes about a minute)")
         Thread(target=work, name="compile", daemon=True).start()
         while not await _within(compiled, POLL_SECONDS):
             if self.ended.is_set():

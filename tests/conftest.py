@@ -9,14 +9,15 @@ from hypothesis import settings
 from streams.embedded import RedisServer, embedded_kafka, embedded_redis
 from tests import services
 
-LONGEST = ("test_simulation.py", "test_twin.py", "test_replay.py")
+# The first file compiles kernels; beside it one that uses none, so that they are not compiled twice. Then the longest.
+FIRST = ("test_simulation.py", "test_sequencer.py", "test_replay.py", "test_twin.py")
 ALONE = "test_page.py"  # counts frames a second
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run side by side (`-n 2`): the longest files begin first, what needs a quiet machine comes last."""
-    order = {name: place for place, name in enumerate(LONGEST)} | {ALONE: len(LONGEST) + 1}
-    items.sort(key=lambda item: order.get(item.path.name, len(LONGEST)))
+    """Where tests run side by side (`-n 2`): the order of files is FIRST, others, what needs a quiet machine."""
+    order = {name: place for place, name in enumerate(FIRST)} | {ALONE: len(FIRST) + 1}
+    items.sort(key=lambda item: order.get(item.path.name, len(FIRST)))
 
 
 def pytest_configure(config: pytest.Config) -> None:

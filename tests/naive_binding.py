@@ -135,10 +135,10 @@ def _bind_floors(state: State) -> None:
     for rule_id in state.portfolio_ids:
         rule = state.portfolio_rule(rule_id)
         for name, instrument in state.instruments.items():
-            floor = None
+            now = 0
             if rule is not None and rule.model == "historical" and row_set(rule) in instrument.sets:
                 floor = rule.parameters.floor if rule.parameters.bands is None else share_of(state, rule, instrument)
-            now = exact(floor or 0, E9)
+                now = exact(floor or 0, E9)
             instrument.forced = instrument.forced or now != state.floors.get((rule_id, name), 0)
             state.floors[rule_id, name] = now
 

@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {"engine": {"engine"}, "monitors": {"engine", "monitors"}, "streams": {"engine", "monitors", "streams"}}
 MAX_LINES = 500
 SOURCES = {package: sorted((ROOT / package).rglob("*.py")) for package in MAY_IMPORT}
+PYTHON = [file for folder in (*MAY_IMPORT, "tests", "deploy") for file in sorted((ROOT / folder).rglob("*.py"))]
+COMPILED = {"kernel", "part", "inlined", "callable_part"}
 
 # What the engine may import: computation only. No os, io, pathlib, socket, time, random, threading, subprocess, logging.
 PURE_LIBRARIES = {"llvmlite", "msgspec", "numba", "numpy", "xxhash"}
@@ -117,6 +119,40 @@ def test_source_files_are_short(package: str, file: Path) -> None:
 def test_test_files_are_short() -> None:
     lines = {file.name: len(file.read_text("utf-8").splitlines()) for file in (ROOT / "tests").rglob("*.py")}
     assert {name: count for name, count in lines.items() if count > MAX_LINES} == {}
+
+
+def compiled(tree: ast.AST) -> Iterator[tuple[ast.FunctionDef, str]]:
+    """The functions of a source that are compiled, with what compiles them."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            yield from ((node, name) for one in node.decorator_list if (name := ast.unparse(one)) in COMPILED)
+
+
+def in_python(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes of a source outside of compiled functions."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.FunctionDef) or COMPILED.isdisjoint(map(ast.unparse, child.decorator_list)):
+            yield from (child, *in_python(child))
+
+
+def test_python_calls_no_part_of_a_kernel() -> None:
+    """It would end the process: nothing was compiled that takes Python's arguments."""
+    trees = {".".join(f.relative_to(ROOT).with_suffix("").parts): ast.parse(f.read_text("utf-8")) for f in PYTHON}
+    parts = {f"{name}.{f.name}" for name, tree in trees.items() for f, how in compiled(tree) if how in ("part", "inlined")}
+    assert "engine.portfolio._margin" in parts
+    for name, tree in trees.items():
+        known = {part.rpartition(".")[2]: part for part in parts if part.rpartition(".")[0] == name}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom):
+                known |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+        for node in in_python(tree):
+            called = ""
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+                called = known.get(node.id, "")
+            elif isinstance(node, ast.Attribute):
+                first, _, rest = ast.unparse(node).partition(".")
+                called = f"{known[first]}.{rest}" if first in known else ""
+            assert called not in parts, f"{name}, line {node.lineno} calls {called}: make it a callable_part"
 
 
 @pytest.mark.parametrize(("layout", "size"), [(RECORD, 64), (RANGE, 24)], ids=["record", "range"])

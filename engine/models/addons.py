@@ -12,14 +12,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.arithmetic import E6, E9, LIMIT, fits, mul_div_floor, mul_div_up, part
+from engine.arithmetic import E6, E9, LIMIT, callable_part, fits, mul_div_floor, mul_div_up, part
 from engine.events import WEEK_NS
 
 _E18: Final = E9 * E9
 _DIVISOR_MAX: Final = 1 << 53  # divisors are below it
 
 
-@part
+@callable_part
 def share_up(amount_minor: int, share_ppb: int) -> int:
     """Amount x share, rounded up; LIMIT where one is not from 0 to below LIMIT, or the product is not below it."""
     if not (0 <= amount_minor < LIMIT and 0 <= share_ppb < LIMIT):
@@ -27,7 +27,7 @@ def share_up(amount_minor: int, share_ppb: int) -> int:
     return int(mul_div_up(amount_minor, share_ppb, E9))
 
 
-@part
+@callable_part
 def root_up(value: int) -> int:
     """The least integer whose square is not below the value, which is from 0 to LIMIT."""
     root = int(math.sqrt(float(value)))
@@ -36,7 +36,7 @@ def root_up(value: int) -> int:
     return root
 
 
-@part
+@callable_part
 def liquidity(risk_minor: int, lots: int, daily_volume_lots: int, participation_ppm: int, horizon_days: int) -> int:
     """risk x (sqrt(d / horizon) - 1) where d > horizon, d = |lots| / (participation x volume a day) in days, else 0.
 
@@ -75,7 +75,7 @@ def _regime_of(short_volatility: int, long_volatility: int, low_ppb: int, high_p
     return _BELOW if short_volatility < mul_div_up(long_volatility, low_ppb, E9) else _INSIDE
 
 
-@part
+@callable_part
 def volatility_buffer(
     risk_minor: int, short_volatility: int, long_volatility: int, low_ppb: int, high_ppb: int, buffer_ppb: int
 ) -> tuple[int, int]:
@@ -90,7 +90,7 @@ def volatility_buffer(
     return charge if regime == _ABOVE or charge >= LIMIT else 0, regime
 
 
-@part
+@callable_part
 def buffer_used(short_volatility: int, long_volatility: int, buffer_ppb: int) -> int:
     """The share of an anti-procyclicality buffer b that a rise of volatility k = short / long has used up, 1e-9, down [I].
 
@@ -103,7 +103,7 @@ def buffer_used(short_volatility: int, long_volatility: int, buffer_ppb: int) ->
     return int(min(mul_div_floor(rise, E9 + buffer_ppb, buffer_ppb), E9))
 
 
-@part
+@callable_part
 def procyclicality_buffer(risk_minor: int, buffer_ppb: int, used_ppb: int) -> int:
     """risk x buffer x (1 - used): Regulation (EU) 153/2013, Article 28(1)(a) [M]: 25 % or more, used up when stressed.
 
@@ -114,7 +114,7 @@ def procyclicality_buffer(risk_minor: int, buffer_ppb: int, used_ppb: int) -> in
     return share_up(risk_minor, mul_div_up(buffer_ppb, E9 - used_ppb, E9))
 
 
-@part
+@callable_part
 def fundings(now_ns: int, until_ns: int, interval_ns: int, first_ns: int) -> int:
     """How many funding times lie after now and up to a time; they are first, first + interval, ... (8 h or 1 h by venue).
 
@@ -125,7 +125,7 @@ def fundings(now_ns: int, until_ns: int, interval_ns: int, first_ns: int) -> int
     return max(0, (until_ns - first_ns) // interval_ns - (now_ns - first_ns) // interval_ns)
 
 
-@part
+@callable_part
 def funding(value_minor: int, rate_ppb: int, count: int) -> int:
     """What a perpetual's position expects to pay: max(0, value x rate) x count of fundings; longs pay a rate above 0.
 
@@ -141,7 +141,7 @@ def funding(value_minor: int, rate_ppb: int, count: int) -> int:
     return share_up(abs(value_minor), abs(rate_ppb) * count)
 
 
-@part
+@callable_part
 def closure_ns(sessions: NDArray[np.int64], now_ns: int, ahead_ns: int) -> int:
     """How long the closure is, from close to next opening, that now lies in or that begins within a time ahead; 0: none.
 
@@ -166,20 +166,20 @@ def closure_ns(sessions: NDArray[np.int64], now_ns: int, ahead_ns: int) -> int:
     return gap
 
 
-@part
+@callable_part
 def closure_gap(risk_minor: int, closure: int, least_ns: int, multiplier_ppb: int) -> int:
     """risk x (multiplier - 1) over a closure (of closure_ns) of at least so long, such as a weekend, else 0 [I]."""
     charge = multiplied(risk_minor, multiplier_ppb)
     return charge if closure >= least_ns or charge >= LIMIT else 0
 
 
-@part
+@callable_part
 def multiplied(risk_minor: int, multiplier_ppb: int) -> int:
     """risk x (multiplier - 1), such as a house's multiplier on what a clearing house requires; LIMIT below 1 [I]."""
     return share_up(risk_minor, multiplier_ppb - E9)
 
 
-@part
+@callable_part
 def depeg(net_minor: int, share_ppb: int, charged_minor: int) -> int:
     """What a fall of a stablecoin by a share costs a net long exposure, less what its haircuts as collateral charge [I].
 
@@ -191,7 +191,7 @@ def depeg(net_minor: int, share_ppb: int, charged_minor: int) -> int:
     return max(0, share_up(max(0, net_minor), share_ppb) - charged_minor)
 
 
-@part
+@callable_part
 def day_end(requirement_minor: int, limit_minor: int, buffer_ppb: int) -> tuple[int, int]:
     """(what a customer's day-end requirement is over its limit, the incremental capital buffer on that: over x share) [I].
 

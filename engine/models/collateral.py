@@ -14,7 +14,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from engine.arithmetic import E9, LIMIT, mul_div_floor, part
+from engine.arithmetic import E9, LIMIT, callable_part, mul_div_floor
 from engine.models.pilot import Digital, Pilot, pilot_reason
 from engine.models.rows import MINOR_MAX
 from engine.numbers import scaled
@@ -229,7 +229,7 @@ def _fx_haircut(schedule: Schedule, currency: str | None, requirement_currency: 
     return None if terms is None or terms.fx_haircut is None else _ppb(terms.fx_haircut)
 
 
-@part
+@callable_part
 def margin_value(value_minor: int, haircut_ppb: int, fx_ppb: int) -> int:
     """Minor units: value (0 to LIMIT) x (1 - h) rounded down, x (1 - h_fx) rounded down (crypto.md 1.1 [D])."""
     return int(mul_div_floor(mul_div_floor(value_minor, E9 - haircut_ppb, E9), E9 - fx_ppb, E9))

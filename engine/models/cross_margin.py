@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.arithmetic import E9, kernel, mul_div_floor, part
+from engine.arithmetic import E9, callable_part, kernel, mul_div_floor, part
 from engine.models.rows import MINOR_MAX
 from engine.pricing.dates import add_months
 
@@ -59,14 +59,14 @@ def check(agreement: Agreement) -> Agreement:
     return agreement
 
 
-@part
+@callable_part
 def answer_fits(house: House) -> bool:
     """Whether a house answered, with figures from 0 whose sum is below MINOR_MAX: what else it sends is no answer."""
     least = min(house.treasury, house.futures, house.combined)
     return house.answered and least >= 0 and max(house.treasury, house.futures, house.combined) < MINOR_MAX // 2
 
 
-@part
+@callable_part
 def house_saving(house: House) -> int:
     """max(0, 1 - combined / (Treasury leg + futures leg)) of one house's own model, in 1e-9, down; 0 if a leg is 0."""
     apart = house.treasury + house.futures
@@ -99,7 +99,7 @@ def saving_of(cme: House, ficc: House, agreement: Agreement, last_agreed: int, a
     return 0, _NONE
 
 
-@part
+@callable_part
 def after_saving(requirement: int, saving: int) -> int:
     """A leg's requirement (minor units, below MINOR_MAX) reduced by a saving in 1e-9, rounded up."""
     return requirement - mul_div_floor(requirement, saving, E9)
@@ -144,7 +144,7 @@ def cross_margins(
             after[a, 0], after[a, 1] = after_saving(cme[a, 1], saving[a]), after_saving(ficc[a, 0], saving[a])
 
 
-@part
+@callable_part
 def spread_reduction(rate: int, one: int, other: int) -> int:
     """Minor units, down, that a recognised spread takes off: rate (1e-9) x the lesser of both houses' outright margins.
 

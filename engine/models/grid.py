@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from engine.arithmetic import E9, LIMIT, add_up, kernel, mul_div_floor, mul_div_up, part
+from engine.arithmetic import E9, LIMIT, add_up, callable_part, kernel, mul_div_floor, mul_div_up, part
 from engine.models.rows import worst_loss
 
 EXTENDED_MOVES: Final = (-0.66, -0.33, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0)
@@ -139,7 +139,7 @@ def add_pair(
         total[c] += mul_div_floor(min(damped, max_offset), offset_ppb, E9) if damped > 0 else damped
 
 
-@part
+@callable_part
 def roll_shock(rolls: NDArray[np.int64]) -> int:
     """Sum over expiries of |net of delta x rate x value|, in its units; LIMIT at most."""
     total = 0
@@ -168,7 +168,7 @@ class DeltaShock(NamedTuple):
     max_ppb: int
 
 
-@part
+@callable_part
 def delta_shock(long_option_delta: int, other_delta: int, price: int, coin: int, rule: DeltaShock) -> int:
     """Money: |D| x price x min(m_inc x max(|D| - threshold / price, 0), cap), rounded up; LIMIT at most (crypto.md 4.1 [D]).
 
@@ -205,7 +205,7 @@ def _nearest(amount: int, step: int) -> int:
     return (amount + step // 2) // step * step
 
 
-@part
+@callable_part
 def requirement(
     total: NDArray[np.int64], roll: int, delta: int, others: int, mm_ppb: int, step: int
 ) -> tuple[int, int, int, int, int, int]:

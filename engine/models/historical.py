@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.arithmetic import E9, LIMIT, add_up, kernel, mul_div_up, part
+from engine.arithmetic import E9, LIMIT, add_up, callable_part, kernel, mul_div_up
 from engine.models.rows import Rows, loss_at, portfolio_vector, rank_of
 
 BPS = 10_000
@@ -42,7 +42,7 @@ def check(rules: Historical, scenarios: int) -> Historical:
     return rules
 
 
-@part
+@callable_part
 def blend(loss: int, stress: int, weight_bps: int) -> int:
     """loss x (1 - weight) + stress x weight, rounded up, exactly: split so that no product of int64 wraps."""
     rest = BPS - weight_bps
@@ -51,7 +51,7 @@ def blend(loss: int, stress: int, weight_bps: int) -> int:
     return whole - (-remainder // BPS)
 
 
-@part
+@callable_part
 def risk(vector: NDArray[np.int64], rules: Historical, scratch: NDArray[np.int64]) -> int:
     """The risk part in common units, never below 0. scratch: at least 2 x scenarios."""
     loss = loss_at(vector[: rules.lookback], rank_of(rules.lookback, rules.tail_bps), scratch)
@@ -61,13 +61,13 @@ def risk(vector: NDArray[np.int64], rules: Historical, scratch: NDArray[np.int64
     return max(0, loss)
 
 
-@part
+@callable_part
 def requirement(risk_units: int, divisor: int, floor_minor: int) -> int:
     """Minor units: the risk part (common units, divisor of them a minor unit) rounded up, at least the floor."""
     return max(-(-risk_units // divisor), floor_minor)
 
 
-@part
+@callable_part
 def margin_floor(gross_minor: NDArray[np.int64], ppb: NDArray[np.int64]) -> int:
     """The VaR floor: gross market value of each bucket or position x its rate in 1e-9, each rounded up; LIMIT at most.
 

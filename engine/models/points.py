@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.arithmetic import E6, E9, add_up, kernel, mul_div_floor, mul_div_up, part
+from engine.arithmetic import E6, E9, add_up, callable_part, kernel, mul_div_floor, mul_div_up
 
 
 def points(down: float, up: float, per_side: int = 5) -> NDArray[np.float64]:
@@ -35,7 +35,7 @@ def point_row(
     return np.asarray(result, np.float64)
 
 
-@part
+@callable_part
 def contract_minimum(lots: NDArray[np.int64], each_micros: NDArray[np.int64], long_cap_micros: NDArray[np.int64]) -> int:
     """Minor units: sum of |lots| x minimum per lot in 1e-6 of them (0.375 USD x multiplier [M]); LIMIT at most.
 
@@ -58,7 +58,7 @@ def add_class(vector: NDArray[np.int64], offset_ppb: int, group: NDArray[np.int6
         group[k] += vector[k] if vector[k] < 0 else mul_div_floor(vector[k], offset_ppb, E9)
 
 
-@part
+@callable_part
 def requirement(loss_units: int, divisor: int, minimum_minor: int) -> int:
     """Minor units of one product group: the loss (divisor units a minor unit) rounded up, at least the minimum."""
     return max(-(-loss_units // divisor), minimum_minor)

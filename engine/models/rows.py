@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from engine.arithmetic import LIMIT, SURELY_FITS, part
+from engine.arithmetic import LIMIT, SURELY_FITS, callable_part, part
 
 INT32_MAX: Final = 2**31 - 1
 FINEST: Final = 4  # 10^-4 minor units: what the common unit leaves of int64 then is 4.6e14 minor units
@@ -90,7 +90,7 @@ def in_range(rows: Rows, row_of: NDArray[np.int32], lots: NDArray[np.int64], sta
     return True
 
 
-@part
+@callable_part
 def portfolio_vector(
     rows: Rows, row_of: NDArray[np.int32], lots: NDArray[np.int64], start: int, end: int, vector: NDArray[np.int64]
 ) -> bool:
@@ -128,7 +128,7 @@ def portfolio_vector(
     return True
 
 
-@part
+@callable_part
 def worst(vector: NDArray[np.int64]) -> int:
     """Index of the largest loss of a vector; of equal ones the first."""
     at = 0
@@ -138,13 +138,13 @@ def worst(vector: NDArray[np.int64]) -> int:
     return at
 
 
-@part
+@callable_part
 def worst_loss(vector: NDArray[np.int64]) -> int:
     """The largest loss of a vector, in its units; 0 where no scenario loses."""
     return max(0, -int(vector[worst(vector)]))
 
 
-@part
+@callable_part
 def select(values: NDArray[np.int64], rank: int) -> int:
     """The value with `rank` values before it in ascending order (rank from 0); the values are reordered in place.
 
@@ -192,7 +192,7 @@ def _column_minima(vector: NDArray[np.int64], width: int, minima: NDArray[np.int
         minima[i] = min(left, right)
 
 
-@part
+@callable_part
 def loss_at(vector: NDArray[np.int64], rank: int, scratch: NDArray[np.int64]) -> int:
     """The (rank + 1)-th largest loss of a vector, exactly (a gain is a negative loss); 0 <= rank < scenarios.
 
@@ -228,7 +228,7 @@ def loss_at(vector: NDArray[np.int64], rank: int, scratch: NDArray[np.int64]) ->
     return -select(scratch[middle:end], rank)
 
 
-@part
+@callable_part
 def rank_of(scenarios: int, tail_bps: int) -> int:
     """How many losses are larger than the quantile: scenarios x tail, rounded down; never interpolated.
 

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.arithmetic import LIMIT, add_up, mul_div_floor, mul_div_up, part
+from engine.arithmetic import LIMIT, add_up, callable_part, mul_div_floor, mul_div_up, part
 from engine.models.rows import MINOR_MAX
 
 MICRO: Final = 1_000_000
@@ -136,7 +136,7 @@ def _micros(value: int | Fraction, name: str, least: int) -> int:
     return int(micros)
 
 
-@part
+@callable_part
 def tier_deltas(
     net_micros: NDArray[np.int64],
     tier_of: NDArray[np.int32],
@@ -163,7 +163,7 @@ def _formable(spreads: Spreads, i: int, way: int, long_micros: NDArray[np.int64]
     return count
 
 
-@part
+@callable_part
 def spread_amount(
     spreads: Spreads, start: int, stop: int, long_micros: NDArray[np.int64], short_micros: NDArray[np.int64], credit: bool
 ) -> int:
@@ -190,7 +190,7 @@ def spread_amount(
     return total // MICRO if credit else -(-total // MICRO)
 
 
-@part
+@callable_part
 def short_option_minimum(lots: NDArray[np.int64], charge_micros: NDArray[np.int64]) -> int:
     """Minor units that short options require at least: short lots x charge in 1e-6 of them (0: no option); LIMIT at most.
 
@@ -203,7 +203,7 @@ def short_option_minimum(lots: NDArray[np.int64], charge_micros: NDArray[np.int6
     return total
 
 
-@part
+@callable_part
 def requirement(scan_minor: int, calendar_minor: int, delivery_minor: int, credit_minor: int, minimum_minor: int) -> int:
     """max(scan + calendar + delivery - inter-commodity credit, short option minimum), never below 0 (rates.md 5.2 [R])."""
     return max(scan_minor + calendar_minor + delivery_minor - credit_minor, minimum_minor, 0)

@@ -95,7 +95,7 @@ def test_a_wrong_rule_file_is_refused_whole(settings: Settings, tmp_path: Path, 
 def test_a_calendar_with_an_unknown_time_zone_is_refused(settings: Settings, tmp_path: Path) -> None:
     path = tmp_path / "calendars.jsonl"
     path.write_text('{"id":"C","sessions":[["Mon 00:00","Mon 00:00"]],"time_zone":"Mars/X"}\n')
-    with pytest.raises(UserError, match="line 1: .*Mars/X.*time_zone"):
+    with pytest.raises(UserError, match=r"line 1: .*Mars/X.*time_zone"):
         load(settings, [path])
 
 

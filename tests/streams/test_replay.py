@@ -127,13 +127,7 @@ def test_nothing_but_seeded_accounts(tmp_path: Path) -> None:
 def test_the_recorded_messages_give_one_digest(tmp_path: Path) -> None:
     """All 524,627 messages: two runs, 1 and 4 shards, frames of 1, 7 and 1,024 records; each message accounted for."""
     recorded = shared("data/binance")
-    runs: list[dict[str, Any]] = [
-        {},
-        {},
-        {"shards": 1},
-        {"shards": 1, "frame_records": 7},
-        {"shards": 1, "frame_records": 1},
-    ]
+    runs: list[dict[str, Any]] = [{}, {}, {"shards": 1, "frame_records": 7}, {"shards": 1, "frame_records": 1}]
     manifests = [replay([recorded], tmp_path / "out", limits=LIMITS, **run) for run in runs]
     assert {manifest["digest"] for manifest in manifests} == {"9fdd89e768bd5161"}
     for manifest in manifests:
