@@ -15,7 +15,7 @@ import msgspec
 from redis import Redis
 
 from streams.settings import Settings
-from streams.web import serving
+from streams.web import Server, serving
 from streams.web_access import TokenFile
 from tests.services import wait_until
 from tests.web_world import World, settings_of
@@ -28,6 +28,7 @@ class Running:
     url: str
     world: World
     settings: Settings
+    server: Server
     tokens: dict[str, str] = field(default_factory=dict)
 
     def ask(
@@ -78,11 +79,13 @@ def serving_world(world: World, redis_url: str, folder: Path, kafka: str = "127.
     """A server on a world, with its tokens in a folder."""
     settings = msgspec.structs.replace(settings_of(redis_url, kafka, folder), web_requests_per_second=10_000.0)
     tokens = TokenFile(Path(settings.web_tokens))
-    running = Running("", world, settings, {role: tokens.add(f"the {role}", role) for role in ("viewer", "operator")})
+    running = Running(
+        "", world, settings, Server(settings), {role: tokens.add(f"the {role}", role) for role in ("viewer", "operator")}
+    )
     started, ended = Event(), Event()
 
     async def serve() -> None:
-        async with serving(settings) as running.url:
+        async with serving(running.server) as running.url:
             started.set()
             await asyncio.to_thread(ended.wait)
 
