@@ -82,6 +82,7 @@ class Portfolios:
     cross_ids: list[str] = field(default_factory=list)
     agreement_ids: list[str] = field(default_factory=list)
     not_in_force: dict[str, list[str]] = field(default_factory=dict)
+    lacking: list[int] = field(default_factory=list)  # slots of rules whose regime has not both volatilities
 
     # --- definitions ----------------------------------------------------------------------------------------------
 
@@ -152,6 +153,8 @@ class Portfolios:
             self._portfolio(slot, rule, names)
             self._look(slot, rule, names, clock_ns)
         rows = self.state.portfolios
+        lacks = (rows["short_volatility"] == 0) | (rows["long_volatility"] == 0)
+        self.lacking = np.flatnonzero((rows["high"] > 0) & lacks).tolist()
         self.state.assets["watched"] = 0
         self.state.assets["watched"][rows["depeg_asset"][rows["depeg_share"] > 0]] = 1
         day = datetime.fromtimestamp(clock_ns // NS, UTC).date()
@@ -177,10 +180,7 @@ class Portfolios:
         self._spreads(slot, p, numbers.credits, names)
 
     def _look(self, slot: int, rule: Rule | None, names: "Names", clock_ns: int) -> None:
-        """Work out a rule's add-ons for a new version, each hour, and when is_look_due.
-
-        Whoever holds what they concern is margined anew.
-        """
+        """Work out a rule's add-ons for a new version, each hour and when is_look_due; whom they concern is due again."""
         state, row, hour = self.state, self.state.portfolios[slot], clock_ns // HOUR_NS
         same = (row["looked_rule"], row["looked_hour"], row["off_peg"]) == (version_key(rule), hour, self._is_off_peg(row))
         if same and not self._has_come(row, rule, names.instrument):
@@ -235,8 +235,7 @@ class Portfolios:
         """Whether a stablecoin left its peg or is back, or a missing volatility came, since rules were last bound."""
         rows = self.state.portfolios[: len(self.rule_ids)]
         crossed = (row["off_peg"] != self._is_off_peg(row) for row in rows[rows["depeg_share"] > 0])
-        lacking = np.flatnonzero((rows["high"] > 0) & ((rows["short_volatility"] == 0) | (rows["long_volatility"] == 0)))
-        return any(crossed) or any(self._has_come(rows[i], rules(self.rule_ids[i]), instrument) for i in lacking.tolist())
+        return any(crossed) or any(self._has_come(rows[i], rules(self.rule_ids[i]), instrument) for i in self.lacking)
 
     def _has_come(self, row: Any, rule: Rule | None, instrument: Callable[[str], int]) -> bool:
         """Whether a volatility that the rule's regime lacked when it was last looked at is there."""
