@@ -26,7 +26,7 @@ from engine.models.addons import closure_ns, fundings
 from engine.models.rows import FINEST
 from engine.numbers import scaled
 from engine.pairs import bind_pairs, pairs_key
-from engine.parameters import AddOns, Parameters
+from engine.parameters import AddOns, Parameters, Regime
 from engine.pools import Documents, Rules, asset_terms, shocked_in
 from engine.rules import BPS, PORTFOLIO_MODELS, bind_floors, version_key
 from engine.scenarios.moves import Move
@@ -82,6 +82,7 @@ class Portfolios:
     cross_ids: list[str] = field(default_factory=list)
     agreement_ids: list[str] = field(default_factory=list)
     not_in_force: dict[str, list[str]] = field(default_factory=dict)
+    lacking: list[int] = field(default_factory=list)  # slots of rules whose regime has not both volatilities
 
     # --- definitions ----------------------------------------------------------------------------------------------
 
@@ -152,6 +153,8 @@ class Portfolios:
             self._portfolio(slot, rule, names)
             self._look(slot, rule, names, clock_ns)
         rows = self.state.portfolios
+        lacks = (rows["short_volatility"] == 0) | (rows["long_volatility"] == 0)
+        self.lacking = np.flatnonzero((rows["high"] > 0) & lacks).tolist()
         self.state.assets["watched"] = 0
         self.state.assets["watched"][rows["depeg_asset"][rows["depeg_share"] > 0]] = 1
         day = datetime.fromtimestamp(clock_ns // NS, UTC).date()
@@ -177,12 +180,10 @@ class Portfolios:
         self._spreads(slot, p, numbers.credits, names)
 
     def _look(self, slot: int, rule: Rule | None, names: "Names", clock_ns: int) -> None:
-        """Work out a rule's add-ons for a new version, each hour, and where a stablecoin leaves its peg or is back.
-
-        Whoever holds what they concern is margined anew.
-        """
+        """Work out a rule's add-ons for a new version, each hour and when is_look_due; whom they concern is due again."""
         state, row, hour = self.state, self.state.portfolios[slot], clock_ns // HOUR_NS
-        if (row["looked_rule"], row["looked_hour"]) == (version_key(rule), hour) and row["off_peg"] == self._is_off_peg(row):
+        same = (row["looked_rule"], row["looked_hour"], row["off_peg"]) == (version_key(rule), hour, self._is_off_peg(row))
+        if same and not self._has_come(row, rule, names.instrument):
             return
         is_new = row["looked_rule"] != version_key(rule)
         row["looked_rule"], row["looked_hour"] = version_key(rule), hour
@@ -210,9 +211,7 @@ class Portfolios:
             numbers |= {"participation": scaled(liquidity.participation, scan.MICRO), "horizon_days": liquidity.horizon_days}
         if regime is not None:
             numbers |= {name: scaled(getattr(regime, name), NS) for name in ("low", "high", "charge", "buffer")}
-            of = names.instrument(regime.underlying)
-            numbers["short_volatility"] = self._volatility(of, scaled(regime.short_days, QUANTITY_ONE))
-            numbers["long_volatility"] = self._volatility(of, scaled(regime.long_days, QUANTITY_ONE))
+            numbers["short_volatility"], numbers["long_volatility"] = self._volatilities(regime, names.instrument)
         if addons.gap is not None:
             sessions = self.state.sessions[names.calendar_ids.index(addons.gap.calendar)]
             closure = closure_ns(sessions, clock_ns, addons.gap.ahead_hours * HOUR_NS)
@@ -232,10 +231,17 @@ class Portfolios:
         row["off_peg"] = self._is_off_peg(row)
         return before != [*numbers.values(), int(row["off_peg"])]
 
-    def is_peg_crossed(self) -> bool:
-        """Whether a stablecoin that a rule looks at left its peg, or is back, since rules were last bound."""
+    def is_look_due(self, rules: Rules, instrument: Callable[[str], int]) -> bool:
+        """Whether a stablecoin left its peg or is back, or a missing volatility came, since rules were last bound."""
         rows = self.state.portfolios[: len(self.rule_ids)]
-        return any(row["off_peg"] != self._is_off_peg(row) for row in rows[rows["depeg_share"] > 0])
+        crossed = (row["off_peg"] != self._is_off_peg(row) for row in rows[rows["depeg_share"] > 0])
+        return any(crossed) or any(self._has_come(rows[i], rules(self.rule_ids[i]), instrument) for i in self.lacking)
+
+    def _has_come(self, row: Any, rule: Rule | None, instrument: Callable[[str], int]) -> bool:
+        """Whether a volatility that the rule's regime lacked when it was last looked at is there."""
+        regime = None if rule is None or rule.parameters.addons is None else rule.parameters.addons.regime
+        found = (0, 0) if regime is None else self._volatilities(regime, instrument)
+        return any(row[name] == 0 < now for name, now in zip(("short_volatility", "long_volatility"), found, strict=True))
 
     def _is_off_peg(self, row: Any) -> bool:
         """Whether the stablecoin of a rule's row is priced at or below 1 less its threshold; without a mark it is at 1."""
@@ -246,11 +252,13 @@ class Portfolios:
         value = int(priced["mark"]) * int(coin["numerator"]) * NS
         return bool(priced["priced"]) and value <= int(row["depeg_par"]) * int(coin["denominator"]) * rest
 
-    def _volatility(self, underlying: int, tenor: int) -> int:
-        """The volatility of an underlying at a tenor; 0, which no add-on takes, where there is none."""
-        held = self.state.volatilities[: int(self.state.now[0]["volatilities"])]
-        found = held["value"][(held["underlying"] == underlying) & (held["tenor"] == tenor)]
-        return int(found[0]) if len(found) else 0
+    def _volatilities(self, regime: Regime, instrument: Callable[[str], int]) -> tuple[int, int]:
+        """The short and the long-run volatility of a regime; 0, which no add-on takes, where there is none."""
+        of, held = instrument(regime.underlying), self.state.volatilities[: int(self.state.now[0]["volatilities"])]
+        held = held[held["underlying"] == of]
+        tenors = (scaled(days, QUANTITY_ONE) for days in (regime.short_days, regime.long_days))
+        short, long = (int(held["value"][held["tenor"] == tenor].sum()) for tenor in tenors)  # of one or none
+        return short, long
 
     def _same_set(self, rule: Rule | None, row: Any) -> bool:
         if rule is None or rule.model not in PORTFOLIO_MODELS:

@@ -313,7 +313,8 @@ class Definitions:
 
     def bind_rules(self, clock_ns: int) -> None:
         """Bind each instrument to the newest version of its rule that is effective at this time."""
-        if not self.unbound and clock_ns < self.next_switch_ns and not self.portfolios.is_peg_crossed():
+        is_due = self.unbound or clock_ns >= self.next_switch_ns
+        if not is_due and not self.portfolios.is_look_due(self.rule_now, self.instrument_slot):
             if self.unpaired:
                 self.portfolios.pair(self.documents, self._names(), self.rule_now)
                 self.unpaired = False

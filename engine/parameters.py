@@ -62,9 +62,10 @@ class Liquidity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Regime(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Short over long-run volatility of an underlying, looked at each hour: above `high` the share `charge` is added.
+    """Short over long-run volatility of an underlying: above `high` the share `charge` is added.
 
-    buffer: the share that is added at other times, and used up as volatility rises (anti-procyclicality).
+    They are looked at each hour, and when one that was missing comes. buffer: the share that is added at
+    other times, and used up as volatility rises (anti-procyclicality).
     """
 
     underlying: Id

@@ -23,6 +23,7 @@ from engine.events import DAY_NS, HOUR_NS, WEEK_NS
 from engine.models.addons import Regime, volatility_buffer
 from engine.numbers import decimal_text
 from engine.report import OPEN_CALLS, CallState, Quality
+from engine.staleness import Stale, stale_instruments
 from engine.state import CHUNK, NONE, PORTFOLIO, State
 
 MOST_RATES: Final = 500  # basis points: no distance is given beyond it
@@ -66,9 +67,9 @@ class Warnings:
     else after a move of one factor by its standard deviation until then; forecast_first: the largest of it by account id.
     close_hours: by pool, until the next close of its calendar's sessions, rounded up, at most a day. due: what open calls
     still ask for, by currency and window, and by currency and the hour at whose end it is due, in the currency. regimes: of
-    rules with a volatility regime. unvalued: factors held that have no price. By account slot: distance, the smallest move
-    of one factor, signed, that takes equity to maintenance (0: below it now, nan: none up to the most), and nearest, that
-    factor's place in factors, NONE.
+    rules with a volatility regime. unvalued: factors held that have no price. stale: engine/staleness.py. By account slot:
+    distance, the smallest move of one factor, signed, that takes equity to maintenance (0: below it now, nan: none up to
+    the most), and nearest, that factor's place in factors, NONE.
     """
 
     ts_ns: int
@@ -82,6 +83,7 @@ class Warnings:
     due_hours: dict[tuple[str, int], str]
     regimes: dict[str, str]
     unvalued: tuple[str, ...]
+    stale: tuple[Stale, ...]
     factors: tuple[str, ...]
     distance: Floats
     nearest: NDArray[np.int32]
@@ -342,6 +344,7 @@ def warnings(state: State, definitions: Definitions) -> Warnings:
         due_hours=due_hours,
         regimes=dict(_regimes(state, definitions)),
         unvalued=tuple(definitions.factor_names[f] for f in unvalued),
+        stale=stale_instruments(state, definitions),
         factors=names,
         distance=out.share * most[out.nearest],
         nearest=out.nearest,

@@ -276,6 +276,9 @@ def outlook_families(shards: Sequence[Outlook]) -> Iterator[Metric]:
     yield family("crossmargin_liquidity_due_usd", {labels: cents / 100 for labels, cents in due.items()})
     regimes = {(state,): max(list(s.warnings.regimes.values()).count(state) for s in shards) for state in REGIMES}
     yield family("crossmargin_volatility_regime", regimes)
+    stale = {one.instrument: one.type for shard in shards for one in shard.warnings.stale}
+    types = Counter(stale.values())
+    yield family("crossmargin_stale_instruments", {(kind,): types[kind] for kind in LABEL_VALUES["type"]})
     counts = [shard.reconciliation.counts for shard in shards]
     breaks = {(kind.name.lower(),): sum(count[kind.name] for count in counts) for kind in BreakKind if kind}
     yield family("crossmargin_reconciliation_breaks", breaks)

@@ -5,9 +5,10 @@ largest deficits. A counter's name is as scraped, with _total.
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from engine.codes import Code
+from engine.documents import InstrumentType
 from engine.events import Kind
 from engine.reconciliation import BreakKind
 from engine.report import CALL_AGES, OLDER, OPEN_CALLS, UTILIZATION_BOUNDS, CallEvent, Quality, Status
@@ -20,6 +21,7 @@ LATENCY_BOUNDS: Final = (
     0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
 )  # fmt: skip
 NOTICE_BOUNDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0)
+POLL_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 STEP_BOUNDS: Final = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.25, 1.0)
 LABEL_VALUES: Final[dict[str, tuple[str, ...]]] = {
     "status": tuple(status.name for status in Status),
@@ -36,6 +38,9 @@ LABEL_VALUES: Final[dict[str, tuple[str, ...]]] = {
     "shock": tuple(RUNGS),
     "window": (*WINDOWS, LATER),
     "outcome": ("delivered", "unwanted", "dead"),
+    "type": get_args(InstrumentType),
+    "code": ("1xx", "2xx", "3xx", "4xx", "5xx"),
+    "result": ("taken", "failed"),
 }
 OPEN_LABELS: Final = frozenset(  # few values too, but not known here
     {
@@ -112,6 +117,12 @@ METRICS: Final[tuple[Metric, ...]] = (
         ("currency", "window"),
     ),
     Metric("crossmargin_volatility_regime", "gauge", "Rules by where short volatility is to its band.", ("state",)),
+    Metric(
+        "crossmargin_stale_instruments",
+        "gauge",
+        "Instruments that make accounts STALE or UNPRICED: a price or another input is old or missing.",
+        ("type",),
+    ),
     Metric("crossmargin_reconciliation_breaks", "gauge", "Statements that differ from what is held.", ("kind",)),
     Metric("crossmargin_reconciliation_oldest_seconds", "gauge", "Age of the oldest such difference, in log time."),
     Metric("crossmargin_events_total", "counter", "Events applied; what all shards see is counted once.", ("kind",)),
@@ -167,5 +178,13 @@ METRICS: Final[tuple[Metric, ...]] = (
         ("route", "topic"),
     ),
     Metric("crossmargin_notifier_dead_letters", "gauge", "Dead letters that nobody sent again or dropped.", ("route",)),
+    Metric("crossmargin_web_requests_total", "counter", "Requests answered; a live page counts when it goes.", ("code",)),
+    Metric("crossmargin_web_sessions", "gauge", "Sessions that have not ended."),
+    Metric("crossmargin_web_sockets", "gauge", "Live pages that are open."),
+    Metric("crossmargin_web_poll_seconds", "histogram", "Time of one look at what changed in Redis.", bounds=POLL_BOUNDS),
+    Metric("crossmargin_web_data_age_seconds", "gauge", "Wall time minus the last clock of what pages show."),
+    Metric(
+        "crossmargin_web_actions_total", "counter", "What users said about calls, by whether Kafka took it.", ("result",)
+    ),
 )
 TABLE: Final[dict[str, Metric]] = {metric.name: metric for metric in METRICS}

@@ -11,6 +11,7 @@ import msgspec
 from engine.events import QUANTITY_ONE
 from engine.numbers import decimal_text
 from engine.reconciliation import MOST_SHOWN, Break, Reconciliation
+from engine.staleness import Stale
 from engine.warning import FIRST, FIRST_AT_CLOSE, UNCHANGED, Named, Warnings
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -42,12 +43,21 @@ class Step(msgspec.Struct, frozen=True):
     first: list[Called]
 
 
+class StaleInstrument(msgspec.Struct, frozen=True):
+    """An instrument that makes accounts STALE or UNPRICED (engine/staleness.py); mark_ns "0": no price has come."""
+
+    instrument: str
+    type: str
+    quality: str
+    mark_ns: str
+
+
 class Ladder(msgspec.Struct, frozen=True):
     """Early warning (engine/warning.py); money in USD as decimal text, moments in ns as text.
 
     forecast, and the largest calls in it, forecast_first: by pool and move; close_hours: by pool; due_usd: by currency and
-    window; due: by currency and the hour at whose end it is due, in the currency. Of several shards ts_ns is the oldest,
-    close_hours the longest.
+    window; due: by currency and the hour at whose end it is due, in the currency. stale: the oldest, at most
+    FIRST. Of several shards ts_ns is the oldest, close_hours the longest.
     """
 
     ts_ns: str
@@ -61,6 +71,7 @@ class Ladder(msgspec.Struct, frozen=True):
     due: dict[str, dict[str, str]]
     regimes: dict[str, str]
     unvalued: list[str]
+    stale: list[StaleInstrument]
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -108,8 +119,13 @@ def encode_ladder(warnings: Warnings) -> bytes:
             due=due,
             regimes=warnings.regimes,
             unvalued=list(warnings.unvalued),
+            stale=[_stale(one) for one in warnings.stale[:FIRST]],
         )
     )
+
+
+def _stale(one: Stale) -> StaleInstrument:
+    return StaleInstrument(one.instrument, one.type, one.quality.name, str(one.mark_ns))
 
 
 def encode_reconciliation(found: Reconciliation) -> bytes:
@@ -135,6 +151,7 @@ def sum_ladders(shards: Iterable[bytes]) -> Ladder | None:
         first = _largest((step.first for step in same), FIRST)
         steps.append(Step(same[0].shock, sum(step.accounts for step in same), called, first))
     forecast = _sums([one.forecast for one in found])
+    stale = {each.instrument: each for one in found for each in one.stale}
     return Ladder(
         ts_ns=min((one.ts_ns for one in found), key=int),
         short=sum(one.short for one in found),
@@ -153,6 +170,7 @@ def sum_ladders(shards: Iterable[bytes]) -> Ladder | None:
         due=_sums([one.due for one in found]),
         regimes=found[0].regimes,
         unvalued=sorted({name for one in found for name in one.unvalued}),
+        stale=sorted(stale.values(), key=lambda each: (int(each.mark_ns), each.instrument))[:FIRST],
     )
 
 

@@ -128,11 +128,14 @@ def worker(settings: Settings) -> None:
 
 
 @cli.command()
-@with_settings(*KAFKA, *REDIS, "web_host", "web_port", "web_tokens", "web_requests_per_second")
+@with_settings(
+    *(*KAFKA, *REDIS, "web_host", "web_port", "web_tokens", "web_requests_per_second", "metrics_host", "web_metrics_port"),
+)
 def web(settings: Settings) -> None:
     """Serve the page and the JSON API.
 
-    It reads Redis, and writes topic actions. SIGTERM ends it. Nobody gets in without a token: see web-token.
+    It reads Redis, and writes topic actions; /metrics is on a port of its own. SIGTERM ends it. Nobody gets in without a
+    token: see web-token.
     """
     try:
         from streams import web as process
@@ -435,7 +438,7 @@ def schema() -> None:
 @json_flag
 @with_settings(
     *(*KAFKA, *REDIS, "shards", "snapshots", "metrics_host"),
-    *("metrics_port", "sequencer_metrics_port", "notifier_metrics_port"),
+    *("metrics_port", "sequencer_metrics_port", "notifier_metrics_port", "web_metrics_port"),
 )
 def doctor(settings: Settings, as_json: bool) -> None:
     """Tell what is reachable and what is missing.

@@ -132,6 +132,7 @@ class Chain:
             snapshots_kept=SNAPSHOTS_KEPT,
             metrics_port=free_port(),
             sequencer_metrics_port=free_port(),
+            web_metrics_port=free_port(),
             web_port=port_near(Settings().web_port),
             web_tokens=str(self.folder / "web-tokens.jsonl"),
             mock_kafka=True,

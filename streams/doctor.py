@@ -51,6 +51,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _port("metrics_port", settings.metrics_host, settings.metrics_port)
     yield _port("sequencer_metrics_port", settings.metrics_host, settings.sequencer_metrics_port)
     yield _port("notifier_metrics_port", settings.metrics_host, settings.notifier_metrics_port, "optional")
+    yield _port("web_metrics_port", settings.metrics_host, settings.web_metrics_port, "optional")
 
 
 def _python() -> Finding:

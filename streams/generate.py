@@ -22,6 +22,7 @@ from streams.population import Population, accounts, date_of, dated, event, exam
 from streams.sources import Item
 
 TENOR_DAYS: Final = 30
+LONG_RUN_DAYS: Final = 365
 VOLATILITY_EVERY_NS: Final = 10 * NS
 PEEK_ITEMS: Final = 20_000
 PEEK_NS: Final = 30 * NS
@@ -178,13 +179,15 @@ class Generator:
         return list(self._volatilities(ts_ns)), ts_ns + VOLATILITY_EVERY_NS
 
     def _volatilities(self, ts_ns: int) -> Iterator[Item]:
-        """One volatility event per underlying: from daily history, a little noise, and the shock."""
+        """A volatility of each underlying: from daily history, a little noise, the shock; of coins the long-run one too."""
         for underlying, volatility in self._volatility.items():
             noise = 1 + 0.01 * float(self._moods.standard_normal())
             value = volatility * noise * (1 + self._shocked("volatility", ts_ns) / ONE_MILLION)
             kind = "vol_bp" if underlying.endswith("-YIELD") else "vol"
             row = {"ts": ts_ns, "underlying": underlying, "tenor_days": TENOR_DAYS, kind: f"{value:.4f}"}
             yield event(Kind.VOLATILITY, underlying, **row)
+            if kind == "vol":
+                yield event(Kind.VOLATILITY, underlying, **row | {"tenor_days": LONG_RUN_DAYS, kind: f"{volatility:.4f}"})
 
     def _gap_ns(self) -> int:
         return 1 + round(float(self._trading.exponential(NS / self._trades_per_second)))

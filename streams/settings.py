@@ -70,6 +70,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     metrics_port: Annotated[Port, Meta(description="port of the worker's /metrics")] = 9400
     sequencer_metrics_port: Annotated[Port, Meta(description="port of the sequencer's /metrics")] = 9401
     notifier_metrics_port: Annotated[Port, Meta(description="port of the notifier's /metrics")] = 9402
+    web_metrics_port: Annotated[Port, Meta(description="port of the web server's /metrics")] = 9403
     time_mode: Annotated[Literal["wall", "event"], Meta(description="a new log's time: the sequencer's, or events'")] = (
         "wall"
     )

@@ -14,15 +14,18 @@ from urllib.parse import urlsplit
 import msgspec
 from aiohttp import web
 from confluent_kafka import Producer
+from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 
 from engine.documents import Action
 from engine.events import TOPIC_OF, Kind
 from streams import kafka
+from streams.health import HealthServer
 from streams.settings import Settings, UserError
 from streams.web_access import COOKIE, SESSION_SECONDS, Access, TokenFile, Who
 from streams.web_api import ROUTES, Api, Ask, Refusal, Route
 from streams.web_desk import Desk
+from streams.web_figures import Figures
 from streams.web_live import Live
 from streams.web_openapi import document
 from streams.web_schema import Problem, Session
@@ -60,17 +63,23 @@ async def _run(settings: Settings) -> None:
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    async with serving(settings) as url:
-        logger.info("listening on %s", url)
-        if not Path(settings.web_tokens).is_file():
-            logger.warning("nobody can log in: %s holds no token (crossmargin web-token add USER)", settings.web_tokens)
-        await ended.wait()
+    server, registry = Server(settings), CollectorRegistry()
+    registry.register(server.figures)
+    health = HealthServer(
+        settings.metrics_host, settings.web_metrics_port, registry, server.figures.not_ready, "web_metrics_port"
+    )
+    with health:
+        async with serving(server) as url:
+            logger.info("listening on %s", url)
+            if not Path(settings.web_tokens).is_file():
+                logger.warning("nobody can log in: %s holds no token (crossmargin web-token add USER)", settings.web_tokens)
+            await ended.wait()
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[str]:
+async def serving(server: "Server") -> AsyncIterator[str]:
     """The server's URL, while it serves; port 0 takes a free one."""
-    server = Server(settings)
+    settings = server.settings
     runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=2)
     await runner.setup()
     site = web.TCPSite(runner, settings.web_host, settings.web_port)
@@ -94,11 +103,12 @@ class Server:
     """Lets requests in, checks them, and turns answers and refusals into responses."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._access = Access(TokenFile(Path(settings.web_tokens)), settings.web_requests_per_second)
         self._live = Live(settings)
         self._desk = Desk(self._live)
         self._api = Api(self._live, self._desk, self._publish)
+        self.figures = Figures(self._live, self._access)
         self._producer: Producer | None = None
         self._openapi = document(ROUTES)
 
@@ -113,7 +123,7 @@ class Server:
         return app
 
     async def _polling(self, app: web.Application) -> AsyncIterator[None]:
-        work = self._live.run(), self._live.follow_agreements(), self._desk.run()
+        work = self._live.run(), self._live.follow_slowly(), self._desk.run()
         tasks = [asyncio.create_task(one, name="web") for one in work]
         yield
         for task in tasks:
@@ -136,6 +146,10 @@ class Server:
             response = _json(Problem(error=error.reason), error.status, allow)
         except RedisError as error:
             response = _json(Problem(error=f"Redis does not answer: {error}"), 503, {"Retry-After": "1"})
+        except Exception:
+            self.figures.answered(500)  # which aiohttp answers, and logs
+            raise
+        self.figures.answered(response.status)
         if not response.prepared:
             response.headers.update(HEADERS)
             response.headers.setdefault("Cache-Control", "no-store")
@@ -163,7 +177,7 @@ class Server:
             who = self._access.by_cookie(cookie)
         wait_seconds = self._access.wait_seconds(who.sha256 if who is not None else f"from {request.remote}")
         if wait_seconds:
-            limit = self._settings.web_requests_per_second
+            limit = self.settings.web_requests_per_second
             raise Refusal(429, f"more than {limit:g} requests a second", {"Retry-After": str(int(wait_seconds) + 1)})
         if route.role is None:
             return who
@@ -239,7 +253,7 @@ class Server:
         """Put an action on its topic; 503 where Kafka does not take it in time."""
         if self._producer is None:
             self._producer = Producer(
-                kafka.producer_config(self._settings, **{"message.timeout.ms": int(ACTION_SECONDS * 1e3)})
+                kafka.producer_config(self.settings, **{"message.timeout.ms": int(ACTION_SECONDS * 1e3)})
             )
         producer, done = self._producer, list[Any]()
         producer.produce(
@@ -247,6 +261,7 @@ class Server:
         )
         while not done:
             await asyncio.to_thread(producer.poll, 0.05)
+        self.figures.actions["taken" if done[0] is None else "failed"] += 1
         if done[0] is not None:
             raise Refusal(503, f"Kafka did not take the action: {done[0].str()}", {"Retry-After": "5"})
 

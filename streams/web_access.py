@@ -153,6 +153,12 @@ class Access:
         """End a session."""
         self._sessions.pop(who.session, None)
 
+    @property
+    def session_count(self) -> int:
+        """Sessions that have not ended, as another thread may ask."""
+        now = self._now()
+        return sum(now < who.ends_at for who in list(self._sessions.values()))
+
     def by_token(self, secret: str) -> Who | None:
         """Who shows this token; a token for one login does not open anything but a session."""
         token = self._tokens.find(secret)

@@ -15,16 +15,19 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from engine.report import AgreementState
+from monitors.collector import Histogram
 from monitors.keys import MARKET_FIELD, Keys
 from monitors.live import LiveTable
-from monitors.view import Meta, PoolSum, Row, open_client, parse_meta, read_agreements
+from monitors.metrics import TABLE
+from monitors.outlook import StaleInstrument
+from monitors.view import Meta, PoolSum, Row, open_client, parse_meta, read_agreements, read_ladder
 from streams.settings import Settings
 from streams.web_schema import History, Point, Saving, State, Summary
 
 POLL_SECONDS: Final = 0.25
 STALE_SECONDS: Final = 5.0
 STATE_SECONDS: Final = 1.0
-AGREEMENTS_SECONDS, AGREEMENTS_SPARE = 3.0, 10
+SLOW_SECONDS, SLOW_SPARE = 3.0, 10
 ALERTS_KEPT: Final = 200
 WATCHED: Final = 256  # accounts whose history is kept
 POINTS: Final = 3600
@@ -53,6 +56,7 @@ class Live:
         self._now, self._turn, self._polled = now, asyncio.Condition(), 0
         self._meta: Meta | None = None
         self.problem = "not read yet"
+        self.poll_seconds, self.read_at = Histogram(TABLE["crossmargin_web_poll_seconds"].bounds), time.monotonic()
         self.market_ns = self.calls_open = 0
         self._alerts: deque[tuple[int, Row]] = deque(maxlen=ALERTS_KEPT)
         self._alerts_seen, self._last_alert = 0, ""
@@ -60,6 +64,7 @@ class Live:
         self._sums: tuple[dict[str, int], dict[str, int], list[PoolSum]] = ({}, {}, [])
         self.agreements: list[Row] = []
         self._savings: list[Saving] = []
+        self._stale: list[StaleInstrument] = []
         self._watched: OrderedDict[str, _Watched] = OrderedDict()
         self._sockets: set[web.WebSocketResponse] = set()
 
@@ -79,7 +84,8 @@ class Live:
             begun, before = time.monotonic(), self.problem
             try:
                 await asyncio.to_thread(self._poll)
-                self.problem = ""
+                self.problem, self.read_at = "", time.monotonic()
+                self.poll_seconds.observe(self.read_at - begun)
             except (RedisError, OSError, msgspec.MsgspecError) as error:
                 self.problem = LOST  # anybody may read it: where the server is stands in the log only
                 if before != LOST:
@@ -92,16 +98,21 @@ class Live:
                 self._turn.notify_all()
             await asyncio.sleep(max(POLL_SECONDS / 10, POLL_SECONDS - (time.monotonic() - begun)))
 
-    async def follow_agreements(self) -> None:
-        """Read all agreements over and over until cancelled, a tenth of the time at most; while Redis is away they stay."""
+    async def follow_slowly(self) -> None:
+        """Read agreements and stale instruments over and over until cancelled, a tenth of the time at most.
+
+        While Redis is away they stay.
+        """
         while True:
             begun = time.monotonic()
             try:
                 self.agreements = await asyncio.to_thread(read_agreements, self._texts, self.keys)
                 self._savings = savings(self.agreements)
-            except (RedisError, OSError):
+                ladder = await asyncio.to_thread(read_ladder, self._texts, self.keys)
+                self._stale = [] if ladder is None else ladder.stale
+            except (RedisError, OSError, msgspec.MsgspecError):
                 pass  # run() says so
-            await asyncio.sleep(max(AGREEMENTS_SECONDS, AGREEMENTS_SPARE * (time.monotonic() - begun)))
+            await asyncio.sleep(max(SLOW_SECONDS, SLOW_SPARE * (time.monotonic() - begun)))
 
     async def close_sockets(self) -> None:
         """Tell every page that the server goes."""
@@ -144,11 +155,15 @@ class Live:
 
     # --- what is known
 
+    @property
+    def age_seconds(self) -> float | None:
+        """Wall time minus the engine time of the shard furthest behind; None before anything was read."""
+        meta = self._meta
+        return None if meta is None else meta.age_seconds(self._now())
+
     def state(self) -> State:
         """How new the data is."""
-        meta, age_seconds = self._meta, 0.0
-        if meta is not None:
-            age_seconds = round(meta.age_seconds(self._now()), 3)
+        meta, age_seconds = self._meta, round(self.age_seconds or 0.0, 3)
         return State(
             connected=not self.problem,
             log_id="" if meta is None else meta.log_id,
@@ -165,7 +180,7 @@ class Live:
         by_status, by_quality, pools = self._sums
         return Summary(
             state=self.state(), by_status=by_status, by_quality=by_quality, pools=pools, calls_open=self.calls_open,
-            agreements=len(self.agreements), savings=self._savings,
+            agreements=len(self.agreements), savings=self._savings, stale=self._stale,
         )  # fmt: skip
 
     # --- history
@@ -212,9 +227,14 @@ class Live:
         return socket
 
     @property
+    def socket_count(self) -> int:
+        """Pages that are open."""
+        return len(self._sockets)
+
+    @property
     def is_full(self) -> bool:
         """Whether no further socket is taken."""
-        return len(self._sockets) >= MAX_SOCKETS
+        return self.socket_count >= MAX_SOCKETS
 
     async def _send(self, socket: web.WebSocketResponse, is_current: Callable[[], bool]) -> None:
         generation, tick, polled, alerts, stated_at = -1, -1, -1, 0, 0.0

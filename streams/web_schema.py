@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from engine.report import AgreementState, Quality, Status
-from monitors.outlook import Differences, Ladder
+from monitors.outlook import Differences, Ladder, StaleInstrument
 from monitors.view import PoolSum
 from monitors.what_if import Fill
 
@@ -99,7 +99,10 @@ class Saving(Answer, frozen=True, kw_only=True):
 
 
 class Summary(Answer, frozen=True, kw_only=True):
-    """All accounts at a glance; agreements: how many there are, in force or not."""
+    """All accounts at a glance; agreements: how many there are, in force or not.
+
+    stale: instruments that make accounts STALE or UNPRICED, the oldest price first, not all of very many.
+    """
 
     state: State
     by_status: dict[str, int]
@@ -108,6 +111,7 @@ class Summary(Answer, frozen=True, kw_only=True):
     calls_open: int
     agreements: int
     savings: list[Saving]
+    stale: list[StaleInstrument]
 
 
 class AccountsQuery(Form, frozen=True, kw_only=True):

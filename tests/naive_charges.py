@@ -13,7 +13,7 @@ LIMIT = 2**62
 
 
 def look(state: State) -> None:
-    """Works out each portfolio rule's add-ons for a new version, each hour, and when a peg breaks or holds again."""
+    """Works out the add-ons of rules: of a new version, each hour, when a peg breaks or holds, when a volatility comes."""
     state.watched = set()
     for rule_id in state.portfolio_ids:
         rule, hour = state.portfolio_rule(rule_id), state.clock_ns // HOUR_NS
@@ -22,9 +22,10 @@ def look(state: State) -> None:
         addons = None if rule is None else rule.parameters.addons
         if addons is not None and addons.depeg is not None and addons.depeg.share:
             state.watched.add(addons.depeg.asset)
-        if (before.version, before.hour, before.off_peg) == (version, hour, _off_peg(state, addons)):
-            continue
         now = Looked(version, hour, *_numbers(state, rule))
+        came = any(old == 0 < new for old, new in ((before.short, now.short), (before.long, now.long)))
+        if (before.version, before.hour, before.off_peg) == (version, hour, now.off_peg) and not came:
+            continue
         state.looked[rule_id] = now
         differs = now[2:] != before[2:]
         for instrument in state.instruments.values():

@@ -23,10 +23,12 @@ import numpy as np
 from redis import Redis
 
 from engine.core import MarginEngine
-from engine.events import HOUR_NS, QUANTITY_ONE
+from engine.events import HOUR_NS, NS, QUANTITY_ONE
 from engine.numbers import decimal_text
 from engine.reconciliation import Break, BreakKind, Reconciliation
+from engine.report import Quality
 from engine.shadow import market_of
+from engine.staleness import Stale
 from engine.warning import FIRST, LATER, RUNGS, UNCHANGED, WINDOWS, Rung, Warnings
 from monitors.keys import (
     AGREEMENT_FIELDS,
@@ -40,7 +42,7 @@ from monitors.keys import (
 )
 from monitors.outlook import encode_ladder, encode_reconciliation
 from monitors.published import MARKET_ACCOUNTS, MARKET_POSITIONS, publish_market
-from streams.embedded import embedded_kafka, embedded_redis
+from streams.embedded import embedded_kafka, embedded_redis, free_port
 from streams.processes import Child
 from streams.settings import Settings
 from streams.web_access import TokenFile
@@ -118,13 +120,17 @@ class World:
             calls = tuple((account, 2_500_000 - 31_000 * place) for place, account in enumerate(fallen[:FIRST]))
             ladder[name] = Rung(len(fallen), 1_200_000 * len(fallen), calls)
         forecast = {pool: {move: 7_000_000 * (3 * at + shard) for at, move in enumerate(MOVES)} for pool in POOLS}
+        old = (
+            Stale("SOL-USD", "index", Quality.UNPRICED, 0),
+            Stale("ZN", "treasury_future", Quality.STALE, time.time_ns() - 90 * NS),
+        )
         return Warnings(
             ts_ns=time.time_ns(), short=3, unpriced=shard, ladder=ladder, forecast=forecast,
             forecast_first={pool: dict.fromkeys(MOVES, tuple((one, 900_000 - shard) for one in ids[:4])) for pool in POOLS},
             close_hours=dict.fromkeys(POOLS, 7),
             due={("USD", name): 90_000_000 * at for at, name in enumerate((*WINDOWS, LATER))} | {("EUR", LATER): 5_000_000},
             due_hours={("USD", hour_ns + hours * HOUR_NS): "450000.00" for hours in (1, 2, 20)},
-            regimes={"btc": "above", "rates": "inside"}, unvalued=("delta:SOL-USD",), factors=FACTORS,
+            regimes={"btc": "above", "rates": "inside"}, unvalued=("delta:SOL-USD",), stale=old, factors=FACTORS,
             distance=np.empty(0), nearest=np.empty(0, np.int32),
         )  # fmt: skip
 
@@ -287,7 +293,8 @@ def market_world() -> MarginEngine:
 
 def settings_of(redis_url: str, kafka: str, folder: Path, port: int = 0) -> Settings:
     """The web server's, with its tokens in a folder."""
-    return Settings(redis_url=redis_url, kafka=kafka, web_port=port, web_tokens=str(folder / "tokens.jsonl"))
+    ports = {"web_port": port, "web_metrics_port": free_port()}
+    return Settings(redis_url=redis_url, kafka=kafka, web_tokens=str(folder / "tokens.jsonl"), **ports)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from engine.warning import COIN, RUNGS
 
 FOLDER: Final = Path(__file__).parent / "dashboards"
 PAGE: Final = "http://localhost:8800"  # of the browser, where `crossmargin web` answers
+WEB: Final = "${web:raw}"  # this variable in a link, where Grafana would else encode the address
 RUNBOOKS: Final = "/public/runbooks"  # docker-compose.yml puts deploy/runbooks there
 IN_CALL: Final = 'crossmargin_accounts{status=~"CALL|OVERDUE|RESTRICTED|DEBIT"}'
 LATE: Final = 'crossmargin_margin_calls_open{call=~"OVERDUE|ESCALATED|RESTRICTED"}'
@@ -42,8 +43,8 @@ DEFICITS: Final = Panel(
     "table",
     ((f"topk({TOP}, max by (account) (crossmargin_top_deficit_usd))", ""),),
     "currencyUSD",
-    about="The accounts that lack most to their maintenance margin. The page shows all of them.",
-    links=(("Open the page", "${web}"),),
+    about="The accounts that lack most to their maintenance margin; each opens on the page, which shows all of them.",
+    links=(("Open the account", f"{WEB}/#/account/${{__data.fields.account:percentencode}}"),),
 )
 STATES: Final = lines(
     "In which state are the accounts?",
@@ -285,8 +286,8 @@ SYSTEM: Final = (
     AGE,
     number(
         "How many processes answer?",
-        'sum(up{job=~"sequencer|worker|notifier"})',
-        about="Sequencers, workers and notifiers that Prometheus reaches.",
+        'sum(up{job=~"sequencer|worker|notifier|web"})',
+        about="Sequencers, workers, notifiers and web servers that Prometheus reaches.",
     ),
     number(
         "How late are flags, 99 in 100?",
@@ -301,7 +302,7 @@ SYSTEM: Final = (
         "table",
         (('max by (alertname, severity, team) (ALERTS{alertstate="firing"})', ""),),
         about="Watchdog always fires: it shows that alerting works.",
-        links=(("What to do", "${runbooks}/${__data.fields.alertname}.md"),),
+        links=(("What to do", "${runbooks:raw}/${__data.fields.alertname:percentencode}.md"),),
     ),
     lines("How many events come in?", ("crossmargin:events:rate1m", "{{kind}}"), unit="ops", stacked=True),
     lines(
@@ -355,6 +356,12 @@ SYSTEM: Final = (
         "How old is the oldest price?",
         ("max(crossmargin_price_age_seconds_max)", "of an open instrument"),
         unit="s",
+    ),
+    lines(
+        "Which prices and inputs are old or missing?",
+        ("max by (type) (crossmargin_stale_instruments)", "{{type}}"),
+        steps=((1, "red"),),
+        about="Instruments held, or that price what is held; of the worker that has most. The page's overview names them.",
     ),
     lines(
         "How long would a crash take?",
@@ -429,6 +436,35 @@ SYSTEM: Final = (
         width=6,
         about="Given up and neither sent again nor dropped: crossmargin notifier resend. (removed): of webhooks now gone.",
     ),
+    lines(
+        "How does the page answer?",
+        ("sum by (code) (rate(crossmargin_web_requests_total[$__rate_interval]))", "{{code}}"),
+        unit="ops",
+        width=6,
+        about="Requests by class of their answer. 4xx: refused. 5xx: Redis or Kafka is away, or a fault.",
+    ),
+    lines(
+        "Who looks at the page?",
+        ("sum(crossmargin_web_sockets)", "live pages open"),
+        ("sum(crossmargin_web_sessions)", "sessions"),
+        width=6,
+    ),
+    lines(
+        "How old is what the page shows?",
+        ("max(crossmargin_web_data_age_seconds)", "figures"),
+        (
+            "histogram_quantile(0.99, sum by (le) (rate(crossmargin_web_poll_seconds_bucket[$__rate_interval])))",
+            "look at Redis, 99 in 100 within",
+        ),
+        unit="s",
+        width=6,
+        steps=((5, "red"),),
+    ),
+    lines(
+        "Does Kafka take what users say about calls?",
+        ("sum by (result) (increase(crossmargin_web_actions_total[1h]))", "{{result}} within the hour"),
+        width=6,
+    ),
     Panel("What runs?", "table", (("count by (job, version, python) (crossmargin_build_info)", ""),)),
 )
 
@@ -452,7 +488,7 @@ def dashboard(name: str) -> dict[str, Any]:
     """One dashboard as Grafana reads it."""
     title, panels = DASHBOARDS[name]
     together = {"type": "dashboards", "title": "Dashboards", "tags": ["crossmargin"], "asDropdown": True}
-    page = {"type": "link", "title": "Open the page", "url": "${web}", "icon": "external link"}
+    page = {"type": "link", "title": "Open the page", "url": WEB, "icon": "external link"}
     shared = {"targetBlank": True, "keepTime": False, "includeVars": False, "tooltip": ""}
     return {
         "uid": f"crossmargin-{name}",

@@ -1,4 +1,4 @@
-// The overview: counts, sums by pool, the newest changes, and the live table of all accounts.
+// The overview: counts, inputs that are old, sums by pool, the newest changes, and the live table of all accounts.
 
 import { accountsTable } from "./accounts.js";
 import { api, live, repeat } from "./api.js";
@@ -7,6 +7,7 @@ import { Grid } from "./grid.js";
 
 const GROUPS = [["", "no groups"], ["customer", "customer"], ["pool", "pool"], ["status", "status"]];
 const CHANGES = 40;
+const STALE_NAMED = 6; // instruments
 const ALL = { status: "", quality: "", pool: "", customer: "", search: "", group: "" };
 const kept = { ...ALL };
 
@@ -16,6 +17,7 @@ export const customerLink = (id) => h("a", { href: "#/overview", data: { key: id
 /** Show the screen until `signal` aborts. */
 export function overview(main, signal) {
   const counts = h("div", { class: "counts" });
+  const stale = h("p", { class: "notice", id: "stale", hidden: true });
   const pools = h("div");
   const changes = h("ol", { class: "changes" });
   const shown = h("span", { class: "muted", id: "shown", role: "status" });
@@ -23,6 +25,7 @@ export function overview(main, signal) {
   const bar = h("form", { class: "bar", "aria-label": "Filter and group", onsubmit: (event) => event.preventDefault() });
   main.append(
     h("h1", { class: "hidden" }, "Overview"),
+    stale,
     h("div", { class: "at-a-glance" }, counts, panel("pools", "Pools", pools), panel("changes", "Newest changes", changes)),
     h("section", { class: "panel accounts", "aria-label": "Accounts" }, bar, host),
   );
@@ -38,6 +41,7 @@ export function overview(main, signal) {
   const state = () => {
     if (live.state === null) return;
     drawCounts(counts, live.state, change);
+    drawStale(stale, live.state.stale);
     refresh(pools, poolTable(live.state.pools));
     if (bar.dataset.pools !== poolNames().join()) drawBar();
   };
@@ -123,6 +127,15 @@ function drawCounts(host, { by_status, by_quality, calls_open, savings, state },
       savings.map((one) => h("a", { class: "count", href: "#/cross-margin", title: `${one.saved} ${one.currency} by ${rounded(one.agreements)} agreements in force` }, h("span", { class: "big" }, compact(one.saved)), h("span", { class: "muted" }, `${one.currency} cross-margin saves`))),
     ),
   );
+}
+
+/** The instruments that make accounts STALE or UNPRICED, the oldest price first. */
+function drawStale(host, stale) {
+  const price = (one) => (one.mark_ns === "0" ? " no price" : [" price ", moment(one.mark_ns)]);
+  const named = stale.slice(0, STALE_NAMED).map((one) => h("span", { title: one.type }, h("span", { class: "id" }, one.instrument), " ", tag(one.quality), price(one)));
+  const more = stale.length > STALE_NAMED ? h("span", { class: "muted" }, "and more") : null;
+  host.hidden = stale.length === 0;
+  refresh(host, h("strong", {}, "Inputs that are old or missing: "), named, more);
 }
 
 const poolTable = (rows) =>

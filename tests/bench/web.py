@@ -51,8 +51,9 @@ def run(sizes: Sizes, services: Services) -> tuple[Figures, list[str]]:
     folder.mkdir(exist_ok=True)
     _publish(services.redis_url, filled.engine)
     settings = Settings(
-        redis_url=services.redis_url, web_port=free_port(), web_tokens=str(folder / "tokens"), web_requests_per_second=1e5
-    )
+        redis_url=services.redis_url, web_port=free_port(), web_metrics_port=free_port(),
+        web_tokens=str(folder / "tokens"), web_requests_per_second=1e5,
+    )  # fmt: skip
     token = TokenFile(Path(settings.web_tokens)).add("bench", "viewer")
     with Child("web", settings, folder):
         url = f"http://{settings.web_host}:{settings.web_port}"

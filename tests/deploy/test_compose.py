@@ -27,8 +27,12 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
 LASTING = {name: one for name, one in SERVICES.items() if one["restart"] == "unless-stopped" and "profiles" not in one}
-SCRAPED = {"sequencer": "sequencer_metrics_port", "worker": "metrics_port", "notifier": "notifier_metrics_port"}
-PORTS = {**SCRAPED, "web": "web_port"}  # settings of the port of each process
+SCRAPED = {  # settings of the port at which each process is scraped
+    "sequencer": "sequencer_metrics_port",
+    "worker": "metrics_port",
+    "notifier": "notifier_metrics_port",
+    "web": "web_metrics_port",
+}
 PROMETHEUS_FILE = ROOT / "deploy" / "prometheus" / "prometheus.yml"
 PROMETHEUS: dict[str, Any] = yaml.safe_load(PROMETHEUS_FILE.read_text("utf-8"))
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -55,10 +59,15 @@ def kafka_listeners(variable: str) -> dict[str, tuple[str, int]]:
     return {name: (host, int(port)) for name, host, port in pattern.findall(SERVICES["kafka"]["environment"][variable])}
 
 
-def own_port(service: str) -> int:
-    """The port on which this service answers."""
-    port: int = getattr(settings_of(service), PORTS[service])
+def scraped_port(service: str) -> int:
+    """The port on which this service shows its metrics."""
+    port: int = getattr(settings_of(service), SCRAPED[service])
     return port
+
+
+def own_ports(service: str) -> list[int]:
+    """All ports on which this service answers: the page has one, beside that of its metrics."""
+    return [*([settings_of(service).web_port] if service == "web" else []), scraped_port(service)]
 
 
 def ports(service: str) -> list[tuple[str, str, int]]:
@@ -74,16 +83,16 @@ def copied() -> list[str]:
 
 
 def test_all_processes_are_here() -> None:
-    assert set(OURS) == PORTS.keys() | {"web-token"}
+    assert set(OURS) == SCRAPED.keys() | {"web-token"}
 
 
-@pytest.mark.parametrize("service", sorted(PORTS))
+@pytest.mark.parametrize("service", sorted(SCRAPED))
 def test_command_is_a_real_verb(service: str) -> None:
     command = OURS[service]["command"]
     check_command(command if isinstance(command, list) else shlex.split(command))
 
 
-@pytest.mark.parametrize("service", sorted(PORTS))
+@pytest.mark.parametrize("service", sorted(SCRAPED))
 def test_settings_are_real_and_reach_the_services(service: str) -> None:
     assert all(key.startswith("CROSSMARGIN_") for key in OURS[service]["environment"])
     settings = settings_of(service)
@@ -139,11 +148,11 @@ def test_published_ports_do_not_collide() -> None:
     assert len(taken) == len(set(taken))
 
 
-@pytest.mark.parametrize("service", sorted(PORTS))
-def test_own_port_is_published(service: str) -> None:
-    assert [inside for _, _, inside in ports(service)] == [own_port(service)]
+@pytest.mark.parametrize("service", sorted(SCRAPED))
+def test_own_ports_are_published(service: str) -> None:
+    assert [inside for _, _, inside in ports(service)] == own_ports(service)
     exposed = " ".join(rest for word, rest in DOCKERFILE if word == "EXPOSE").split()
-    assert str(own_port(service)) in exposed
+    assert {str(port) for port in own_ports(service)} <= set(exposed)
 
 
 def test_two_workers_have_a_port_each() -> None:
@@ -242,10 +251,10 @@ def test_image_runs_the_command_as_a_user() -> None:
 
 def test_health_checks_ask_each_process() -> None:
     image = dict(DOCKERFILE)["HEALTHCHECK"]
-    assert f"http://127.0.0.1:{own_port('worker')}/healthz" in image
+    assert f"http://127.0.0.1:{scraped_port('worker')}/healthz" in image
     assert "healthcheck" not in OURS["worker"]
     for service, path in (("sequencer", "/healthz"), ("notifier", "/healthz"), ("web", "/api/health")):
-        assert f"http://127.0.0.1:{own_port(service)}{path}" in " ".join(OURS[service]["healthcheck"]["test"])
+        assert f"http://127.0.0.1:{own_ports(service)[0]}{path}" in " ".join(OURS[service]["healthcheck"]["test"])
     assert any(route.path == "/api/health" and route.role is None for route in ROUTES)
 
 
@@ -258,7 +267,7 @@ def test_prometheus_scrapes_every_process() -> None:
         assert job.get("metrics_path", "/metrics") == "/metrics"
         for lookup in job["dns_sd_configs"]:
             targets |= {(name, lookup["port"]) for name in lookup["names"]}
-    assert targets == {(service, own_port(service)) for service in SCRAPED}
+    assert targets == {(service, scraped_port(service)) for service in SCRAPED}
     assert {job["job_name"] for job in PROMETHEUS["scrape_configs"]} == SCRAPED.keys()
 
 

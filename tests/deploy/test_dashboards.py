@@ -1,6 +1,7 @@
 """Grafana's dashboards without Grafana: written by the script, names from the table, all metrics shown, provisioned."""
 
 import json
+import re
 from itertools import combinations
 from typing import Any, Final
 
@@ -74,9 +75,21 @@ def test_dashboards_are_named_once_and_lead_to_page_and_runbooks() -> None:
     for board in DASHBOARDS.values():
         variables = {entry["name"] for entry in board["templating"]["list"]}
         assert variables == {"web", "runbooks"}
-        assert "${web}" in [link["url"] for link in board["links"]]
-    links = [link for case in PANELS for link in case.values[0]["fieldConfig"]["defaults"].get("links", [])]
-    assert any(link["url"].startswith("${runbooks}/${__data.fields.alertname}") for link in links)
+        assert [link["url"] for link in board["links"] if link["type"] == "link"] == ["${web:raw}"]
+    to_page = re.compile(r"\$\{web:raw\}/#/(account)/\$\{__data\.fields\.(account):percentencode\}")
+    to_runbook = re.compile(r"\$\{runbooks:raw\}/()\$\{__data\.fields\.(alertname):percentencode\}\.md")
+    page = (ROOT / "monitors" / "web" / "app.js").read_text("utf-8")
+    screens = re.findall(r"^const SCREENS = \{(.*)\};$", page, re.MULTILINE)[0].split(",")
+    found = set()
+    for panel in (case.values[0] for case in PANELS):
+        for link in panel["fieldConfig"]["defaults"].get("links", []):
+            match = to_page.fullmatch(link["url"]) or to_runbook.fullmatch(link["url"])
+            assert match, link["url"]
+            screen, field = match.groups()
+            assert not screen or screen in map(str.strip, screens), f"the page has no screen {screen}"
+            assert all(re.search(rf"by \([^)]*\b{field}\b", target["expr"]) for target in panel["targets"])
+            found.add(field)
+    assert found == {"account", "alertname"}
 
 
 def test_grafana_is_provisioned_with_the_data_source_and_the_folder() -> None:

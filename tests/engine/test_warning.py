@@ -228,6 +228,19 @@ def test_an_option_counts_with_its_own_delta() -> None:
     check_distance(state, state.accounts["a"], float(found.distance[0]), int(found.nearest[0]), found.factors)
 
 
+def test_a_regime_without_its_volatilities_is_told_when_they_come() -> None:
+    """At the next clock, not in the next hour: until then who is margined under it is UNPRICED."""
+    regime = {"underlying": "X", "short_days": "7", "long_days": "30", "low": "0.5", "high": "1.5", "charge": "0.1"}
+    log = test_portfolio.desk("historical", addons={"regime": regime})
+    seen = []
+    for tenor, value in ((30, "0.4"), (7, "0.7"), (7, "0.4")):
+        log.clock()
+        seen.append(log.pair.engine.warnings().regimes)
+        log.volatility("X", tenor, value)
+    log.clock()
+    assert [*seen, log.pair.engine.warnings().regimes] == [{}, {"R": "below"}, {"R": "above"}, {"R": "above"}]
+
+
 def test_a_volatility_regime_is_told() -> None:
     regime = {"underlying": "X", "short_days": "7", "long_days": "30", "low": "0.5", "high": "1.5", "charge": "0.1"}
     log = test_portfolio.desk("historical", addons={"regime": regime})

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from engine.codes import Code
 from engine.events import Kind
 from engine.report import TOP, UTILIZATION_BOUNDS, CallEvent, CallState, Reject, Report, Status
+from engine.warning import FIRST
 from monitors.collector import Counters, Histogram, WorkerCollector, family, rejects_family
 from monitors.metrics import LABEL_VALUES, METRICS, OPEN_LABELS, TABLE
 from monitors.redis_sink import Backlog
@@ -21,6 +22,7 @@ from streams.sequencer import Figures
 from tests.monitors.fake_engine import SECOND, FakeEngine
 from tests.monitors.test_outlook import SHOCK, outlook
 
+OTHERS = tuple(f"crossmargin_{process}_" for process in ("sequencer", "notifier", "web"))
 SAMPLE_SUFFIXES = {"histogram": {"_bucket", "_sum", "_count"}, "gaugehistogram": {"_bucket", "_gsum", "_gcount"}}
 
 
@@ -126,6 +128,9 @@ def test_values(scraped: dict[tuple[str, tuple[tuple[str, str], ...]], float]) -
         ("liquidity_due_usd", {"currency": "USD", "window": "1h"}, 100.0),
         ("volatility_regime", {"state": "above"}, 1),
         ("volatility_regime", {"state": "inside"}, 0),
+        ("stale_instruments", {"type": "index"}, 2),
+        ("stale_instruments", {"type": "fund"}, FIRST + 5),
+        ("stale_instruments", {"type": "spot"}, 0),
         ("reconciliation_breaks", {"kind": "quantity"}, 2),
         ("reconciliation_oldest_seconds", {}, 1e9),
         ("clock_age_seconds", {}, 99.6),
@@ -159,7 +164,7 @@ def test_what_is_emitted_is_the_table_and_only_the_list_of_deficits_names_accoun
     engines = {0: FakeEngine(0, 500, prefix="customer-account-")}
     families = list(registry_of(engines, Counters()).collect())
     emitted = {family.name + ("_total" if family.type == "counter" else "") for family in families}
-    assert emitted == {name for name in TABLE if not name.startswith(("crossmargin_sequencer_", "crossmargin_notifier_"))}
+    assert emitted == {name for name in TABLE if not name.startswith(OTHERS)}
     for metric in families:
         entry = TABLE[metric.name + ("_total" if metric.type == "counter" else "")]
         assert (metric.type, metric.documentation) == (entry.type, entry.help)

@@ -7,9 +7,19 @@ import numpy as np
 import pytest
 
 from engine.reconciliation import MOST_SHOWN, Break, BreakKind, Reconciliation
+from engine.report import Quality
+from engine.staleness import Stale
 from engine.warning import FIRST, FIRST_AT_CLOSE, RUNGS, UNCHANGED, Rung, Warnings
 from monitors.keys import Keys
-from monitors.outlook import Outlook, encode_ladder, encode_reconciliation, sum_differences, sum_ladders, worst_moves
+from monitors.outlook import (
+    Outlook,
+    StaleInstrument,
+    encode_ladder,
+    encode_reconciliation,
+    sum_differences,
+    sum_ladders,
+    worst_moves,
+)
 from monitors.view import open_client, read_ladder, read_reconciliation
 from tests.monitors.desk import flush, running
 from tests.monitors.fake_engine import FakeEngine
@@ -28,9 +38,15 @@ def warnings(shard: int = 0, accounts: int = 3) -> Warnings:
         forecast_first={"P": {"up": tuple((f"A{shard}-{i}", 10 * (9 - i) + shard) for i in range(FIRST_AT_CLOSE))}},
         close_hours={"P": 7 + shard},
         due={("USD", "1h"): 5_000, ("EUR", "later"): 70}, due_hours={("USD", 3600 * 10**9): "50.00"},
-        regimes={"R": "above"}, unvalued=(f"delta:X{shard}",), factors=("rates:USD", "delta:BTC-USD"), distance=distance,
-        nearest=np.resize(np.array([-1, -1, 1, 0], np.int32), accounts),
+        regimes={"R": "above"}, unvalued=(f"delta:X{shard}",), stale=stale(shard), factors=("rates:USD", "delta:BTC-USD"),
+        distance=distance, nearest=np.resize(np.array([-1, -1, 1, 0], np.int32), accounts),
     )  # fmt: skip
+
+
+def stale(shard: int) -> tuple[Stale, ...]:
+    """More instruments than are shown; those of the other shard are a few others, one of each is older."""
+    own = Stale(f"OLDEST{shard}", "index", Quality.UNPRICED, shard)
+    return (own, *(Stale(f"I{i:02}", "fund", Quality.STALE, 10 + i) for i in range(5 * shard, FIRST + 5 * shard)))
 
 
 def stated(shard: int = 0, count: int = 1) -> Reconciliation:
@@ -64,6 +80,8 @@ def test_ladders_of_shards_are_summed() -> None:
     assert found.close_hours == {"P": 8}
     assert found.due_usd == {"USD": {"1h": "100.00"}, "EUR": {"later": "1.40"}}
     assert found.due == {"USD": {"3600000000000": "100.00"}}
+    assert [one.instrument for one in found.stale] == ["OLDEST0", "OLDEST1", *(f"I{i:02}" for i in range(FIRST - 2))]
+    assert found.stale[1] == StaleInstrument("OLDEST1", "index", "UNPRICED", "1")
     assert (found.regimes, found.unvalued) == ({"R": "above"}, ["delta:X0", "delta:X1"])
 
 

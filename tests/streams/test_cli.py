@@ -166,7 +166,7 @@ def test_schema_is_json_with_every_topic(capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.services
 def test_doctor_finds_running_services(capsys: pytest.CaptureFixture[str], mock_kafka: str, redis_url: str) -> None:
-    processes = ("", "sequencer-", "notifier-")
+    processes = ("", "sequencer-", "notifier-", "web-")
     ports = [word for name in processes for word in (f"--{name}metrics-port", str(free_port()))]
     status, out, _ = said(capsys, ["doctor", "--kafka", mock_kafka, "--redis-url", redis_url, *ports])
     assert status == 0, out

@@ -13,11 +13,17 @@ import aiohttp
 import pyarrow as pa
 import pytest
 from confluent_kafka import Consumer
+from prometheus_client import CollectorRegistry
 
 from engine.documents import parse_action
+from engine.events import NS
 from engine.warning import RUNGS
+from monitors.keys import shard_field
+from monitors.metrics import TABLE
+from streams import web_figures
 from streams.web_access import TokenFile
 from streams.web_live import savings
+from tests.monitors.test_metrics import samples, value
 from tests.services import wait_until
 from tests.streams.web_server import Running, serving_world, web_server
 from tests.web_world import BROKEN, SHARDS
@@ -52,6 +58,38 @@ def test_summary_counts_and_sums_all_accounts(server: Running) -> None:
     assert sum(pool["accounts"] for pool in found["pools"]) == ACCOUNTS
     assert sum(pool["equity"] for pool in found["pools"]) == pytest.approx(sum(world.equity) / 100)
     assert (found["state"]["connected"], found["state"]["missing"]) == (True, [])
+    wait_until(lambda: [one["instrument"] for one in server.get("/api/summary")["stale"]] == ["SOL-USD", "ZN"])
+
+
+def test_figures_are_the_rest_of_the_table(server: Running) -> None:
+    registry, figures = CollectorRegistry(), server.server.figures
+    registry.register(figures)
+    emitted = {family.name + ("_total" if family.type == "counter" else "") for family in registry.collect()}
+    assert {name for name in TABLE if name.startswith("crossmargin_web_")} <= emitted <= set(TABLE)
+    assert figures.not_ready() == ""
+    before = samples(registry)
+    for path, role in (("/api/summary", "viewer"), ("/api/summary", None), ("/", None), ("/nothing", None)):
+        server.ask("GET", path, role=role)
+    server.ask("POST", "/api/session", {"token": server.tokens["viewer"]}, role=None)
+    wait_until(lambda: value(samples(registry), "web_poll_seconds_count") > value(before, "web_poll_seconds_count"))
+    after = samples(registry)
+    for name, labels, more in (
+        ("requests_total", {"code": "2xx"}, 3), ("requests_total", {"code": "4xx"}, 2),
+        ("requests_total", {"code": "5xx"}, 0), ("sessions", {}, 1), ("sockets", {}, 0),
+    ):  # fmt: skip
+        assert value(after, f"web_{name}", **labels) - value(before, f"web_{name}", **labels) == more, (name, labels)
+    server.world.client.hset(server.world.keys.meta, shard_field(0, "ts_ns"), time.time_ns() - 60 * NS)
+    wait_until(lambda: 60 <= value(samples(registry), "web_data_age_seconds") < 90, what="old data")
+    assert figures.not_ready() == "", "old data is not the server's fault"
+    server.world.write(())
+
+
+def test_a_server_that_does_not_read_redis_is_not_ready(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures, live = server.server.figures, server.server._live
+    monkeypatch.setattr(web_figures, "SILENT_SECONDS", -1.0)
+    assert figures.not_ready() == "Redis was not read for 0 s"
+    monkeypatch.setattr(live, "problem", "Redis does not answer")
+    assert figures.not_ready() == "Redis does not answer"
 
 
 def test_pages_of_accounts_hold_each_once_in_order(server: Running) -> None:
@@ -68,10 +106,10 @@ def test_pages_of_accounts_hold_each_once_in_order(server: Running) -> None:
 
 
 def test_accounts_are_filtered(server: Running) -> None:
-    for name, value in (("status", "CALL"), ("pool", "cash"), ("customer", NAMES["customer"]), ("quality", "STALE")):
-        rows = server.get(f"/api/accounts?{name}={value}&limit=500")["accounts"]
+    for name, wanted in (("status", "CALL"), ("pool", "cash"), ("customer", NAMES["customer"]), ("quality", "STALE")):
+        rows = server.get(f"/api/accounts?{name}={wanted}&limit=500")["accounts"]
         assert rows
-        assert {row[name] for row in rows} == {value}
+        assert {row[name] for row in rows} == {wanted}
     assert server.get("/api/accounts?pool=nobody") == {"accounts": [], "next": None}
 
 
@@ -116,6 +154,7 @@ def test_what_lies_ahead_and_what_is_stated_are_those_of_all_shards(server: Runn
     assert [step["shock"] for step in ahead["steps"]] == list(RUNGS)
     assert ahead["steps"][0]["accounts"] > ahead["steps"][1]["accounts"] > 0
     assert ahead["short"] == 3 * SHARDS
+    assert [(one["instrument"], one["quality"]) for one in ahead["stale"]] == [("SOL-USD", "UNPRICED"), ("ZN", "STALE")]
     assert len(stated["breaks"]) == SHARDS * BROKEN == sum(stated["counts"].values()) - SHARDS * 900
     kept = {key: client.get(key) for n in range(SHARDS) for key in (keys.ladder(n), keys.reconciliation(n))}
     client.delete(*kept)
@@ -467,6 +506,7 @@ def test_an_operators_action_reaches_its_topic(redis_url: str, tmp_path: Path, m
         path = f"/api/calls/{call['id']}/actions"
         status, found, _ = other.ask("POST", path, {"kind": "note", "text": text}, role="operator")
         assert status == 200, found
+        assert other.server.figures.actions == {"taken": 1, "failed": 0}
         assert other.ask("POST", "/api/calls/nobody/actions", {"kind": "ack"}, role="operator")[0] == 404
         assert other.ask("POST", path, {"kind": "pay"}, role="operator")[0] == 400
         status, refused, _ = other.ask("POST", path, {"kind": "cancel", "text": " "}, role="operator")

@@ -15,7 +15,7 @@ import msgspec
 from redis import Redis
 
 from streams.settings import Settings
-from streams.web import serving
+from streams.web import Server, serving
 from streams.web_access import TokenFile
 from tests.services import wait_until
 from tests.web_world import World, settings_of
@@ -62,6 +62,7 @@ class Running(Client):
 
     world: World
     settings: Settings
+    server: Server
 
 
 def add_tokens(settings: Settings) -> dict[str, str]:
@@ -91,11 +92,11 @@ def web_server(redis_url: str, folder: Path, accounts: int) -> Iterator[Running]
 def serving_world(world: World, redis_url: str, folder: Path, kafka: str = "127.0.0.1:1") -> Iterator[Running]:
     """A server on a world, with its tokens in a folder."""
     settings = msgspec.structs.replace(settings_of(redis_url, kafka, folder), web_requests_per_second=10_000.0)
-    running = Running("", add_tokens(settings), world, settings)
+    running = Running("", add_tokens(settings), world, settings, Server(settings))
     started, ended = Event(), Event()
 
     async def serve() -> None:
-        async with serving(settings) as running.url:
+        async with serving(running.server) as running.url:
             started.set()
             await asyncio.to_thread(ended.wait)
 

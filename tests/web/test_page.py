@@ -5,6 +5,7 @@ import re
 import time
 from pathlib import Path
 from typing import Any, Final
+from urllib.request import urlopen
 
 import pytest
 from confluent_kafka import Consumer
@@ -13,6 +14,8 @@ from redis import Redis
 from engine.events import TOPIC_OF, Kind
 from engine.warning import RUNGS
 from monitors.keys import WRITES_FIELD, Keys
+from streams.embedded import LOOPBACK
+from streams.processes import ready
 from tests.services import wait_until
 from tests.web.conftest import ACCOUNTS, CHANGING, Desk
 from tests.web_world import BROKEN, CHANGES_PER_SECOND, OLD, SHARDS
@@ -260,6 +263,24 @@ def cells(desk: Desk, panel: str) -> list[list[str]]:
     script = f"[...document.querySelector('#{panel} tbody').rows].map((row) => [...row.cells].map((cell) => cell.innerText))"
     found: list[list[str]] = desk.tab.evaluate(script)
     return found
+
+
+def test_the_process_shows_its_figures_on_a_port_of_its_own(desk: Desk) -> None:
+    overview(desk)
+    port = desk.settings.web_metrics_port
+    assert ready(LOOPBACK, port) == ""
+    with urlopen(f"http://{LOOPBACK}:{port}/metrics", timeout=10) as answer:
+        said = answer.read().decode()
+    assert "\ncrossmargin_web_sockets 1.0\n" in said
+    assert 'crossmargin_web_requests_total{code="5xx"} 0.0' in said
+
+
+def test_instruments_without_a_fresh_price_are_named(desk: Desk) -> None:
+    overview(desk)
+    desk.tab.wait_for("document.querySelector('#stale').hidden === false")
+    said = desk.tab.text("#stale")
+    assert said.startswith("Inputs that are old or missing:")
+    assert said.index("SOL-USD ○UNPRICED no price") < said.index("ZN ◔STALE price ")
 
 
 def test_what_lies_ahead(desk: Desk) -> None:
