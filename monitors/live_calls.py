@@ -30,7 +30,7 @@ class _Known:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which calls: open ones or those over; None or "": any. text: part of account, customer or pool, in any case."""
+    """Which calls: open ones or those over; None or "": any. text: part of account, customer or pool, in lower case."""
 
     is_open: bool = True
     state: str | None = None
@@ -46,7 +46,7 @@ class Choice:
             and self.pool in (None, call.pool)
             and self.account in (None, call.account)
             and self.acknowledged in (None, call.acknowledged)
-            and self.text.lower() in call.words
+            and self.text in call.words
         )
 
 

@@ -167,7 +167,7 @@ class Api:
         choice = Choice(
             is_open=query.state == "open" or query.state in OPEN,
             state=None if query.state in ("open", "closed") else query.state,
-            account=query.account, pool=query.pool, text=query.text, acknowledged=query.acknowledged,
+            account=query.account, pool=query.pool, text=query.text.lower(), acknowledged=query.acknowledged,
         )  # fmt: skip
         ids, count = await asyncio.to_thread(self._live.calls.select, choice, query.offset, query.limit)
         rows = await asyncio.to_thread(read_these_calls, self._client, self._keys, ids)

@@ -232,7 +232,7 @@ def test_acknowledge_goes_to_the_log(desk: Desk) -> None:
 
 def trail(desk: Desk) -> list[str]:
     """What the trail of the call in sight says."""
-    script = "[...document.querySelectorAll('#call .trail li > span')].map((one) => one.innerText)"
+    script = "[...document.querySelectorAll('#call .trail li > :last-child')].map((one) => one.innerText)"
     found: list[str] = desk.tab.evaluate(script)
     return found
 
@@ -289,7 +289,7 @@ def test_calls_are_filtered_paged_and_those_over_are_listed(desk: Desk) -> None:
         desk.tab.wait_for("document.querySelector('#calls tbody a') !== null")
         (ended, _, name, _, state, *_) = cells(desk, "calls")[0]
         assert re.fullmatch(r"\d\d-\d\d \d\d:\d\d", ended)
-        assert (name, state.split()[-1]) == (account, "COVERED")
+        assert (name, state) == (account, "✔COVERED")
         world.equity[slot] = poor
         world.write([slot])
     choose(desk, "#which", "open")
