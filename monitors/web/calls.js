@@ -34,19 +34,25 @@ export function calls(main, signal, id, session) {
   const again = () => load().catch(failed);
   const set = (changes) => {
     Object.assign(kept, { offset: 0 }, changes);
-    if ("which" in changes) drawBar();
+    if ("which" in changes) {
+      drawBar();
+      bar.querySelector("#which").focus(); // it is a new one
+    }
     again();
   };
   const type = (text) => {
     clearTimeout(typed);
     typed = setTimeout(() => set({ text }), TYPED_MS);
   };
-  const pager = (count) => {
-    const turn = (key, text, offset, possible) => h("button", { type: "button", data: { key }, disabled: !possible, onclick: () => { bar.scrollIntoView({ block: "nearest" }); set({ offset }); } }, text);
-    const { offset } = kept;
-    if (count <= PAGE) return h("span");
-    return h("div", { class: "buttons pager" }, turn(`before-${offset}`, `‹ Previous ${PAGE}`, Math.max(0, offset - PAGE), offset > 0), turn(`after-${offset}`, `Next ${PAGE} ›`, offset + PAGE, offset + PAGE < count));
+  const turn = (key, text, step, possible) => {
+    const onclick = () => {
+      bar.scrollIntoView({ block: "nearest" });
+      set({ offset: Math.max(0, kept.offset + step) });
+    };
+    return h("button", { type: "button", data: { key }, disabled: !possible, onclick }, text);
   };
+  const pager = (count) =>
+    count <= PAGE ? h("span") : h("div", { class: "buttons" }, turn("before", `‹ Previous ${PAGE}`, -PAGE, kept.offset > 0), turn("after", `Next ${PAGE} ›`, PAGE, kept.offset + PAGE < count));
   const drawBar = () => {
     const names = poolNames(live.state);
     bar.dataset.pools = names.join();

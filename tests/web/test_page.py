@@ -272,7 +272,7 @@ def test_calls_are_filtered_paged_and_those_over_are_listed(desk: Desk) -> None:
         world = desk.world
         open_ids = world.client.zrange(world.keys.open_calls, 0, -1)
         desk.tab.wait_for(f"{status} === '1\u2013200 of {len(open_ids):,} open'")
-        desk.tab.click("[data-key^=after]")
+        desk.tab.click("[data-key=after]")
         desk.tab.wait_for(f"{status} === '201\u2013400 of {len(open_ids):,} open'")
         choose(desk, "#by-pool", "digital")
         digital = [one for one in open_ids if ":digital:" in one]
