@@ -2,27 +2,30 @@
 -- Numbers travel as strings where a double could not hold them. Returns how many alerts of each section were new; nothing
 -- when the data is not what the writer found when it connected (wiped, or another log's): then nothing was written.
 --
--- KEYS  meta, by_excess, by_utilization, alerts, changed, calls:open, agreements
+-- KEYS  meta, by_excess, by_utilization, alerts, changed, agreements, calls:open, calls:closed, calls:changed
 -- ARGV  1 prefix of account hashes  2 of status sets  3 of quality sets  4 of books  5 of customer hashes
 --       6 log id  7 epoch  8 window of alerts  9 meta field that counts writes of figures
 --       10 prefix of the fields of a customer hash that name its accounts
 --       11 prefix of call hashes  12 seconds that a call is kept which is over
---       13 msgpack {{names of the figure fields, then of the moment fields, then change}, {names of the alert fields},
+--       13 meta field that counts writes of calls  14 bytes that the life of a call may have
+--       15 msgpack {{names of the figure fields, then of the moment fields, then change}, {names of the alert fields},
 --          {names of the call fields}, {names of those of agreements}}, {sections},
 --          {agreements: {key, offset, {values in the order of the names}, id}}
 --         section     {{shard's offset field, ts_ns field} or {} to leave meta as it is, {ts_ns, offset, rule_set}, entries}
 --         entries     {id, {alerts} or false, figures or false, definition or false, book or false}
 --         alert       {change, {values in the order of the names}, call or false}
---         call        {id, due in seconds while it is open, else false, {values in the order of the names},
---                     {field, value, ...} of who acknowledged it or false, note as JSON or false}
+--         call        {id, due in seconds while it is open, else false, when it ended in seconds or false, is it new,
+--                     {values in the order of the names, the last: the line that its life gets}, {field, value, ...} of
+--                     who acknowledged it or false, note as JSON or false}
 --         figures     {excess in USD, utilization score, {values in the order of the names}}; 1 and 2 are status and quality
 --         definition  {change, {field, value, ...}, customer}: who the account is; all its alerts up to change are written
 --         book        bytes, of the same moment as figures would be
 local call = redis.call
-local meta, by_excess, by_utilization, alerts, changed, open_calls, agreement_ids = unpack(KEYS)
+local meta, by_excess, by_utilization, alerts, changed, agreement_ids = unpack(KEYS, 1, 6)
 local account_prefix, status_prefix, quality_prefix, book_prefix, customer_prefix = unpack(ARGV, 1, 5)
-local window, writes, owned, call_prefix, keep = unpack(ARGV, 8, 12)
-local all_names, sections, agreements = unpack(cmsgpack.unpack(ARGV[13]))
+local window, writes, owned, call_prefix, keep, call_writes = unpack(ARGV, 8, 13)
+local life_bytes = tonumber(ARGV[14])
+local all_names, sections, agreements = unpack(cmsgpack.unpack(ARGV[15]))
 
 local held_meta = call('HMGET', meta, 'log_id', 'epoch')
 if held_meta[1] ~= ARGV[6] or held_meta[2] ~= ARGV[7] then return {} end
@@ -43,7 +46,7 @@ local write_call, fill_call = command(all_names[3], 'HSET', '')
 local write_agreement, fill_agreement = command(all_names[4], 'HSET', '')
 
 -- What goes into sets is gathered: one command for all members instead of one for each.
-local leaving, joining, by_write, excesses, utilizations, due_of = {}, {}, {}, {}, {}, {}
+local leaving, joining, by_write, excesses, utilizations, due_of, ended_at = {}, {}, {}, {}, {}, {}, {}
 
 local function member(sets, key, id)
   local members = sets[key] or {}
@@ -63,8 +66,9 @@ local function score(scored, number, id)
   scored[last + 2] = id
 end
 
-local function put_call(id, due, values, acknowledged, note)
+local function put_call(id, due, ended, is_new, values, acknowledged, note)
   local key = call_prefix .. id
+  if not is_new then values[#values] = longer(call('HGET', key, 'life'), values[#values], life_bytes) end
   write_call[2] = key
   call(unpack(fill_call(values)))
   if acknowledged then call('HSET', key, unpack(acknowledged)) end
@@ -73,8 +77,8 @@ local function put_call(id, due, values, acknowledged, note)
     notes[#notes + 1] = cjson.decode(note)
     call('HSET', key, 'notes', cjson.encode(notes))
   end
-  if not due then call('EXPIRE', key, keep) end
-  due_of[id] = due
+  if ended then call('EXPIRE', key, keep) end
+  due_of[id], ended_at[id] = due or nil, ended or nil
 end
 
 local function put(entry, moment)
@@ -134,12 +138,7 @@ if #by_write > 0 then
   for place, id in ipairs(by_write) do score(scored, number + place, id) end
   call('ZADD', changed, unpack(scored))
 end
-local opened, ended = {}, {}
-for id, due in pairs(due_of) do
-  if due then score(opened, due, id) else ended[#ended + 1] = id end
-end
-if #opened > 0 then call('ZADD', open_calls, unpack(opened)) end
-if #ended > 0 then call('ZREM', open_calls, unpack(ended)) end
+list_calls({unpack(KEYS, 7, 9)}, meta, call_writes, keep, due_of, ended_at)
 
 for _, one in ipairs(agreements) do
   local key, offset, values, id = unpack(one)

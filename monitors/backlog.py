@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from engine.events import NS
 from engine.numbers import decimal_text
-from engine.report import OPEN_CALLS, AgreedLeg, AgreementInfo, OpenCall, Quality, Report, Said, Status
+from engine.report import OPEN_CALLS, AgreedLeg, AgreementInfo, CallEvent, OpenCall, Quality, Report, Said, Status
 from monitors.alerts import Alert, Call, decode_alert
 from monitors.keys import DEFINITION_FIELDS
 from monitors.outlook import Outlook
@@ -22,6 +22,7 @@ from monitors.surface import EngineView
 _STATUS: Final = tuple(status.name for status in Status)
 _QUALITY: Final = tuple(quality.name for quality in Quality)
 _OPEN: Final = frozenset(state.name for state in OPEN_CALLS)
+_ISSUED: Final = CallEvent.ISSUED.name.lower()
 _SAID: Final = {"acknowledged": "ack", "noted": "note", "cancelled": "cancel"}
 DISTANCE_STEP: Final = 0.01  # of the distances shown, basis points or per cent
 Entry = tuple[Any, Any, Any, Any, Any]
@@ -48,12 +49,14 @@ def _call(alert: Alert, call: Call, ts_ns: str, shard: str, offset: str) -> tupl
     values = (
         call.id, alert.account, call.customer, call.pool, alert.currency, alert.after, alert.amount, call.received,
         str(call.issued_ns), str(call.due_ns), ts_ns, alert.number, shard, offset,
+        f"{call.event} {ts_ns} {alert.amount} {call.received}",
     )  # fmt: skip
-    due = call.due_ns // NS if alert.after in _OPEN else False
+    due, ended = (call.due_ns // NS, False) if alert.after in _OPEN else (False, alert.ts_ns // NS)
+    known = call.id, due, ended, call.event == _ISSUED, values
     if not call.user:
-        return call.id, due, values, False, False
+        return *known, False, False
     said = Said(call.user, _SAID[call.event], call.text, call.said_ns)
-    return call.id, due, values, _flat(_acknowledgement([said])) or False, msgspec.json.encode(_note(said)).decode()
+    return *known, _flat(_acknowledgement([said])) or False, msgspec.json.encode(_note(said)).decode()
 
 
 def _note(said: Said) -> dict[str, str]:
@@ -71,7 +74,7 @@ def _flat(fields: dict[str, str]) -> tuple[str, ...]:
 
 
 def open_call_entry(shard: int, engine: EngineView, call: OpenCall) -> tuple[str, int, tuple[str, ...]]:
-    """An open call as the script for a whole shard takes it."""
+    """An open call as the script for a whole shard takes it; its offset: of the last frame that the engine has."""
     info = engine.account_info(call.account)
     change = int(engine.figures(np.array([call.account], np.int32))["change"][0])
     amount, received = decimal_text(call.called, info.decimals), decimal_text(call.received, info.decimals)
@@ -79,7 +82,7 @@ def open_call_entry(shard: int, engine: EngineView, call: OpenCall) -> tuple[str
         "id": info.call_id(call.sequence), "account": info.id, "customer": info.customer, "pool": info.pool,
         "currency": info.currency, "state": call.state.name, "amount": amount, "received": received,
         "issued_ns": str(call.issued_ns), "due_ns": str(call.due_ns), "ts_ns": str(engine.clock_ns), "change": str(change),
-        "shard": str(shard), "offset": str(engine.offset),
+        "shard": str(shard), "offset": str(engine.offset - 1),
         "notes": msgspec.json.encode([_note(said) for said in call.said]).decode(),
     }  # fmt: skip
     return fields["id"], call.due_ns // NS, _flat(fields | _acknowledgement(call.said))

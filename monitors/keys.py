@@ -7,19 +7,26 @@
 | by_utilization        | sorted set | account ids by maintenance / equity; +inf where equity <= 0           |
 | status:{STATUS}       | set        | ids of the accounts now in that status                                |
 | quality:{QUALITY}     | set        | ids of the accounts now of that quality                               |
-| call:{id}             | hash       | CALL_FIELDS: a margin call; one that is over stays CALL_KEEP_SECONDS   |
+| call:{id}             | hash       | CALL_FIELDS: a margin call; one that is over stays CALL_KEEP_SECONDS  |
 | calls:open            | sorted set | ids of open calls by due time in seconds                              |
+| calls:closed          | sorted set | ids of calls over by when they ended, in seconds, CALL_KEEP_SECONDS   |
+| calls:changed         | sorted set | ids of both by the number of the write of their hashes                |
 | ladder:{shard}        | string     | JSON, monitors/outlook.py: a shard's early warning; readers sum       |
 | reconciliation:{shard}| string     | JSON, monitors/outlook.py: a shard's statements against what it holds |
 | alerts                | stream     | ALERT_FIELDS: a window of margin.alerts, about ALERTS_WINDOW entries  |
 | agreement:{id}        | hash       | AGREEMENT_FIELDS: how a cross-margin agreement stands, as of ts_ns    |
 | agreements            | set        | ids of all agreements                                                 |
 | meta                  | hash       | META_FIELDS, per shard n shard:{n}:offset and shard:{n}:ts_ns, writes |
-|                       |            | (of figures, counted) and market:clock_ns (of the market's snapshot)  |
+|                       |            | (of figures, counted), call_writes (of calls), market:clock_ns (of    |
+|                       |            | the market's snapshot)                                                |
 | changed               | sorted set | account ids by the number of the write of their latest figures        |
 | book:{id}             | string     | an account's positions and holdings, as engine/books.py packs them    |
 | customer:{id}         | hash       | account:{id} of each account, "", and agreement:{id}, its document    |
 | market                | string     | a snapshot without accounts: documents, marks, volatilities, rows     |
+
+Of a call: state is that of engine/report.py, or OVER where it ended while Redis was away for long and how is in margin.calls
+only. life is a line for each event, oldest first, at most LIFE_BYTES: event, ts_ns, and amount and received after it; one
+that does not begin with `issued` has lost its beginning, which margin.calls has.
 
 Of an agreement: state is `in force`, `not in force`, or `fallback` where a house does not answer; reasons is a JSON array of
 why it is not in force; basis is AGREED, LAST_AGREED, NONE, or empty before the first clock in force; saving is a fraction.
@@ -30,7 +37,7 @@ where that is not known.
 from dataclasses import dataclass
 from typing import Final
 
-from engine.report import Quality, Status
+from engine.report import CallState, Quality, Status
 
 LAYOUT: Final = 1
 PREFIX: Final = f"cm:{LAYOUT}:"
@@ -50,12 +57,15 @@ AGREEMENT_FIELDS: Final = (
 META_FIELDS: Final = ("version", "log_id", "shards", "started", "epoch")
 CALL_VALUES: Final = (
     "id", "account", "customer", "pool", "currency", "state", "amount", "received", "issued_ns", "due_ns", "ts_ns", "change",
-    "shard", "offset",
+    "shard", "offset", "life",
 )  # fmt: skip
 CALL_FIELDS: Final = (
     *CALL_VALUES, "acknowledged_by", "acknowledged_ns", "notes",
 )  # fmt: skip  # notes: JSON list of {user, kind, text, ts_ns}, ts_ns as text
 CALL_KEEP_SECONDS: Final = 7 * 86_400
+OVER: Final = "OVER"  # state of a call whose end was missed
+CLOSED_STATES: Final = (CallState.MET.name, CallState.COVERED.name, CallState.CANCELLED.name, OVER)
+LIFE_BYTES: Final = 8192  # of a call: some 150 events
 ALERT_FIELDS: Final = ("id", "kind", "account", "from", "to", "amount", "currency", "ts_ns", "shard", "offset")
 
 
@@ -104,6 +114,16 @@ class Keys:
     def open_calls(self) -> str:
         """The sorted set of open margin calls by due time."""
         return f"{self.prefix}calls:open"
+
+    @property
+    def closed_calls(self) -> str:
+        """The sorted set of margin calls that are over by when they ended."""
+        return f"{self.prefix}calls:closed"
+
+    @property
+    def changed_calls(self) -> str:
+        """The sorted set of margin calls by when they were last written."""
+        return f"{self.prefix}calls:changed"
 
     def ladder(self, shard: int) -> str:
         """The early warning of a shard."""
@@ -175,6 +195,7 @@ class Keys:
 OWNED_PREFIX: Final = "account:"  # of the fields of a customer's hash that name its accounts
 AGREEMENT_PREFIX: Final = "agreement:"  # and of those that hold its agreements
 WRITES_FIELD: Final = "writes"
+CALL_WRITES_FIELD: Final = "call_writes"
 MARKET_FIELD: Final = "market:clock_ns"
 
 

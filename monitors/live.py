@@ -2,28 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from redis import Redis
 
+from monitors.changes import Changed, Changes
 from monitors.keys import Keys
 from monitors.view import PoolSum
 
-SCRIPT: Final = Path(__file__).with_name("figures.lua").read_text()
-BATCH: Final = 1000  # accounts a call: a few milliseconds of the server's time
 NAMED: Final = ("status", "quality", "pool", "currency", "customer", "distance_factor")  # few values each, held as codes
 NUMBERS: Final = ("equity", "initial", "maintenance", "excess", "utilization", "call", "distance")
 FIELDS: Final = (*NAMED, *NUMBERS, "ts_ns")
 COLUMNS: Final = ("account", *NAMED, *NUMBERS, "excess_usd", "ts")
 SORTS: Final = ("excess", "utilization")
-MAX_POLL_BATCHES: Final = 1000
-_unpack: Final = msgspec.msgpack.Decoder(tuple[str | bool, str, list[list[str | bool]]]).decode
 
 
 @dataclass(slots=True)
@@ -48,8 +43,8 @@ class LiveTable:
     """
 
     def __init__(self, client: Redis, keys: Keys) -> None:
-        self._client, self._keys, self._lock = client, keys, Lock()
-        self._epoch, self._mark = "", "0"
+        read = keys.meta, keys.changed, keys.by_excess
+        self._changes, self._lock = Changes(client, read, keys.account_prefix, FIELDS), Lock()
         self.generation = self.tick = 0
         self._clear()
 
@@ -68,35 +63,18 @@ class LiveTable:
 
     def poll(self) -> bool:
         """Read what was written since the last poll; whether anything was. redis-py's errors pass."""
-        keys, changed = self._keys, False
-        for _ in range(MAX_POLL_BATCHES):
-            reply = self._client.eval_ro(
-                SCRIPT,
-                3,
-                keys.meta,
-                keys.changed,
-                keys.by_excess,
-                keys.account_prefix,
-                self._epoch,
-                self._mark,
-                BATCH,
-                *FIELDS,
-            )
-            epoch, mark, rows = _unpack(reply)
-            if isinstance(epoch, str) and (epoch != self._epoch or rows):
-                self._take(epoch, mark, rows)
-                changed = True
-            if len(rows) < BATCH:
-                break
+        changed = False
+        for is_new, rows in self._changes.read():
+            self._take(is_new, rows)
+            changed = True
         return changed
 
-    def _take(self, epoch: str, mark: str, rows: list[list[str | bool]]) -> None:
+    def _take(self, is_new: bool, rows: Changed) -> None:
         with self._lock:
-            if epoch != self._epoch:
+            if is_new:
                 self._clear()
-                self._epoch, self.generation = epoch, self.generation + 1
+                self.generation += 1
             self.tick += 1  # each batch its own: a frame may be taken between two of a poll
-            self._mark = mark
             self._reserve(len(self._ids) + len(rows))
             for account_id, excess_usd, *values in rows:
                 self._write(str(account_id), excess_usd, values)

@@ -20,8 +20,10 @@ from monitors.keys import (
     ALERTS_WINDOW,
     CALL_KEEP_SECONDS,
     CALL_VALUES,
+    CALL_WRITES_FIELD,
     FIGURE_FIELDS,
     LAYOUT,
+    LIFE_BYTES,
     MOMENT_FIELDS,
     OWNED_PREFIX,
     WRITES_FIELD,
@@ -29,8 +31,11 @@ from monitors.keys import (
     shard_field,
 )
 
-SCRIPT: Final = Path(__file__).with_name("accounts.lua").read_text()
-CALLS_SCRIPT: Final = Path(__file__).with_name("calls.lua").read_text()
+_LISTS, _ACCOUNTS, _CALLS = (
+    Path(__file__).with_name(f"{name}.lua").read_text() for name in ("call_lists", "accounts", "calls")
+)
+SCRIPT: Final = _LISTS + _ACCOUNTS
+CALLS_SCRIPT: Final = _LISTS + _CALLS
 TIMEOUT_SECONDS: Final = 5
 _log = logging.getLogger("crossmargin.redis")
 _pack: Final = msgspec.msgpack.Encoder().encode
@@ -94,8 +99,9 @@ class RedisLink:
             await self.disconnect()
             raise
         keys = self._keys
-        self._head = ("EVALSHA", script, 7, keys.meta, keys.by_excess, keys.by_utilization, keys.alerts, keys.changed)
-        self._head += (keys.open_calls, keys.agreements, keys.account_prefix, keys.status_prefix, keys.quality_prefix)
+        lists = keys.open_calls, keys.closed_calls, keys.changed_calls
+        self._head = ("EVALSHA", script, 9, keys.meta, keys.by_excess, keys.by_utilization, keys.alerts, keys.changed)
+        self._head += (keys.agreements, *lists, keys.account_prefix, keys.status_prefix, keys.quality_prefix)
         self._head += (
             keys.book_prefix,
             keys.customer_prefix,
@@ -105,8 +111,9 @@ class RedisLink:
             WRITES_FIELD,
             OWNED_PREFIX,
         )
-        self._head += (keys.call_prefix, CALL_KEEP_SECONDS)
-        self._calls = ("EVALSHA", calls, 2, keys.meta, keys.open_calls, keys.call_prefix, self._log_id, epoch)
+        self._head += (keys.call_prefix, CALL_KEEP_SECONDS, CALL_WRITES_FIELD, LIFE_BYTES)
+        self._calls = ("EVALSHA", calls, 4, keys.meta, *lists, keys.call_prefix, self._log_id, epoch)
+        self._calls += (CALL_KEEP_SECONDS, CALL_WRITES_FIELD, LIFE_BYTES)
 
     async def disconnect(self) -> None:
         """Close at once; what was sent and not answered may or may not have been written."""
@@ -120,9 +127,10 @@ class RedisLink:
         packed = _pack((_NAMES, [_packed(section) for section in sections], named))
         await self._send(*self._head, packed)
 
-    async def write_calls(self, shard: int, calls: Sequence[Any]) -> None:
+    async def write_calls(self, shard: int, moment: Moment, calls: Sequence[Any]) -> None:
         """Write all open calls of a shard, as open_call_entry gives them; nothing else may be unanswered."""
-        if not await self._ask(*self._calls, shard, CALL_KEEP_SECONDS, _pack(calls)):
+        ts_ns, offset, _ = moment
+        if not await self._ask(*self._calls, shard, offset, ts_ns, _pack(calls)):
             raise self._wiped()
 
     async def put(self, key: str, text: bytes) -> None:

@@ -279,8 +279,9 @@ class RedisSink:
         for backlog in self._backlogs.values():
             if backlog.live and not backlog.calls_written and not backlog.alerts:
                 backlog.calls_written = True
-                shard, engine = backlog.shard, backlog.engine
-                await self._link.write_calls(shard, [open_call_entry(shard, engine, call) for call in engine.open_calls()])
+                shard, engine, moment = backlog.shard, backlog.engine, backlog.moment
+                calls = [open_call_entry(shard, engine, call) for call in engine.open_calls()]
+                await self._link.write_calls(shard, moment, calls)
                 return True
         return False
 

@@ -155,20 +155,43 @@ def read_calls(client: Redis, keys: Keys, first: int, count: int) -> tuple[list[
     pipe.zrange(keys.open_calls, first, first + count - 1)
     pipe.zcard(keys.open_calls)
     ids, total = pipe.execute()
-    return _calls(client, keys, ids), total
+    return read_these_calls(client, keys, ids), total
+
+
+def read_closed_calls(client: Redis, keys: Keys, first: int, count: int) -> tuple[list[Row], int]:
+    """Calls that are over from the `first` on, the last to end first, and how many are kept in all."""
+    pipe = client.pipeline(transaction=False)
+    pipe.zrange(keys.closed_calls, first, first + count - 1, desc=True)
+    pipe.zcard(keys.closed_calls)
+    ids, total = pipe.execute()
+    return read_these_calls(client, keys, ids), total
+
+
+def read_these_calls(client: Redis, keys: Keys, ids: Sequence[str]) -> list[Row]:
+    """The hashes of calls; those that are no more are left out."""
+    pipe = client.pipeline(transaction=False)
+    for call_id in ids:
+        pipe.hgetall(keys.call(call_id))
+    return [row for row in pipe.execute() if "state" in row]
 
 
 def read_account_calls(client: Redis, keys: Keys, account_id: str) -> list[Row]:
     """An account's open calls, the first due first."""
     ids = [str(call_id) for call_id in client.zrange(keys.open_calls, 0, -1)]
     near = [call_id for call_id in ids if call_id.startswith(f"{account_id}:")]
-    return [row for row in _calls(client, keys, near) if row["account"] == account_id]
+    return [row for row in read_these_calls(client, keys, near) if row["account"] == account_id]
 
 
 def read_call(client: Redis, keys: Keys, call_id: str) -> Row | None:
     """A margin call's hash; None when it is unknown, or over for long."""
     row = _row(client.hgetall(keys.call(call_id)))
     return row if "state" in row else None
+
+
+def life_of(call: Row) -> list[dict[str, str]]:
+    """What happened to a call out of its hash, oldest first: event, ts_ns, and amount and received after it."""
+    lines = call.get("life", "").split("\n")
+    return [dict(zip(("event", "ts_ns", "amount", "received"), line.split(" "), strict=True)) for line in lines if line]
 
 
 def read_agreements(client: Redis, keys: Keys) -> list[Row]:
@@ -196,13 +219,6 @@ def _of_shards(client: Redis, keys: Keys, key: Callable[[int], str]) -> list[byt
     shards = int(client.hget(keys.meta, "shards") or 0)
     found = client.mget([key(n) for n in range(shards)]) if shards else []
     return [str(text).encode() for text in found if text is not None]
-
-
-def _calls(client: Redis, keys: Keys, ids: Sequence[str]) -> list[Row]:
-    pipe = client.pipeline(transaction=False)
-    for call_id in ids:
-        pipe.hgetall(keys.call(call_id))
-    return [row for row in pipe.execute() if "state" in row]
 
 
 def _row(found: Mapping[Any, Any]) -> Row:

@@ -1,4 +1,4 @@
-"""`crossmargin calls`: open margin calls from Redis, the life of one from margin.calls, and what a user does to one."""
+"""`crossmargin calls`: margin calls in Redis, open or over, the life of one in margin.calls, what a user does to one."""
 
 import getpass
 import time
@@ -12,7 +12,8 @@ from confluent_kafka import Producer
 from engine.documents import Action, parse_action
 from engine.report import OPEN_CALLS
 from monitors.alerts import Alert, decode_alert
-from monitors.view import Row, read_call, read_calls
+from monitors.keys import CLOSED_STATES
+from monitors.view import Row, life_of, read_call, read_calls, read_closed_calls
 from monitors.wording import money, outstanding, time_left
 from streams import kafka
 from streams.desk import Shown, open_desk
@@ -22,6 +23,9 @@ from streams.topics import CALLS, REJECTS
 COLUMNS: Final = (
     "call", "account", "state", "amount", "received", "outstanding", "currency", "issued (UTC)", "due (UTC)", "left",
     "acknowledged by",
+)  # fmt: skip
+CLOSED_COLUMNS: Final = (
+    "call", "account", "state", "amount", "received", "currency", "issued (UTC)", "ended (UTC)", "acknowledged by",
 )  # fmt: skip
 LIFE: Final = ("at (UTC)", "event", "state", "amount", "received", "currency", "due (UTC)", "by", "text", "alert")
 PAGE: Final = 1000
@@ -33,10 +37,12 @@ Kind = Literal["ack", "note", "cancel"]
 
 
 def call_data(call: Row, now_ns: int) -> dict[str, Any]:
-    """A call's hash for programs: its fields as text, with what is outstanding and the seconds left."""
-    left = round((int(call["due_ns"]) - now_ns) / 1e9, 3)
+    """A call's hash for programs: its fields as text, with what is outstanding, while it is open the seconds left."""
     notes = msgspec.json.decode(call.get("notes", "[]"))
-    return {**call, "outstanding": outstanding(call["amount"], call["received"]), "seconds_left": left, "notes": notes}
+    data = {**call, "outstanding": outstanding(call["amount"], call["received"]), "notes": notes, "life": life_of(call)}
+    if call["state"] not in CLOSED_STATES:
+        data["seconds_left"] = round((int(call["due_ns"]) - now_ns) / 1e9, 3)
+    return data
 
 
 def call_cells(call: Row, now_ns: int) -> tuple[str, ...]:
@@ -51,30 +57,39 @@ def call_cells(call: Row, now_ns: int) -> tuple[str, ...]:
     )  # fmt: skip
 
 
+def _closed_cells(call: Row) -> tuple[str, ...]:
+    """The hash of a call that is over as CLOSED_COLUMNS names it."""
+    amounts, times = (money(call[name]) for name in ("amount", "received")), ("issued_ns", "ts_ns")
+    moments = (short_moment(int(call[name])) for name in times)
+    return call["id"], call["account"], call["state"], *amounts, call["currency"], *moments, call.get("acknowledged_by", "")
+
+
 def short_moment(ts_ns: int) -> str:
     """A time in UTC to the second."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(ts_ns // 10**9))
 
 
-def show_open(settings: Settings, pool: str | None, state: str | None) -> Shown:
-    """The open calls of a pool, in a state, or all: the first due first."""
-    states = [one.name for one in OPEN_CALLS]
+def show_calls(settings: Settings, pool: str | None, state: str | None, closed: bool = False) -> Shown:
+    """The calls of a pool, in a state, or all: open ones, the first due first, or those over, the last to end first."""
+    states = CLOSED_STATES if closed else tuple(one.name for one in OPEN_CALLS)
     if state is not None and state.upper() not in states:
         raise ConfigError(f"--state: found '{state}'; allowed: {', '.join(states)}")
     calls: list[Row] = []
     with open_desk(settings) as desk:
         first, total = 0, 1
         while first < total:
-            page, total = read_calls(desk.client, desk.keys, first, PAGE)
+            page, total = (read_closed_calls if closed else read_calls)(desk.client, desk.keys, first, PAGE)
             calls += page
             first += PAGE
         age_seconds = desk.meta.age_seconds(time.time_ns())
     now_ns = time.time_ns()
     found = [c for c in calls if pool in (None, c["pool"]) and (state is None or c["state"] == state.upper())]
-    title = f"{len(found):,} of {len(calls):,} open calls, as of {age_seconds:.1f} s ago"
+    kind = "calls that are over" if closed else "open calls"
+    title = f"{len(found):,} of {len(calls):,} {kind}, as of {age_seconds:.1f} s ago"
+    rows = [_closed_cells(call) if closed else call_cells(call, now_ns) for call in found]
     return Shown(
         {"age_seconds": round(age_seconds, 3), "calls": [call_data(call, now_ns) for call in found]},
-        [(title, COLUMNS, [call_cells(call, now_ns) for call in found])],
+        [(title, CLOSED_COLUMNS if closed else COLUMNS, rows)],
     )
 
 

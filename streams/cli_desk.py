@@ -16,20 +16,27 @@ text_option = click.option("--text", default="", help="What is said with it, up 
 
 @click.group(invoke_without_command=True)
 @click.option("--pool", help="Only those of this pool.")
-@click.option("--state", help="Only those in this state: ISSUED, PART_MET, OVERDUE, ESCALATED or RESTRICTED.")
+@click.option(
+    "--state",
+    help="Only those in this state: ISSUED, PART_MET, OVERDUE, ESCALATED or RESTRICTED; MET, COVERED, CANCELLED or OVER.",
+)
+@click.option("--closed", is_flag=True, help="Those that are over, the last to end first; they are kept for seven days.")
 @json_flag
 @with_settings(*REDIS)
 @click.pass_context
-def calls(context: click.Context, settings: Settings, pool: str | None, state: str | None, as_json: bool) -> None:
+def calls(
+    context: click.Context, settings: Settings, pool: str | None, state: str | None, closed: bool, as_json: bool
+) -> None:
     """List the open margin calls, or act on one.
 
-    From Redis, the first due first. ack, note and cancel go through topic actions and the log, with the user's name.
+    From Redis, the first due first. OVER: how it ended is in topic margin.calls only (show). ack, note and cancel go
+    through topic actions and the log, with the user's name.
     """
-    from streams.calls import show_open
+    from streams.calls import show_calls
 
     if _goes_on(context):
         return
-    shown = show_open(settings, pool, state)
+    shown = show_calls(settings, pool, state, closed)
     if shown.data["calls"] or as_json:
         print_shown(shown, as_json)
     else:

@@ -11,16 +11,17 @@ from typing import Any, Final
 import msgspec
 
 from engine.documents import Action
-from engine.report import OPEN_CALLS, AgreementState
+from engine.report import AgreementState
+from monitors.live_calls import OPEN, Choice
 from monitors.view import (
     Row,
+    life_of,
     read_account,
-    read_account_calls,
     read_accounts,
     read_call,
-    read_calls,
     read_ladder,
     read_reconciliation,
+    read_these_calls,
 )
 from monitors.what_if import Unanswerable
 from streams.web_access import Who
@@ -54,8 +55,6 @@ from streams.web_schema import (
     WhatIf,
     WhatIfForm,
 )
-
-OPEN: Final = frozenset(state.name for state in OPEN_CALLS)
 
 
 class Refusal(Exception):
@@ -105,7 +104,7 @@ ROUTES: Final = (
         "GET", "/api/accounts/{id}", "viewer", "account", "An account, and why it requires what it does", Account, _ACCOUNT
     ),
     Route("GET", "/api/accounts/{id}/history", "viewer", "history", "What was seen of an account", History, _ACCOUNT),
-    Route("GET", "/api/calls", "viewer", "calls", "Open margin calls", Calls, query=CallsQuery),
+    Route("GET", "/api/calls", "viewer", "calls", "Margin calls, open or over, page by page", Calls, query=CallsQuery),
     Route("GET", "/api/calls/{id}", "viewer", "call", "A margin call", Call, _CALL),
     Route(
         "POST", "/api/calls/{id}/actions", "operator", "act", "Say something about a call", Accepted, _CALL, body=ActionForm
@@ -163,13 +162,16 @@ class Api:
         return self._live.watch(row["account"], row["currency"])
 
     async def calls(self, ask: Ask) -> Answer:
-        """Open calls by due time."""
+        """Chosen in the table of calls, then read exactly."""
         query: CallsQuery = ask.query
-        if query.account is not None:
-            rows = await asyncio.to_thread(read_account_calls, self._client, self._keys, query.account)
-            return Calls(calls=[_call(row) for row in rows], open=len(rows))
-        rows, total = await asyncio.to_thread(read_calls, self._client, self._keys, query.offset, query.limit)
-        return Calls(calls=[_call(row) for row in rows], open=total)
+        choice = Choice(
+            is_open=query.state == "open" or query.state in OPEN,
+            state=None if query.state in ("open", "closed") else query.state,
+            account=query.account, pool=query.pool, text=query.text.lower(), acknowledged=query.acknowledged,
+        )  # fmt: skip
+        ids, count = await asyncio.to_thread(self._live.calls.select, choice, query.offset, query.limit)
+        rows = await asyncio.to_thread(read_these_calls, self._client, self._keys, ids)
+        return Calls(calls=[_call(row) for row in rows], count=count, open=self._live.calls_open)
 
     async def call(self, ask: Ask) -> Answer:
         """One call, open or not."""
@@ -245,7 +247,7 @@ def _agreement(row: Row) -> Agreement:
 def _call(row: Row) -> Call:
     """A call's hash; one that nobody has said anything about lacks the fields of that."""
     said = {"acknowledged_by": "", "acknowledged_ns": "0", **row, "notes": msgspec.json.decode(row.get("notes") or "[]")}
-    return msgspec.convert(said, Call, strict=False)
+    return msgspec.convert({**said, "life": life_of(row)}, Call, strict=False)
 
 
 def _cursor(text: str) -> tuple[float, int]:

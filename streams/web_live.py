@@ -1,4 +1,4 @@
-"""What all pages look at: the live table, polled from Redis four times a second, and its way into WebSockets."""
+"""What all pages look at: live tables of accounts and calls, polled four times a second, and the way into WebSockets."""
 
 import asyncio
 import logging
@@ -18,6 +18,7 @@ from engine.report import AgreementState
 from monitors.collector import Histogram
 from monitors.keys import MARKET_FIELD, Keys
 from monitors.live import LiveTable
+from monitors.live_calls import CallTable
 from monitors.metrics import TABLE
 from monitors.outlook import StaleInstrument
 from monitors.view import Meta, PoolSum, Row, open_client, parse_meta, read_agreements, read_ladder
@@ -52,7 +53,7 @@ class Live:
     def __init__(self, settings: Settings, now: Callable[[], int] = time.time_ns) -> None:
         self.keys = Keys(settings.redis_prefix)
         self._bytes, self._texts = open_client(settings.redis_url, text=False), open_client(settings.redis_url)
-        self.table = LiveTable(self._bytes, self.keys)
+        self.table, self.calls = LiveTable(self._bytes, self.keys), CallTable(self._bytes, self.keys)
         self._now, self._turn, self._polled = now, asyncio.Condition(), 0
         self._meta: Meta | None = None
         self.problem = "not read yet"
@@ -133,6 +134,7 @@ class Live:
         pipe.xrevrange(self.keys.alerts, "+", after, count=ALERTS_KEPT)
         meta, self.calls_open, alerts = pipe.execute()
         self._meta, self.market_ns = parse_meta(meta), int(meta.get(MARKET_FIELD, 0))
+        self.calls.poll()
         generation = self.table.generation
         if self.table.poll():
             sums = self.table.pool_sums()

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 from msgspec import Meta
 
-from engine.report import AgreementState, Quality, Status
+from engine.report import OPEN_CALLS, AgreementState, Quality, Status
+from monitors.keys import CLOSED_STATES
 from monitors.outlook import Differences, Ladder, StaleInstrument
 from monitors.view import PoolSum
 from monitors.what_if import Fill
@@ -17,6 +18,9 @@ from monitors.what_if import Fill
 StatusName = Literal["OK", "WATCH", "CALL", "OVERDUE", "RESTRICTED", "DEBIT"]
 QualityName = Literal["FRESH", "STALE", "UNPRICED"]
 AgreementStateName = Literal["in force", "fallback", "not in force"]
+CallStateName = Literal[
+    "ISSUED", "PART_MET", "OVERDUE", "ESCALATED", "RESTRICTED", "MET", "COVERED", "CANCELLED", "OVER"
+]  # fmt: skip
 Role = Literal["viewer", "operator"]
 ID_PATTERN = "^[\\x20-\\x7e]+$"
 Id = Annotated[str, Meta(min_length=1, max_length=64, pattern=ID_PATTERN)]
@@ -26,6 +30,7 @@ MAX_SCENARIOS = 100
 MAX_ITEMS = 100
 assert get_args(StatusName) == tuple(one.name for one in Status)
 assert get_args(QualityName) == tuple(one.name for one in Quality)
+assert get_args(CallStateName) == (*(one.name for one in OPEN_CALLS), *CLOSED_STATES)
 assert get_args(AgreementStateName) == tuple(one.value for one in AgreementState)
 
 
@@ -233,8 +238,21 @@ class Note(Answer, frozen=True, kw_only=True):
     text: str
 
 
+class Step(Answer, frozen=True, kw_only=True):
+    """Something that happened to a call, with its amount and what came in for it after that."""
+
+    event: str
+    ts_ns: int
+    amount: str
+    received: str
+
+
 class Call(Answer, frozen=True, kw_only=True):
-    """A margin call and its life."""
+    """A margin call and its life, oldest first; ts_ns: of its last change, of a call that is over its end.
+
+    state OVER: it ended while Redis was away, how is in topic margin.calls only. A life that does not begin with `issued`
+    has lost its beginning, which that topic has too.
+    """
 
     id: str
     account: str
@@ -250,20 +268,29 @@ class Call(Answer, frozen=True, kw_only=True):
     acknowledged_by: str
     acknowledged_ns: int
     notes: list[Note]
+    life: list[Step]
 
 
 class CallsQuery(Form, frozen=True, kw_only=True):
-    """Open calls, the first due first; of an account: all of its open calls."""
+    """Which calls: open ones, the first due first, or those over, the last to end first; a state's name: of that state only.
 
+    text: part of account, customer or pool, in any case.
+    """
+
+    state: Literal["open", "closed"] | CallStateName = "open"
     account: Id | None = None
+    pool: Id | None = None
+    text: Annotated[str, Meta(max_length=64)] = ""
+    acknowledged: bool | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 200
     offset: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
 
 
 class Calls(Answer, frozen=True, kw_only=True):
-    """Open calls, and how many there are in all."""
+    """A page of calls, how many fit in all, and how many calls are open."""
 
     calls: list[Call]
+    count: int
     open: int
 
 

@@ -12,7 +12,7 @@ import random
 import tempfile
 import time
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -34,6 +34,7 @@ from monitors.keys import (
     AGREEMENT_FIELDS,
     AGREEMENT_PREFIX,
     ALERTS_WINDOW,
+    CALL_WRITES_FIELD,
     LAYOUT,
     OWNED_PREFIX,
     WRITES_FIELD,
@@ -92,6 +93,9 @@ class World:
         self.status = ["" for _ in self.ids]
         self.changes = [0 for _ in self.ids]
         self.offset = 1000
+        self.called = Counter[int]()  # by slot: how many calls it had
+        self.lives = dict[str, list[str]]()  # by call
+        self.call_writes = 0
         self.members = defaultdict[str, list[str]](list)  # by set: accounts that the next write puts into it
 
     def fill(self, books: bool = True) -> None:
@@ -256,9 +260,14 @@ class World:
             alert |= {"amount": row["call"], "currency": row["currency"], "ts_ns": row["ts_ns"], "shard": row["shard"]}
             pipe.xadd(keys.alerts, {**alert, "offset": row["offset"]}, maxlen=ALERTS_WINDOW)
         self.members[f"{keys.status_prefix}{status}"].append(name)
-        call_id, due = f"{name}:{row['pool']}:1", int(row["ts_ns"]) + (slot % 5 - 1) * 3_600 * 10**9
+        due = int(row["ts_ns"]) + (slot % 5 - 1) * 3_600 * 10**9
+        self.called[slot] += status in CALLED and before not in CALLED
+        call_id = f"{name}:{row['pool']}:{self.called[slot]}"
         if status in CALLED:
             state = "OVERDUE" if due < int(row["ts_ns"]) else "ISSUED"
+            self._live(pipe, call_id, "raised" if before in CALLED else "issued", row)
+            if state == "OVERDUE":
+                self._live(pipe, call_id, "overdue", row)
             call = {"id": call_id, "account": name, "customer": row["customer"], "pool": row["pool"], "state": state}
             call |= {"currency": row["currency"], "amount": row["call"], "received": "0.00", "issued_ns": row["ts_ns"]}
             call |= {"due_ns": str(due), "ts_ns": row["ts_ns"], "change": str(self.changes[slot]), "shard": row["shard"]}
@@ -266,8 +275,24 @@ class World:
             pipe.hset(keys.call(call_id), mapping=call)
             pipe.zadd(keys.open_calls, {call_id: due / 1e9})
         elif before in CALLED:
+            self._live(pipe, call_id, "covered", row)
             pipe.hset(keys.call(call_id), mapping={"state": "COVERED", "ts_ns": row["ts_ns"]})
             pipe.zrem(keys.open_calls, call_id)
+            pipe.zadd(keys.closed_calls, {call_id: int(row["ts_ns"]) // 10**9})
+
+    def say(self, call_id: str, field: str, text: str) -> None:
+        """Set a field of a call, as the sink writes it."""
+        self.call_writes += 1
+        self.client.hset(self.keys.call(call_id), field, text)
+        self.client.zadd(self.keys.changed_calls, {call_id: self.call_writes})
+
+    def _live(self, pipe: Redis, call_id: str, event: str, row: dict[str, str]) -> None:
+        """Something happens to a call."""
+        self.lives.setdefault(call_id, []).append(f"{event} {row['ts_ns']} {row['call']} 0.00")
+        self.call_writes += 1
+        pipe.hset(self.keys.call(call_id), "life", "\n".join(self.lives[call_id]))
+        pipe.zadd(self.keys.changed_calls, {call_id: self.call_writes})
+        pipe.hset(self.keys.meta, CALL_WRITES_FIELD, self.call_writes)
 
 
 def market_world() -> MarginEngine:

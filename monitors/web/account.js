@@ -33,7 +33,7 @@ export function account(main, signal, id) {
     plot.draw([points.map((one) => one.ts_ns / 1e9), ...["equity", "initial", "maintenance"].map((name) => points.map((one) => one[name]))]);
   };
   const called = async () => {
-    const { calls: all } = await api.calls({ account: id });
+    const { calls: all } = await api.calls({ account: id, limit: 1000 });
     refresh(calls, callTable(all));
   };
   const failed = (error) => refresh(head, h("h1", {}, id), empty(error.status === 404 ? "There is no such account." : "It cannot be read.", error.message));

@@ -3,7 +3,7 @@
 const SHAPES = {
   OK: "●", WATCH: "▲", CALL: "■", OVERDUE: "◆", RESTRICTED: "⊘", DEBIT: "✖",
   FRESH: "●", STALE: "◔", UNPRICED: "○",
-  ISSUED: "■", PART_MET: "◧", ESCALATED: "⇈", MET: "✔", COVERED: "✔", CANCELLED: "–",
+  ISSUED: "■", PART_MET: "◧", ESCALATED: "⇈", MET: "✔", COVERED: "✔", CANCELLED: "–", OVER: "–",
   MATCHED: "●", QUANTITY: "≠", MISSING_HERE: "◁", MISSING_THERE: "▷",
   "in force": "●", fallback: "◔", "not in force": "○",
 };
@@ -116,6 +116,9 @@ setInterval(() => {
     if (element.textContent !== text) element.textContent = text;
   }
 }, 1000);
+
+/** The pools that the live state names, sorted. */
+export const poolNames = (state) => [...new Set((state?.pools ?? []).map((one) => one.pool))].sort();
 
 // Parts of a screen
 

@@ -2,7 +2,7 @@
 
 import { accountsTable } from "./accounts.js";
 import { api, live, repeat } from "./api.js";
-import { QUALITIES, STATUSES, accountLink, amount, compact, distance, empty, h, moment, panel, percent, refresh, rounded, select, table, tag } from "./dom.js";
+import { QUALITIES, STATUSES, accountLink, amount, compact, distance, empty, h, moment, panel, percent, poolNames, refresh, rounded, select, table, tag } from "./dom.js";
 import { Grid } from "./grid.js";
 
 const GROUPS = [["", "no groups"], ["customer", "customer"], ["pool", "pool"], ["status", "status"]];
@@ -43,7 +43,7 @@ export function overview(main, signal) {
     drawCounts(counts, live.state, change);
     drawStale(stale, live.state.stale);
     refresh(pools, poolTable(live.state.pools));
-    if (bar.dataset.pools !== poolNames().join()) drawBar();
+    if (bar.dataset.pools !== poolNames(live.state).join()) drawBar();
   };
   const alerts = () => refresh(changes, ...newest());
   drawBar();
@@ -76,11 +76,10 @@ export function overview(main, signal) {
   );
 }
 
-const poolNames = () => [...new Set((live.state?.pools ?? []).map((one) => one.pool))].sort();
 const filters = () => ["status", "quality", "pool", "customer"].filter((name) => kept[name]).map((name) => [name, "==", kept[name]]);
 
 function fillBar(bar, shown, change) {
-  const names = poolNames();
+  const names = poolNames(live.state);
   bar.dataset.pools = names.join();
   const any = (values) => [["", "any"], ...values.map((value) => [value, value])];
   const choose = (field) => (event) => change(field, event.target.value);

@@ -89,7 +89,7 @@ def test_the_worker_writes_and_the_desk_reads(port: int) -> None:
     assert show(settings, None).data["by_status"]["CALL"] == 1
     (call,) = show(settings, "A0-3").data["calls"]
     assert call["acknowledged_by"] == "ann"
-    assert [one["id"] for one in calls.show_open(settings, None, None).data["calls"]] == [call["id"]]
+    assert [one["id"] for one in calls.show_calls(settings, None, None).data["calls"]] == [call["id"]]
     with open_desk(settings) as desk:
         assert len(top.read(desk).highest) == 10
         assert "redis_version" in desk.client.info("server")

@@ -274,12 +274,13 @@ def check_alerts(settings: Settings, replayed: Replayed) -> int:
 
 
 def check_redis(settings: Settings, replayed: Replayed) -> None:
-    """Every account's hash, the sets and the alerts window say what the engines say, each alert once."""
+    """Accounts' hashes, the sets, the lists of calls and the alerts window say what the engines say, each alert once."""
     with redis.Redis.from_url(settings.redis_url, decode_responses=True) as client:
         prefix = settings.redis_prefix
         by_status: dict[str, set[str]] = defaultdict(set)
         by_quality: dict[str, set[str]] = defaultdict(set)
         excess: dict[str, float] = {}
+        due: dict[str, float] = {}
         for engine in replayed.engines:
             slots = [engine.find_account(name) for name in engine.account_ids]
             for name, row in zip(engine.account_ids, engine.figures(slots), strict=True):
@@ -298,12 +299,18 @@ def check_redis(settings: Settings, replayed: Replayed) -> None:
                 by_status[expected["status"]].add(name)
                 by_quality[expected["quality"]].add(name)
                 excess[name] = int(row["excess_usd"]) / 100
+            for call in engine.open_calls():
+                due[engine.account_info(call.account).call_id(call.sequence)] = call.due_ns // NS
             assert client.hget(f"{prefix}meta", f"shard:{engine.shard}:offset") == str(engine.offset)
         for status in Status:
             assert client.smembers(f"{prefix}status:{status.name}") == by_status[status.name]
         for quality in Quality:
             assert client.smembers(f"{prefix}quality:{quality.name}") == by_quality[quality.name]
         assert dict(client.zrange(f"{prefix}by_excess", 0, -1, withscores=True)) == excess
+        assert dict(client.zrange(f"{prefix}calls:open", 0, -1, withscores=True)) == due
+        told = [json.loads(body) for alerts in replayed.alerts for _, body in alerts]
+        over = {alert["call"]["id"] for alert in told if "call" in alert} - due.keys()
+        assert set(client.zrange(f"{prefix}calls:closed", 0, -1)) == over
         window = [entry["id"] for _, entry in client.xrange(f"{prefix}alerts")]
         assert sorted(window) == sorted(json.loads(value)["id"] for alerts in replayed.alerts for _, value in alerts)
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from redis import Redis
 
-from engine.report import Quality, Report, Status
+from engine.report import OPEN_CALLS, Quality, Report, Status
 from monitors.alerts import Alert, alerts_of, encode_alert
-from monitors.keys import ACCOUNT_FIELDS, ALERT_FIELDS, Keys
+from monitors.keys import ACCOUNT_FIELDS, ALERT_FIELDS, CALL_WRITES_FIELD, OVER, Keys
 from monitors.outlook import Outlook, encode_ladder, encode_reconciliation
 from monitors.redis_sink import RedisSink
 from monitors.view import open_client
@@ -78,6 +78,7 @@ class Desk:
             assert_outlooks(client, self.keys, self.outlooks)
             assert_alerts(client, self.keys, self.topic)
             assert_calls(client, self.keys, self.engines.values())
+            assert_lives(client, self.keys, self.topic)
 
 
 @asynccontextmanager
@@ -217,3 +218,25 @@ def assert_calls(client: Redis, keys: Keys, engines: Iterable[FakeEngine]) -> No
             assert client.ttl(keys.call_prefix + call_id) == -1
             due[call_id] = call.due_ns // 10**9
     assert dict(client.zrange(keys.open_calls, 0, -1, withscores=True)) == due
+
+
+def assert_lives(client: Redis, keys: Keys, topic: Topic) -> None:
+    """Each call of the topic is in the list it belongs to, its life says all that the topic does, and how it was missed."""
+    lives = dict[str, dict[str, str]]()  # lines of its life, by call and alert
+    for alert in (json.loads(message) for messages in topic.messages.values() for message in messages):
+        if call := alert.get("call"):
+            line = f"{call['event']} {alert['ts_ns']} {alert['amount']} {call['received']}"
+            lives.setdefault(call["id"], {})[alert["id"]] = line
+    closed = {}
+    for call_id, lines in lives.items():
+        row = client.hgetall(keys.call(call_id))
+        missed = [f"over {row['ts_ns']} {row['amount']} {row['received']}"] if row["state"] == OVER else []
+        assert row["life"].split("\n") == [*lines.values(), *missed]
+        if row["state"] not in {state.name for state in OPEN_CALLS}:
+            closed[call_id] = int(row["ts_ns"]) // 10**9
+            assert client.ttl(keys.call(call_id)) > 0
+    assert dict(client.zrange(keys.closed_calls, 0, -1, withscores=True)) == closed
+    written = dict(client.zrange(keys.changed_calls, 0, -1, withscores=True))
+    assert set(written) == set(lives)
+    assert len(set(written.values())) == len(written)
+    assert max(written.values(), default=0) <= int(client.hget(keys.meta, CALL_WRITES_FIELD) or 0)

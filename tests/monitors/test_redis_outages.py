@@ -1,18 +1,19 @@
 """The Redis sink when its server goes away, forgets, or cannot keep up: everything is there again, each alert once."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
-from engine.report import CallEvent, CallState, Said, Status
-from monitors import redis_sink
+from engine.report import CallEvent, CallState, Report, Said, Status
+from monitors import redis_link, redis_sink
 from monitors.alerts import alerts_of
 from monitors.keys import CALL_KEEP_SECONDS
 from monitors.view import open_client
 from streams.embedded import LOOPBACK, RedisServer, embedded_redis, free_port
 from tests import services
 from tests.monitors.desk import Desk, Topic, flush, running, until
-from tests.monitors.fake_engine import FakeEngine
+from tests.monitors.fake_engine import SECOND, FakeEngine
 
 pytestmark = pytest.mark.services
 
@@ -100,7 +101,73 @@ def test_margin_calls_and_what_is_said_of_them_survive_an_outage(redis_url: str)
             await until(lambda: desk.sink.resynchronizations > 4)
             await desk.settle()
             desk.check()
+            with open_client(redis_url) as client:
+                missed = client.hgetall(desk.keys.call_prefix + engines[1].account_info(3).call_id(1))
+                assert (missed["state"], missed["ts_ns"]) == ("OVER", str(engines[1].clock_ns))
 
+    flush(redis_url)
+    asyncio.run(work())
+
+
+def test_a_worker_that_catches_up_leaves_calls_as_they_are(redis_url: str) -> None:
+    """It has an older snapshot: what happened since to calls is in Redis, and its alerts of that are not written again."""
+
+    async def work() -> None:
+        topic = Topic()
+        async with running(redis_url, topic) as desk, running(redis_url, topic) as behind:
+            engine = FakeEngine(0, 4)
+            desk.attach(engine)
+            for slot in (0, 1):
+                desk.publish(engine, engine.call(slot, CallEvent.ISSUED, CallState.ISSUED))
+            old = engine.snapshot()
+
+            def go_on(engine: FakeEngine, publish: Callable[[FakeEngine, Report], None]) -> None:
+                publish(engine, engine.call(0, CallEvent.MET, CallState.MET, 50_000))
+                publish(engine, engine.call(1, CallEvent.RECEIVED, CallState.PART_MET, 100))
+                publish(engine, engine.call(2, CallEvent.ISSUED, CallState.ISSUED))
+
+            go_on(engine, desk.publish)
+            await desk.settle()
+            desk.check()
+            behind.attach(old)
+            await behind.settle()
+            desk.check()
+            go_on(old, lambda engine, report: behind.publish(engine, report))
+            await behind.settle()
+            behind.check()
+
+    flush(redis_url)
+    asyncio.run(work())
+
+
+def test_lives_and_lists_of_calls_are_bounded(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        async with running(redis_url) as desk:
+            engine = FakeEngine(0, 3)
+            desk.attach(engine)
+            for slot in (0, 1):
+                desk.publish(engine, engine.call(slot, CallEvent.ISSUED, CallState.ISSUED))
+            raised = [engine.call(0, CallEvent.RAISED, CallState.ISSUED) for _ in range(20)]
+            for report in raised:
+                desk.publish(engine, report)
+            desk.publish(engine, engine.call(1, CallEvent.COVERED, CallState.COVERED))
+            await desk.settle()
+            with open_client(redis_url) as client:
+                first, second = (desk.keys.call(engine.account_info(slot).call_id(1)) for slot in (0, 1))
+                life = client.hget(first, "life").split("\n")
+                times_ns = [str(one.changes["ts_ns"][0]) for one in raised]
+                assert [line.split()[:2] for line in life] == [["raised", ts_ns] for ts_ns in times_ns[-len(life) :]]
+                assert 150 < len("\n".join(life)) <= 200
+                assert client.zrange(desk.keys.closed_calls, 0, -1) == [engine.account_info(1).call_id(1)]
+                engine.clock_ns += 61 * SECOND
+                desk.publish(engine, engine.call(0, CallEvent.MET, CallState.MET, 50_000))
+                await desk.settle()
+                assert client.zrange(desk.keys.closed_calls, 0, -1) == [engine.account_info(0).call_id(1)]
+                assert client.zrange(desk.keys.changed_calls, 0, -1) == [engine.account_info(0).call_id(1)]
+                assert 0 < client.ttl(second) <= 60
+
+    monkeypatch.setattr(redis_link, "LIFE_BYTES", 200)
+    monkeypatch.setattr(redis_link, "CALL_KEEP_SECONDS", 60)
     flush(redis_url)
     asyncio.run(work())
 

@@ -9,7 +9,7 @@ from redis import Redis
 
 from engine.report import Quality, Status
 from monitors.alerts import alerts_of
-from monitors.keys import AGREEMENT_FIELDS, META_FIELDS, WRITES_FIELD, Keys
+from monitors.keys import AGREEMENT_FIELDS, CALL_WRITES_FIELD, META_FIELDS, WRITES_FIELD, Keys
 from monitors.redis_link import ForeignLog
 from monitors.view import open_client, read_agreements
 from tests.monitors.desk import LOG_ID, Topic, flush, running, until
@@ -26,15 +26,16 @@ def url(redis_url: str) -> str:
 
 
 def dump(client: Redis) -> dict[str, object]:
-    """Everything in the database by key, stream entry ids included, but when figures were written."""
+    """Everything in the database by key, stream entry ids included, but when figures and calls were written."""
+    counters, numbered = (WRITES_FIELD, CALL_WRITES_FIELD), (Keys().changed, Keys().changed_calls)
     readers = {
         "string": client.get,
-        "hash": lambda key: {field: text for field, text in client.hgetall(key).items() if field != WRITES_FIELD},
+        "hash": lambda key: {field: text for field, text in client.hgetall(key).items() if field not in counters},
         "set": client.smembers,
         "zset": lambda key: client.zrange(key, 0, -1, withscores=True),
         "stream": client.xrange,
     }
-    return {key: readers[client.type(key)](key) for key in client.keys("*") if key != Keys().changed}
+    return {key: readers[client.type(key)](key) for key in client.keys("*") if key not in numbered}
 
 
 def test_everything_is_written_at_first_and_kept_current(url: str) -> None:

@@ -58,7 +58,10 @@ def settings(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settin
                 "ts_ns": now_ns, "change": 1, "shard": 0, "offset": 1,
             }  # fmt: skip
             client.hset(keys.call(call_id), mapping=fields)
-            if state != "MET":
+            if state == "MET":
+                client.hset(keys.call(call_id), "life", f"issued {now_ns} 2.00 0.00\nmet {now_ns} 2.00 2.00")
+                client.zadd(keys.closed_calls, {call_id: now_ns // NS, "expired:FICC:1": 1})
+            else:
                 client.zadd(keys.open_calls, {call_id: due_ns // NS})
             row = {"status": "CALL", "quality": "FRESH", "excess": "-1.50", "equity": "-1.50", "utilization": ""}
             client.hset(keys.account(account), mapping=row)
@@ -102,6 +105,18 @@ def test_open_calls_are_listed_by_due_time_and_chosen(capsys: pytest.CaptureFixt
     status, _, err = said(capsys, settings, "calls", "--state", "late")
     assert status == 2
     assert "found 'late'; allowed: ISSUED, PART_MET, OVERDUE" in err
+
+
+def test_calls_that_are_over_are_listed(capsys: pytest.CaptureFixture[str], settings: Settings) -> None:
+    (call,) = json.loads(said(capsys, settings, "calls", "--closed", "--json")[1])["calls"]
+    assert (call["id"], [step["event"] for step in call["life"]]) == ("A3:FICC:1", ["issued", "met"])
+    table = said(capsys, settings, "calls", "--closed", "--state", "met")[1]
+    assert "1 of 1 calls that are over" in table
+    assert "ended (UTC)" in table
+    assert said(capsys, settings, "calls", "--closed", "--state", "CANCELLED")[1].startswith("0 of 1 calls that are over")
+    status, _, err = said(capsys, settings, "calls", "--closed", "--state", "ISSUED")
+    assert status == 2
+    assert "found 'ISSUED'; allowed: MET, COVERED, CANCELLED, OVER" in err
 
 
 def test_an_account_is_shown_with_its_calls(capsys: pytest.CaptureFixture[str], settings: Settings) -> None:

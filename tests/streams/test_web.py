@@ -138,16 +138,6 @@ def test_history_is_what_was_seen_since_somebody_looked(server: Running) -> None
     wait_until(lambda: len(server.get(f"/api/accounts/{name}/history")["points"]) > 1, what="another point")
 
 
-def test_calls_are_listed_by_due_time(server: Running) -> None:
-    found = server.get("/api/calls?limit=1000")
-    assert found["open"] == len(found["calls"]) > 0
-    due = [call["due_ns"] for call in found["calls"]]
-    assert due == sorted(due)
-    call = found["calls"][0]
-    assert server.get(f"/api/calls/{call['id']}") == call
-    assert server.ask("GET", "/api/calls/nobody:x:1")[0] == 404
-
-
 def test_what_lies_ahead_and_what_is_stated_are_those_of_all_shards(server: Running) -> None:
     client, keys = server.world.client, server.world.keys
     ahead, stated = server.get("/api/ladder")["data"], server.get("/api/reconciliation")["data"]

@@ -198,10 +198,10 @@ def test_an_account_that_is_not_there(desk: Desk) -> None:
 
 def test_acknowledge_goes_to_the_log(desk: Desk) -> None:
     desk.show("calls")
-    due, left = cells(desk, "open-calls")[0][:2]
+    due, left = cells(desk, "calls")[0][:2]
     assert re.fullmatch(r"\d\d-\d\d \d\d:\d\d", due)
     assert left.endswith(" ago")  # the first one is overdue
-    desk.tab.click("#open-calls tbody a")
+    desk.tab.click("#calls tbody a")
     desk.tab.wait_for("document.querySelector('#call h3') !== null")
     desk.tab.write("#say", "client wires by noon")
     shown = desk.tab.text("#call h3")
@@ -228,9 +228,78 @@ def test_acknowledge_goes_to_the_log(desk: Desk) -> None:
     }
     assert {name: found[0][name] for name in expected} == expected
     with desk.lock:
-        desk.world.client.hset(desk.world.keys.call(shown), "state", "MET")
+        desk.world.say(shown, "state", "MET")
         desk.tab.wait_for("document.querySelector('#act-ack').offsetParent === null")  # nothing to say any more
-        desk.world.client.hset(desk.world.keys.call(shown), "state", "OVERDUE")
+        desk.world.say(shown, "state", "OVERDUE")
+
+
+def trail(desk: Desk) -> list[str]:
+    """What the trail of the call in sight says."""
+    script = "[...document.querySelectorAll('#call .trail li > :last-child')].map((one) => one.innerText)"
+    found: list[str] = desk.tab.evaluate(script)
+    return found
+
+
+def test_a_call_tells_its_life_and_where_that_is_not_kept(desk: Desk) -> None:
+    with desk.lock:
+        world = desk.world
+        call_id = next(one for one in world.client.zrange(world.keys.open_calls, 0, -1) if len(world.lives[one]) == 1)
+        row = world.client.hgetall(world.keys.call(call_id))
+        issued, later = int(row["issued_ns"]), str(int(row["ts_ns"]) + 10**9)
+        more = [f"raised {later} 9000.00 0.00", f"acknowledged {later} 9000.00 0.00", f"received {later} 9000.00 250.50"]
+        note = {"user": "ann", "kind": "ack", "text": "seen", "ts_ns": later}
+        world.client.hset(world.keys.call(call_id), "notes", json.dumps([note]))
+        world.say(call_id, "life", "\n".join([f"issued {issued} 8000.00 0.00", *more]))
+        desk.show(f"calls/{call_id}")
+        desk.tab.wait_for("document.querySelectorAll('#call .trail li').length === 5")
+        told = trail(desk)
+        assert told[0].startswith(f"issued for 8,000.00 {row['currency']}, due ")
+        assert told[1:] == [
+            f"raised from 8,000.00 to 9,000.00 {row['currency']}",
+            f"received 250.50 {row['currency']} of 9,000.00 in all",
+            "ann acknowledged: seen",
+            f"now {desk.tab.text('#call .title .tag')}",
+        ]
+        world.say(call_id, "life", "\n".join(more))
+        desk.tab.wait_for("document.querySelector('#call .trail').innerText.includes('is not kept here')")
+        assert f"crossmargin calls show {call_id}" in trail(desk)[1]
+        world.client.hdel(world.keys.call(call_id), "notes")
+        world.say(call_id, "life", "\n".join(world.lives[call_id]))
+
+
+def test_calls_are_filtered_paged_and_those_over_are_listed(desk: Desk) -> None:
+    desk.show("calls")
+    cells(desk, "calls")
+    status = "document.querySelector('#calls [role=status]').innerText"
+    with desk.lock:
+        world = desk.world
+        open_ids = world.client.zrange(world.keys.open_calls, 0, -1)
+        desk.tab.wait_for(f"{status} === '1\u2013200 of {len(open_ids):,} open'")
+        desk.tab.click("[data-key=after]")
+        desk.tab.wait_for(f"{status} === '201\u2013400 of {len(open_ids):,} open'")
+        choose(desk, "#by-pool", "digital")
+        digital = [one for one in open_ids if ":digital:" in one]
+        desk.tab.wait_for(f"{status}.endsWith('of {len(digital):,} open that fit')")
+        account = digital[-1].rsplit(":", 2)[0]
+        desk.tab.write("#filter", account)
+        desk.tab.wait_for(f"{status} === '1 open that fit'")
+        assert [row[2] for row in cells(desk, "calls")] == [account]
+        slot = world.ids.index(account)
+        poor, world.equity[slot] = world.equity[slot], 10**12
+        world.write([slot])
+        desk.tab.wait_for("document.querySelector('#calls').innerText.includes('No call fits the filter.')")
+        choose(desk, "#which", "closed")
+        desk.tab.wait_for("document.querySelector('#calls tbody a') !== null")
+        (ended, _, name, _, state, *_) = cells(desk, "calls")[0]
+        assert re.fullmatch(r"\d\d-\d\d \d\d:\d\d", ended)
+        assert (name, state) == (account, "✔COVERED")
+        world.equity[slot] = poor
+        world.write([slot])
+    choose(desk, "#which", "open")
+    choose(desk, "#by-pool", "")
+    desk.tab.evaluate("document.querySelector('#filter').select()")
+    desk.tab.press("Delete", 46)
+    desk.tab.wait_for(f"{status}.startsWith('1\u2013200 of')")
 
 
 def test_what_if(desk: Desk) -> None:
@@ -418,7 +487,7 @@ def test_a_used_link_finds_its_session_and_a_lost_session_asks_for_a_token(desk:
 def test_a_viewer_cannot_act(desk: Desk) -> None:
     desk.sign_in("viewer")
     desk.show("calls")
-    desk.tab.click("#open-calls tbody a")
+    desk.tab.click("#calls tbody a")
     desk.tab.wait_for("document.querySelector('#call h3') !== null")
     assert desk.tab.evaluate("document.querySelectorAll('#call button, #call textarea').length") == 0
     desk.sign_in("operator")

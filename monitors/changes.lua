@@ -1,7 +1,7 @@
--- Reads accounts whose figures were written after a mark, oldest write first; it changes nothing.
+-- Reads hashes that were written after a mark, oldest write first; it changes nothing.
 --
--- KEYS  meta, changed, by_excess
--- ARGV  1 prefix of account hashes  2 epoch that the mark belongs to  3 mark  4 how many at most  5.. fields of an account
+-- KEYS  meta, the sorted set of ids by the number of their write[, by_excess]
+-- ARGV  1 prefix of the hashes  2 epoch that the mark belongs to  3 mark  4 how many at most  5.. fields
 -- Returns msgpack {epoch or false, new mark, {{id, excess in USD or false, field values or false ...}, ...}}; of another epoch
 -- all is read from its start.
 local call = redis.call
@@ -15,7 +15,7 @@ for place = 1, #found, 2 do
   rows[#rows + 1] = {id, false, unpack(call('HMGET', ARGV[1] .. id, unpack(ARGV, 5)))}
   mark = found[place + 1]
 end
-if #ids > 0 then
+if KEYS[3] and #ids > 0 then
   for place, excess in ipairs(call('ZMSCORE', KEYS[3], unpack(ids))) do rows[place][2] = excess end
 end
 return cmsgpack.pack({epoch, mark, rows})
