@@ -58,7 +58,11 @@ def run(sizes: Sizes, services: Services) -> tuple[Figures, list[str]]:
     universe = Universe(sizes.accounts, sizes.positions, sizes.seed, CALM)
     with ExitStack() as stack:
         valkey = stack.enter_context(embedded_redis())
-        named: dict[str, Any] = {"web_port": free_port(), "web_tokens": str(services.folder / "outage-tokens.jsonl")}
+        named: dict[str, Any] = {
+            "web_port": free_port(),
+            "web_metrics_port": free_port(),
+            "web_tokens": str(services.folder / "outage-tokens.jsonl"),
+        }
         named |= {"web_requests_per_second": 1000.0, "shards": sizes.shards, "input_partitions": PARTITIONS}
         chain = stack.enter_context(services.chain("outage", valkey.url, **named))
         chain.produce([*reference(universe), *probe_documents()])

@@ -37,7 +37,12 @@ def run(sizes: Sizes, services: Services) -> tuple[Figures, list[str]]:
     universe, rate = Universe(sizes.kernel_accounts, sizes.positions, sizes.seed), numbers(sizes.rates)[0]
     tokens = services.folder / "shock-tokens"
     token = TokenFile(tokens).add("bench", "viewer")
-    web = {"web_port": free_port(), "web_tokens": str(tokens), "web_requests_per_second": 1e5}
+    web = {
+        "web_port": free_port(),
+        "web_metrics_port": free_port(),
+        "web_tokens": str(tokens),
+        "web_requests_per_second": 1e5,
+    }
     with services.chain("shock", shards=sizes.shards, input_partitions=PARTITIONS, **web) as chain:
         chain.produce([*reference(universe), *probe_documents()])
         day = chain.produce([*opening(universe, time.time_ns()), *probe_cash()])

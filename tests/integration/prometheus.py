@@ -86,7 +86,7 @@ def _hasten(folder: Path, faster: int) -> None:
 def prometheus(
     folder: Path, targets: Mapping[str, Sequence[str]], alertmanager: str, faster: int = 1
 ) -> Iterator[Prometheus]:
-    """With deploy/prometheus as it is, but for intervals and the addresses of jobs and Alertmanager.
+    """With deploy/prometheus as it is, but for intervals, the addresses of jobs and Alertmanager, and jobs without targets.
 
     faster: rules look back and wait for so small a part of what they say.
     """
@@ -97,6 +97,7 @@ def prometheus(
     _hasten(rules, faster)
     config["rule_files"] = [str(folder / pattern) for pattern in config["rule_files"]]
     config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] = [alertmanager]
+    config["scrape_configs"] = [job for job in config["scrape_configs"] if job["job_name"] in targets]
     for job in config["scrape_configs"]:
         del job["dns_sd_configs"]
         job["static_configs"] = [{"targets": list(targets[job["job_name"]])}]

@@ -106,6 +106,7 @@ def running(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
             metrics_port=free_port(),
             sequencer_metrics_port=free_port(),
             web_port=free_port(),
+            web_metrics_port=free_port(),
             web_tokens=str(folder / "tokens.jsonl"),
             web_requests_per_second=1000,
         )
@@ -118,7 +119,11 @@ def running(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
 
         for verb in ("sequencer", "worker", "web"):
             start(verb)
-        ports = {"sequencer": settings.sequencer_metrics_port, "worker": settings.metrics_port}
+        ports = {
+            "sequencer": settings.sequencer_metrics_port,
+            "worker": settings.metrics_port,
+            "web": settings.web_metrics_port,
+        }
         targets = {job: [f"{LOOPBACK}:{port}"] for job, port in ports.items()}
         nobody = f"{LOOPBACK}:{free_port()}"
         server = stack.enter_context(prometheus(folder, targets, nobody, FASTER))

@@ -9,15 +9,14 @@ from urllib.request import urlopen
 
 import pytest
 from confluent_kafka import Consumer
-from redis import Redis
 
 from engine.events import TOPIC_OF, Kind
 from engine.warning import RUNGS
-from monitors.keys import WRITES_FIELD, Keys
 from streams.embedded import LOOPBACK
 from streams.processes import ready
 from tests.services import wait_until
 from tests.web.conftest import ACCOUNTS, CHANGING, Desk
+from tests.web.page import ROWS, add_account, cells, choose, grouped, overview, remove_account, rows, sort_by, trail
 from tests.web_world import BROKEN, CHANGES_PER_SECOND, OLD, SHARDS
 
 pytestmark = pytest.mark.services
@@ -36,7 +35,6 @@ FRAMES: Final = f"""new Promise((done) => {{
   }};
   requestAnimationFrame(count);
 }})"""
-ROWS: Final = "[...document.querySelectorAll('.live tbody tr:not([hidden])')]"
 SCREENS: Final = (
     "overview",
     "account/fund-00007-0",
@@ -56,32 +54,6 @@ def quiet(desk: Desk) -> Any:
     desk.tab.evaluate("1")  # takes what came in meanwhile
     assert desk.tab.problems == []
     assert desk.tab.hosts <= {desk.address.removeprefix("http://"), ""}  # "": blobs of the page's own
-
-
-def rows(desk: Desk) -> list[list[str]]:
-    """The text of the live table's cells that are in sight."""
-    found: list[list[str]] = desk.tab.evaluate(f"{ROWS}.map((row) => [...row.cells].map((cell) => cell.innerText))")
-    return found
-
-
-def overview(desk: Desk) -> None:
-    """All accounts, unfiltered."""
-    desk.show("overview")
-    desk.tab.wait_for("document.querySelector('#shown').innerText.startsWith('100,00')")
-
-
-def choose(desk: Desk, selector: str, value: str) -> None:
-    """Take a value of a choice, as a person does."""
-    desk.tab.evaluate(
-        f"(() => {{ const e = document.querySelector({selector!r}); e.value = {value!r};"
-        " e.dispatchEvent(new Event('change', {bubbles: true})); })()"
-    )
-
-
-def grouped(text: str) -> str:
-    """An exact decimal as the page writes it."""
-    whole, _, rest = text.partition(".")
-    return f"{int(whole):,}.{rest}"
 
 
 def test_token_leaves_the_address(desk: Desk) -> None:
@@ -233,13 +205,6 @@ def test_acknowledge_goes_to_the_log(desk: Desk) -> None:
         desk.world.say(shown, "state", "OVERDUE")
 
 
-def trail(desk: Desk) -> list[str]:
-    """What the trail of the call in sight says."""
-    script = "[...document.querySelectorAll('#call .trail li > :last-child')].map((one) => one.innerText)"
-    found: list[str] = desk.tab.evaluate(script)
-    return found
-
-
 def test_a_call_tells_its_life_and_where_that_is_not_kept(desk: Desk) -> None:
     with desk.lock:
         world = desk.world
@@ -326,14 +291,6 @@ def test_what_if(desk: Desk) -> None:
     desk.tab.wait_for("[...document.querySelectorAll('#compared tr')].at(-2).innerText.match(/^Orders filled\\s+buys$/)")
 
 
-def cells(desk: Desk, panel: str) -> list[list[str]]:
-    """The text of a panel's first table, once it has rows."""
-    desk.tab.wait_for(f"document.querySelector('#{panel} td') !== null")
-    script = f"[...document.querySelector('#{panel} tbody').rows].map((row) => [...row.cells].map((cell) => cell.innerText))"
-    found: list[list[str]] = desk.tab.evaluate(script)
-    return found
-
-
 def test_the_process_shows_its_figures_on_a_port_of_its_own(desk: Desk) -> None:
     overview(desk)
     port = desk.settings.web_metrics_port
@@ -395,12 +352,6 @@ def test_agreements_and_their_saving(desk: Desk) -> None:
     assert "USD cross-margin saves" in desk.tab.text(".counts")
 
 
-def sort_by(desk: Desk, heading: str) -> None:
-    """Press a head of the live table."""
-    heads = "[...document.querySelectorAll('.live th button')]"
-    desk.tab.evaluate(f"{heads}.find((one) => one.innerText === {heading!r}).click()")
-
-
 def test_the_distance_to_a_call(desk: Desk) -> None:
     overview(desk)
     choose(desk, "#by-status", "WATCH")
@@ -448,22 +399,6 @@ def test_names_are_text(desk: Desk) -> None:
     desk.tab.wait_for(f"document.querySelector('h1')?.innerText === {evil!r}")
     with desk.lock:
         remove_account(desk.world.client, desk.world.keys, evil)
-
-
-def add_account(client: Redis, keys: Keys, name: str) -> None:
-    """An account with the lowest excess of all."""
-    row = client.hgetall(keys.account("fund-00000-0"))
-    number = client.hincrby(keys.meta, WRITES_FIELD, 1)
-    client.hset(keys.account(name), mapping={**row, "customer": name})
-    client.zadd(keys.by_excess, {name: -1e12})
-    client.zadd(keys.changed, {name: number})
-
-
-def remove_account(client: Redis, keys: Keys, name: str) -> None:
-    """The account in the middle of all."""
-    number = client.hincrby(keys.meta, WRITES_FIELD, 1)
-    client.zadd(keys.by_excess, {name: 1e6})
-    client.zadd(keys.changed, {name: number})
 
 
 def test_a_used_link_finds_its_session_and_a_lost_session_asks_for_a_token(desk: Desk) -> None:
