@@ -274,23 +274,27 @@ class World:
             call["offset"] = row["offset"]
             pipe.hset(keys.call(call_id), mapping=call)
             pipe.zadd(keys.open_calls, {call_id: due / 1e9})
+            self._number(pipe, call_id)
         elif before in CALLED:
             self._live(pipe, call_id, "covered", row)
             pipe.hset(keys.call(call_id), mapping={"state": "COVERED", "ts_ns": row["ts_ns"]})
             pipe.zrem(keys.open_calls, call_id)
             pipe.zadd(keys.closed_calls, {call_id: int(row["ts_ns"]) // 10**9})
+            self._number(pipe, call_id)
 
     def say(self, call_id: str, field: str, text: str) -> None:
         """Set a field of a call, as the sink writes it."""
-        self.call_writes += 1
         self.client.hset(self.keys.call(call_id), field, text)
-        self.client.zadd(self.keys.changed_calls, {call_id: self.call_writes})
+        self._number(self.client, call_id)
 
     def _live(self, pipe: Redis, call_id: str, event: str, row: dict[str, str]) -> None:
         """Something happens to a call."""
         self.lives.setdefault(call_id, []).append(f"{event} {row['ts_ns']} {row['call']} 0.00")
-        self.call_writes += 1
         pipe.hset(self.keys.call(call_id), "life", "\n".join(self.lives[call_id]))
+
+    def _number(self, pipe: Redis, call_id: str) -> None:
+        """Tell readers that a call was written: after its hash, of which they would else see a part."""
+        self.call_writes += 1
         pipe.zadd(self.keys.changed_calls, {call_id: self.call_writes})
         pipe.hset(self.keys.meta, CALL_WRITES_FIELD, self.call_writes)
 

@@ -208,6 +208,7 @@ def test_a_demo_ended_by_a_signal_sums_up_and_leaves_nothing(demo: list[str], ho
             assert counts.pop("MATCHED") > 60
             assert counts.pop("QUANTITY") in (1, 2)  # one is put right after a minute
             assert counts == {"MISSING_HERE": 1, "MISSING_THERE": 1}
+            wait_until(lambda: "ISSUED" in ran_beside(beside[1], "calls", "--json"), 60, "a call")
             ran_beside(beside[1], "day-end", "--out", str(home.parent / "pack"))
             lives = [
                 line for path in (home.parent / "pack").glob("*/call_lives.csv") for line in path.read_text().splitlines()
