@@ -34,8 +34,9 @@ export function stress(main, signal) {
     refresh(regimes, regimeTable(data.regimes));
   };
   const watch = async () => {
-    const found = await Promise.all(["WATCH", "OK"].map((status) => api.accounts({ status, sort: "utilization", limit: NEAREST })));
-    const accounts = found.flatMap((one) => one.accounts).filter((one) => one.utilization !== "");
+    const calm = ["WATCH", "OK"];
+    const found = await Promise.all(calm.map((status) => api.accounts({ status, sort: "utilization", limit: NEAREST })));
+    const accounts = found.flatMap((one) => one.accounts).filter((one) => one.utilization !== "" && calm.includes(one.status)); // it may have moved
     accounts.sort((a, b) => Number(b.utilization) - Number(a.utilization));
     if (!signal.aborted) refresh(nearest, accounts.length ? nearestTable(accounts.slice(0, NEAREST)) : empty("Every account is in a call."));
   };
