@@ -271,7 +271,14 @@ class Call(Answer, frozen=True, kw_only=True):
     life: list[Step]
 
 
-class CallsQuery(Form, frozen=True, kw_only=True):
+class Paged(Form, frozen=True, kw_only=True):
+    """Which part of a list: so many from the offset on."""
+
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 200
+    offset: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+
+
+class CallsQuery(Paged, frozen=True, kw_only=True):
     """Which calls: open ones, the first due first, or those over, the last to end first; a state's name: of that state only.
 
     text: part of account, customer or pool, in any case.
@@ -282,8 +289,6 @@ class CallsQuery(Form, frozen=True, kw_only=True):
     pool: Id | None = None
     text: Annotated[str, Meta(max_length=64)] = ""
     acknowledged: bool | None = None
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 200
-    offset: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
 
 
 class Calls(Answer, frozen=True, kw_only=True):
@@ -343,12 +348,10 @@ class Agreement(Answer, frozen=True, kw_only=True):
     ts_ns: int
 
 
-class AgreementsQuery(Form, frozen=True, kw_only=True):
+class AgreementsQuery(Paged, frozen=True, kw_only=True):
     """Which agreements, by id."""
 
     state: AgreementStateName | None = None
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 200
-    offset: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
 
 
 class Agreements(Answer, frozen=True, kw_only=True):

@@ -25,6 +25,16 @@ class Panel:
     links: tuple[tuple[str, str], ...] = ()  # (title, URL) of a row
 
 
+def number(title: str, query: str, unit: str = "short", steps: Steps = (), about: str = "") -> Panel:
+    """One figure, large."""
+    return Panel(title, "stat", ((query, ""),), unit, steps, width=6, height=4, about=about)
+
+
+def lines(title: str, *queries: tuple[str, str], unit: str = "short", **more: Any) -> Panel:
+    """Figures over time."""
+    return Panel(title, "timeseries", queries, unit, **more)
+
+
 def target(panel: Panel, place: int) -> dict[str, Any]:
     """A query of a panel."""
     query, legend = panel.queries[place]
