@@ -19,23 +19,23 @@ class Changes:
     """The place of a reader among the writes. client: one that gives bytes.
 
     keys: meta, the sorted set of ids by the number of their write, and by_excess where excess is wanted; prefix: of the
-    hashes.
+    hashes. epoch: of the data that was read last.
     """
 
     def __init__(self, client: Redis, keys: Sequence[str], prefix: str, fields: Sequence[str]) -> None:
         self._client, self._keys, self._prefix, self._fields = client, keys, prefix, fields
-        self._epoch, self._mark = "", "0"
+        self.epoch, self._mark = "", "0"
 
     def read(self) -> Iterator[tuple[bool, Changed]]:
         """Batches of (whether the data is new, so that all rows held are gone; rows). redis-py's errors pass."""
         for _ in range(MAX_BATCHES):
             reply = self._client.eval_ro(
-                SCRIPT, len(self._keys), *self._keys, self._prefix, self._epoch, self._mark, BATCH, *self._fields
+                SCRIPT, len(self._keys), *self._keys, self._prefix, self.epoch, self._mark, BATCH, *self._fields
             )
             epoch, mark, rows = _unpack(reply)
-            if isinstance(epoch, str) and (epoch != self._epoch or rows):
-                is_new = epoch != self._epoch
-                self._epoch, self._mark = epoch, mark
+            if isinstance(epoch, str) and (epoch != self.epoch or rows):
+                is_new = epoch != self.epoch
+                self.epoch, self._mark = epoch, mark
                 yield is_new, rows
             if len(rows) < BATCH:
                 break

@@ -59,6 +59,11 @@ class LiveTable:
     def __len__(self) -> int:
         return len(self._ids)
 
+    @property
+    def epoch(self) -> str:
+        """Of the data that was read last; "" before any."""
+        return self._changes.epoch
+
     # --- writing
 
     def poll(self) -> bool:

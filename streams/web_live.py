@@ -132,8 +132,7 @@ class Live:
         pipe.zcard(self.keys.open_calls)
         after = f"({self._last_alert}" if self._last_alert else "-"
         pipe.xrevrange(self.keys.alerts, "+", after, count=ALERTS_KEPT)
-        meta, self.calls_open, alerts = pipe.execute()
-        self._meta, self.market_ns = parse_meta(meta), int(meta.get(MARKET_FIELD, 0))
+        meta, calls_open, alerts = pipe.execute()
         self.calls.poll()
         generation = self.table.generation
         if self.table.poll():
@@ -143,11 +142,14 @@ class Live:
             self._last_alert = ""
         elif alerts:
             self._last_alert = alerts[0][0]
-        self._take_alerts([dict(alert) for _, alert in reversed(alerts)])
+        self._take_alerts(meta.get("log_id", ""), [dict(alert) for _, alert in reversed(alerts)])
+        # Last, as meta was read first: what it calls whole is in the table, if both are of the same data.
+        self._meta = parse_meta(meta) if meta.get("epoch") == self.table.epoch else None
+        self.market_ns, self.calls_open = int(meta.get(MARKET_FIELD, 0)), calls_open
 
-    def _take_alerts(self, alerts: list[Row]) -> None:
+    def _take_alerts(self, log_id: str, alerts: list[Row]) -> None:
         """Keep those not taken before: one that was wiped is given its alerts again, oldest first."""
-        held, log_id = {alert["id"] for _, alert in self._alerts}, self._meta.log_id if self._meta is not None else ""
+        held = {alert["id"] for _, alert in self._alerts}
         for alert in alerts:
             place, offset = (log_id, alert["shard"]), int(alert["offset"])
             if offset >= self._alerts_reached.get(place, 0) and alert["id"] not in held:

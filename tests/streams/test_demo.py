@@ -6,6 +6,8 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 from urllib.error import HTTPError
@@ -174,53 +176,71 @@ def log_in(page: str, token: str) -> int:
             return error.code
 
 
+class NotYet(Exception):
+    """What a verb shows is not in Redis yet."""
+
+
 def ran_beside(config: str, *arguments: str) -> str:
     """What another verb prints while the demo runs."""
     command, environ = [sys.executable, "-m", "streams", *arguments], {**os.environ, "CROSSMARGIN_CONFIG": config}
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=100)
+    if "a worker writes it every few seconds" in done.stderr:
+        raise NotYet(done.stderr)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def compared(config: str) -> dict[str, int]:
-    """Statements by how they compare."""
-    counts: dict[str, int] = json.loads(ran_beside(config, "reconciliation", "--json"))["counts"]
+    """Statements by how they compare; nothing before a worker has compared them."""
+    try:
+        counts: dict[str, int] = json.loads(ran_beside(config, "reconciliation", "--json"))["counts"]
+    except NotYet:
+        return {}
     return counts
+
+
+@contextmanager
+def running(demo: list[str], home: Path) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[], str]]]:
+    """A demo, and what it has said so far; ended in good order, so that a test that fails leaves nothing either."""
+    said = home.parent / "demo.out"
+    with said.open("w") as output:
+        process = subprocess.Popen(demo, env=environment(home), stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        try:
+            yield process, said.read_text
+        finally:
+            process.terminate()
+            try:
+                process.wait(60)
+            finally:
+                process.kill()
+                process.wait()
 
 
 @pytest.mark.services
 def test_a_demo_ended_by_a_signal_sums_up_and_leaves_nothing(demo: list[str], home: Path) -> None:
-    said = (home.parent / "demo.out").read_text
-    with (home.parent / "demo.out").open("w") as output:
-        process = subprocess.Popen(demo, env=environment(home), stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-        try:
-            wait_until(lambda: "first flags" in said() or process.poll() is not None, 200, "the first flag")
-            wait_until(lambda: "#token=" in said() or process.poll() is not None, 60, "the page")
-            found = re.search(r"(http://127\.0\.0\.1:\d+/)#token=(\S+)", said())
-            assert found, said()
-            with urlopen(found[1], timeout=10) as page:
-                assert (page.status, page.headers.get_content_type()) == (200, "text/html")
-            assert [log_in(found[1], found[2]) for _ in range(2)] == [200, 401], "a token is for one login"
-            beside = re.search(r"CROSSMARGIN_CONFIG=(\S+)", said())
-            assert beside, said()
-            wait_until(lambda: all(compared(beside[1]).values()), 60, "every kind of comparison")
-            counts = compared(beside[1])
-            assert counts.pop("MATCHED") > 60
-            assert counts.pop("QUANTITY") in (1, 2)  # one is put right after a minute
-            assert counts == {"MISSING_HERE": 1, "MISSING_THERE": 1}
-            wait_until(lambda: "ISSUED" in ran_beside(beside[1], "calls", "--json"), 60, "a call")
-            ran_beside(beside[1], "day-end", "--out", str(home.parent / "pack"))
-            lives = [
-                line for path in (home.parent / "pack").glob("*/call_lives.csv") for line in path.read_text().splitlines()
-            ]
-            assert any(",issued,ISSUED," in line for line in lives)
-            process.send_signal(signal.SIGINT)
-            wait_until(lambda: "s] ending" in said() or process.poll() is not None, 30, "the end")
-            process.send_signal(signal.SIGTERM)  # an impatient second one does not disturb it
-            assert process.wait(60) == 0, said()
-        finally:
-            process.kill()
-            process.wait()
+    with running(demo, home) as (process, said):
+        wait_until(lambda: "first flags" in said() or process.poll() is not None, 200, "the first flag")
+        wait_until(lambda: "#token=" in said() or process.poll() is not None, 60, "the page")
+        found = re.search(r"(http://127\.0\.0\.1:\d+/)#token=(\S+)", said())
+        assert found, said()
+        with urlopen(found[1], timeout=10) as page:
+            assert (page.status, page.headers.get_content_type()) == (200, "text/html")
+        assert [log_in(found[1], found[2]) for _ in range(2)] == [200, 401], "a token is for one login"
+        beside = re.search(r"CROSSMARGIN_CONFIG=(\S+)", said())
+        assert beside, said()
+        wait_until(lambda: sum(map(bool, compared(beside[1]).values())) == 4, 60, "every kind of comparison")
+        counts = compared(beside[1])
+        assert counts.pop("MATCHED") > 60
+        assert counts.pop("QUANTITY") in (1, 2)  # one is put right after a minute
+        assert counts == {"MISSING_HERE": 1, "MISSING_THERE": 1}
+        wait_until(lambda: "ISSUED" in ran_beside(beside[1], "calls", "--json"), 60, "a call")
+        ran_beside(beside[1], "day-end", "--out", str(home.parent / "pack"))
+        lives = [line for path in (home.parent / "pack").glob("*/call_lives.csv") for line in path.read_text().splitlines()]
+        assert any(",issued,ISSUED," in line for line in lives)
+        process.send_signal(signal.SIGINT)
+        wait_until(lambda: "s] ending" in said() or process.poll() is not None, 30, "the end")
+        process.send_signal(signal.SIGTERM)  # an impatient second one does not disturb it
+        assert process.wait(60) == 0, said()
     text = said()
     assert "Traceback" not in text
     assert "digest" in text
@@ -229,20 +249,14 @@ def test_a_demo_ended_by_a_signal_sums_up_and_leaves_nothing(demo: list[str], ho
 
 @pytest.mark.services
 def test_a_demo_whose_worker_dies_says_so_and_leaves_nothing(demo: list[str], home: Path) -> None:
-    said = (home.parent / "demo.out").read_text
-    with (home.parent / "demo.out").open("w") as output:
-        process = subprocess.Popen(demo, env=environment(home), stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-        try:
-            wait_until(lambda: "the worker is ready" in said() or process.poll() is not None, 200, "the worker")
-            listed = subprocess.run(
-                ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True, check=True
-            ).stdout
-            (worker,) = [line.split()[0] for line in listed.splitlines() if line.endswith("streams worker")]
-            os.kill(int(worker), signal.SIGKILL)
-            assert process.wait(60) == 1
-        finally:
-            process.kill()
-            process.wait()
+    with running(demo, home) as (process, said):
+        wait_until(lambda: "the worker is ready" in said() or process.poll() is not None, 200, "the worker")
+        listed = subprocess.run(
+            ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True, check=True
+        ).stdout
+        (worker,) = [line.split()[0] for line in listed.splitlines() if line.endswith("streams worker")]
+        os.kill(int(worker), signal.SIGKILL)
+        assert process.wait(60) == 1
     text = said()
     assert "Traceback" not in text
     assert "crossmargin: the worker ended by itself, exit status -9" in text

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from decimal import Decimal
+from threading import Event, Thread
 from typing import Any
 
 import aiohttp
@@ -323,6 +324,30 @@ def test_a_wiped_and_refilled_redis_is_a_new_table(server: Running) -> None:
     assert [kind for kind, _ in seen].count("reset") == 2
     assert set(table) == set(server.world.ids)
     assert server.get("/api/summary")["state"]["accounts"] == ACCOUNTS
+
+
+def test_a_table_that_is_not_whole_is_stale(server: Running) -> None:
+    """Whenever one asks, also between what a poll reads first and last."""
+    world, ended = server.world, Event()
+
+    def refill() -> None:
+        for _ in range(5):
+            world.client.flushdb()
+            world.status = [""] * ACCOUNTS
+            world.fill(books=False)
+            time.sleep(0.4)  # longer than from one poll to the next
+        ended.set()
+
+    thread = Thread(target=refill)
+    thread.start()
+    answers = []
+    while not ended.is_set():
+        found = server.get("/api/summary")
+        answers.append((found["state"]["stale"], found["state"]["accounts"], sum(found["by_status"].values())))
+    thread.join()
+    world.publish()
+    assert {answer for answer in answers if not answer[0]} == {(False, ACCOUNTS, ACCOUNTS)}
+    assert any(stale for stale, *_ in answers)
 
 
 def test_alerts_that_a_wiped_redis_is_given_again_are_shown_once(server: Running) -> None:
