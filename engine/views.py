@@ -144,7 +144,7 @@ def population(state: State, definitions: Definitions) -> Population:
     sums = np.zeros((len(pool_ids), 5), np.int64)
     deficits = np.zeros(count, np.int64)
     _sum_pools(state, pools, sums, deficits)
-    largest = np.argsort(-deficits, kind="stable")[:TOP]
+    largest = _largest(deficits, TOP)
     by_state = np.zeros(max(CallState) + 1, np.int64)
     by_age = np.zeros(len(CALL_AGES) + 1, np.int64)
     _sum_calls(state, sums, by_state, np.array(list(CALL_AGES.values())), by_age)
@@ -183,9 +183,16 @@ def population(state: State, definitions: Definitions) -> Population:
         cross_saved_usd=int(crossed[2]),
         collateral_usd=_collateral(state, definitions, pools),
         **_exposures(state, definitions),
-        top_deficits_usd={definitions.account_ids[a]: int(deficits[a]) for a in largest if deficits[a] > 0},
+        top_deficits_usd={definitions.account_ids[slot]: int(deficits[slot]) for slot in largest.tolist()},
         deficit_accounts=int(np.count_nonzero(deficits)),
     )
+
+
+def _largest(amounts: NDArray[np.int64], count: int) -> NDArray[np.intp]:
+    """Places of the largest amounts above 0, at most count, the largest first, of equal ones the first first."""
+    least = max(1, np.partition(amounts, -count)[-count]) if len(amounts) > count else 1
+    places = np.flatnonzero(amounts >= least)
+    return places[np.argsort(-amounts[places], kind="stable")[:count]]
 
 
 def agreement(state: State, definitions: Definitions, at: int) -> AgreementInfo:

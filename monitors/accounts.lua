@@ -12,11 +12,12 @@
 --          {names of the call fields}, {names of those of agreements}}, {sections},
 --          {agreements: {key, offset, {values in the order of the names}, id}}
 --         section     {{shard's offset field, ts_ns field} or {} to leave meta as it is, {ts_ns, offset, rule_set}, entries}
---         entries     {id, {alerts} or false, figures or false, definition or false, book or false}
---         alert       {change, {values in the order of the names}, call or false}
---         call        {id, due in seconds while it is open, else false, when it ended in seconds or false, is it new,
---                     {values in the order of the names, the last: the line that its life gets}, {field, value, ...} of
---                     who acknowledged it or false, note as JSON or false}
+--         entries     {id, {alerts} or false, figures or false, definition or false, book or false, state or false}
+--         state       {status, quality} of an account whose figures follow later
+--         alerts      change, values in the order of the names, call or false; change of the next, ...
+--         call        {values in the order of the names, the last: the line that its life gets; due in seconds while it is
+--                     open, else false, when it ended in seconds or false, is it new, {field, value, ...} of who
+--                     acknowledged it or false, note as JSON or false}
 --         figures     {excess in USD, utilization score, {values in the order of the names}}; 1 and 2 are status and quality
 --         definition  {change, {field, value, ...}, customer}: who the account is; all its alerts up to change are written
 --         book        bytes, of the same moment as figures would be
@@ -30,19 +31,21 @@ local all_names, sections, agreements = unpack(cmsgpack.unpack(ARGV[15]))
 local held_meta = call('HMGET', meta, 'log_id', 'epoch')
 if held_meta[1] ~= ARGV[6] or held_meta[2] ~= ARGV[7] then return {} end
 
--- A command whose field names stay: fill(values) puts the values in their places.
+-- A command whose field names stay: fill(values, before) puts the values that stand after a place in theirs.
 local function command(names, ...)
   local args = {...}
   local head = #args
   for place, name in ipairs(names) do args[head + 2 * place - 1] = name end
-  return args, function(values)
-    for place = 1, #names do args[head + 2 * place] = values[place] end
+  local count = #names
+  return args, function(values, before)
+    for place = 1, count do args[head + 2 * place] = values[before + place] end
     return args
   end
 end
 local write_figures, fill_figures = command(all_names[1], 'HSET', '')
 local _, fill_alert = command(all_names[2], 'XADD', alerts, 'MAXLEN', '~', window, '*')
 local write_call, fill_call = command(all_names[3], 'HSET', '')
+local alert_size, call_size = #all_names[2] + 2, #all_names[3]
 local write_agreement, fill_agreement = command(all_names[4], 'HSET', '')
 
 -- What goes into sets is gathered: one command for all members instead of one for each.
@@ -66,11 +69,13 @@ local function score(scored, number, id)
   scored[last + 2] = id
 end
 
-local function put_call(id, due, ended, is_new, values, acknowledged, note)
+local function put_call(values)
+  local id = values[1]
+  local due, ended, is_new, acknowledged, note = unpack(values, call_size + 1, call_size + 5)
   local key = call_prefix .. id
-  if not is_new then values[#values] = longer(call('HGET', key, 'life'), values[#values], life_bytes) end
+  if not is_new then values[call_size] = longer(call('HGET', key, 'life'), values[call_size], life_bytes) end
   write_call[2] = key
-  call(unpack(fill_call(values)))
+  call(unpack(fill_call(values, 0)))
   if acknowledged then call('HSET', key, unpack(acknowledged)) end
   if note then
     local notes = cjson.decode(call('HGET', key, 'notes') or '[]')
@@ -82,16 +87,21 @@ local function put_call(id, due, ended, is_new, values, acknowledged, note)
 end
 
 local function put(entry, moment)
-  local id, new_alerts, figures, definition, book = unpack(entry)
+  local id, new_alerts, figures, definition, book, state = unpack(entry)
   local key, offset, added = account_prefix .. id, moment[2], 0
   local held = call('HMGET', key, 'change', 'offset', 'status', 'quality')
   local change = held[1] or '-1'
-  for _, alert in ipairs(new_alerts or {}) do
-    if tonumber(alert[1]) > tonumber(change) then
-      call(unpack(fill_alert(alert[2])))
-      if alert[3] then put_call(unpack(alert[3])) end
-      change = alert[1]
-      added = added + 1
+  if new_alerts then
+    local reached = tonumber(change)
+    for at = 1, #new_alerts, alert_size do
+      local number = tonumber(new_alerts[at])
+      if number > reached then
+        call(unpack(fill_alert(new_alerts, at)))
+        local of_call = new_alerts[at + alert_size - 1]
+        if of_call then put_call(of_call) end
+        change, reached = new_alerts[at], number
+        added = added + 1
+      end
     end
   end
   if definition then
@@ -111,7 +121,12 @@ local function put(entry, moment)
     for place, value in ipairs(moment) do values[last + place] = value end
     values[last + #moment + 1] = change
     write_figures[2] = key
-    call(unpack(fill_figures(values)))
+    call(unpack(fill_figures(values, 0)))
+  elseif state and held[3] and is_new then
+    move(status_prefix, held[3], state[1], id)
+    move(quality_prefix, held[4], state[2], id)
+    by_write[#by_write + 1] = id
+    call('HSET', key, 'status', state[1], 'quality', state[2], 'change', change)
   elseif change ~= (held[1] or '-1') then
     call('HSET', key, 'change', change)
   end
@@ -131,9 +146,11 @@ end
 
 for key, members in pairs(leaving) do call('SREM', key, unpack(members)) end
 for key, members in pairs(joining) do call('SADD', key, unpack(members)) end
-if #by_write > 0 then
+if #excesses > 0 then
   call('ZADD', by_excess, unpack(excesses))
   call('ZADD', by_utilization, unpack(utilizations))
+end
+if #by_write > 0 then
   local number, scored = call('HINCRBY', meta, writes, #by_write) - #by_write, {}
   for place, id in ipairs(by_write) do score(scored, number + place, id) end
   call('ZADD', changed, unpack(scored))
@@ -144,7 +161,7 @@ for _, one in ipairs(agreements) do
   local key, offset, values, id = unpack(one)
   if tonumber(offset) >= tonumber(call('HGET', key, 'offset') or '-1') then
     write_agreement[2] = key
-    call(unpack(fill_agreement(values)))
+    call(unpack(fill_agreement(values, 0)))
     call('SADD', agreement_ids, id)
   end
 end

@@ -1,11 +1,11 @@
 """What one shard still has to show: alerts in their order, and which accounts' figures changed; bounded by state."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from math import inf, isnan
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -16,6 +16,7 @@ from engine.numbers import decimal_text
 from engine.report import OPEN_CALLS, AgreedLeg, AgreementInfo, CallEvent, OpenCall, Quality, Report, Said, Status
 from monitors.alerts import Alert, Call, decode_alert
 from monitors.keys import DEFINITION_FIELDS
+from monitors.lanes import Lanes, Queued
 from monitors.outlook import Outlook
 from monitors.surface import EngineView
 
@@ -25,38 +26,39 @@ _OPEN: Final = frozenset(state.name for state in OPEN_CALLS)
 _ISSUED: Final = CallEvent.ISSUED.name.lower()
 _SAID: Final = {"acknowledged": "ack", "noted": "note", "cancelled": "cancel"}
 DISTANCE_STEP: Final = 0.01  # of the distances shown, basis points or per cent
-Entry = tuple[Any, Any, Any, Any, Any]
+Entry = tuple[Any, Any, Any, Any, Any, Any]
+Moment = tuple[int, int, str]  # engine time in ns, log offset, rules in force
 AgreementEntry = tuple[str, str, tuple[str, ...]]
-Queued = tuple[int, int, Alert]  # the number of an alert, counted from 1 as they are queued, and the account's slot
 
 
 def alerts_entry(alerts: Sequence[Alert]) -> Entry:
     """The script's entry for alerts of one account, oldest first, without figures."""
-    return alerts[0].account, tuple(_alert(alert) for alert in alerts), False, False, False
+    return alerts[0].account, [value for alert in alerts for value in _alert(alert)], False, False, False, False
 
 
-def _alert(alert: Alert) -> tuple[str, tuple[str, ...], Any]:
-    """An alert as the script takes it: values as ALERT_FIELDS names them."""
+def _alert(alert: Alert) -> tuple[Any, ...]:
+    """An alert as the script takes it: values as ALERT_FIELDS names them between its number and its call."""
     moment = str(alert.ts_ns), str(alert.shard), str(alert.offset)
-    values = (
-        alert.id, alert.kind, alert.account, alert.before, alert.after, alert.amount, alert.currency, *moment,
+    number, call = alert.number, alert.call
+    return (
+        number, alert.id, alert.kind, alert.account, alert.before, alert.after, alert.amount, alert.currency, *moment,
+        False if call is None else _call(alert, call, number, *moment),
     )  # fmt: skip
-    return alert.number, values, False if alert.call is None else _call(alert, alert.call, *moment)
 
 
-def _call(alert: Alert, call: Call, ts_ns: str, shard: str, offset: str) -> tuple[Any, ...]:
-    """What an alert says of a call, as the script takes it: values as CALL_VALUES names them."""
+def _call(alert: Alert, call: Call, number: str, ts_ns: str, shard: str, offset: str) -> tuple[Any, ...]:
+    """What an alert says of a call, as the script takes it: values as CALL_VALUES names them before the rest."""
     values = (
         call.id, alert.account, call.customer, call.pool, alert.currency, alert.after, alert.amount, call.received,
-        str(call.issued_ns), str(call.due_ns), ts_ns, alert.number, shard, offset,
+        str(call.issued_ns), str(call.due_ns), ts_ns, number, shard, offset,
         f"{call.event} {ts_ns} {alert.amount} {call.received}",
     )  # fmt: skip
     due, ended = (call.due_ns // NS, False) if alert.after in _OPEN else (False, alert.ts_ns // NS)
-    known = call.id, due, ended, call.event == _ISSUED, values
+    known = due, ended, call.event == _ISSUED
     if not call.user:
-        return *known, False, False
+        return *values, *known, False, False
     said = Said(call.user, _SAID[call.event], call.text, call.said_ns)
-    return *known, _flat(_acknowledgement([said])) or False, msgspec.json.encode(_note(said)).decode()
+    return *values, *known, _flat(_acknowledgement([said])) or False, msgspec.json.encode(_note(said)).decode()
 
 
 def _note(said: Said) -> dict[str, str]:
@@ -108,8 +110,19 @@ def _bytes(body: bytes) -> msgspec.Raw:
     return msgspec.Raw(b"\xdb" + len(body).to_bytes(4, "big") + body)
 
 
+class Part(NamedTuple):
+    """What is on its way of a shard: alerts, entries, and of when the figures among them are (see ShardBacklog.moment)."""
+
+    alerts: list[Queued]
+    moment: Moment
+    entries: list[Entry]
+
+
 class ShardBacklog:
     """Pending alerts and figures of one shard. Figures are read from the engine when they are written: latest only.
+
+    Alerts are written with their accounts' figures; of a burst the alerts first, with no more than status and quality, and
+    then those accounts' figures before any others.
 
     A shard is live once the alerts window was refilled from the topic, which must reach log offset `reread`: that of the
     last alert published. When more than max_alerts wait, all are dropped and come from the topic too. published_offset: log
@@ -119,7 +132,7 @@ class ShardBacklog:
 
     def __init__(self, shard: int, engine: EngineView, max_alerts: int) -> None:
         self.shard, self.engine = shard, engine
-        self.alerts: deque[Queued] = deque()
+        self.alerts = Lanes()
         self.live = False
         self.window: list[Alert] | None = None  # read from the topic, to be written before anything else
         self.reread = -1
@@ -132,9 +145,8 @@ class ShardBacklog:
         self.outlook: Outlook | None = None  # the latest
         self.outlook_written = False
         self._max_alerts = max_alerts
-        self._queued = self._written = self._dropped = 0  # numbers of alerts
         self._newest_offset = -1  # log offset of the last alert queued
-        self._origins: deque[tuple[int, int]] = deque()  # (number of a batch's last alert, its oldest Kafka timestamp in ns)
+        self._flagged: deque[int] = deque()  # slots whose alerts of a burst were taken without figures
         self._accounts: list[tuple[str, int]] = []  # by slot: id, decimals
         self._pending = np.zeros(0, np.bool_)
         self._defined = np.zeros(0, np.bool_)  # by slot: who the account is has been written
@@ -160,6 +172,7 @@ class ShardBacklog:
         self._documents, self.agreements = 0, []
         self._pending[: len(self._accounts)] = True
         self._changed = dict.fromkeys(self._agreements)
+        self._flagged.clear()
 
     def _read_again(self) -> None:
         self.calls_written = False
@@ -168,15 +181,9 @@ class ShardBacklog:
     def add_alerts(self, alerts: Sequence[Alert], report: Report) -> None:
         """Queue the alerts of a report, as alerts_of gives them."""
         self._newest_offset = report.offset
-        numbers = range(self._queued + 1, self._queued + 1 + len(alerts))
-        self.alerts.extend(zip(numbers, report.changes["account"].tolist(), alerts, strict=True))
-        self._queued += len(alerts)
-        if report.oldest_ns:
-            self._origins.append((self._queued, report.oldest_ns))
+        self.alerts.add(report.changes["account"].tolist(), alerts, report.oldest_ns)
         if len(self.alerts) > self._max_alerts:
-            self.alerts.clear()
-            self._origins.clear()
-            self._written = self._dropped = self._queued
+            self.alerts.drop()
             self.reread = report.offset
             self._read_again()
 
@@ -203,15 +210,7 @@ class ShardBacklog:
             return "", ""
         return f"{distance:.2f}", warnings.factors[place] if place >= 0 else ""
 
-    def take_alerts(self, count: int) -> list[Queued]:
-        """Remove and return the oldest alerts, at most count."""
-        return [self.alerts.popleft() for _ in range(min(count, len(self.alerts)))]
-
-    def restore(self, taken: list[Queued]) -> None:
-        """Put back, in front, what was taken and perhaps not written."""
-        self.alerts.extendleft(reversed([alert for alert in taken if alert[0] > self._dropped]))
-
-    def section(self, moment: tuple[int, int, str], entries: list[Entry]) -> tuple[int, tuple[int, int, str], list[Entry]]:
+    def section(self, moment: Moment, entries: list[Entry]) -> tuple[int, Moment, list[Entry]]:
         """What the script takes: of no shard (-1), so that meta stays as it is, until these make the shard whole."""
         if not self.is_whole:
             count = self.engine.account_count
@@ -222,14 +221,6 @@ class ShardBacklog:
         """Figures as of this log offset are in Redis, and meta says so once the shard is whole."""
         if self.is_whole:
             self.written_offset = max(self.written_offset, offset)
-
-    def acknowledge(self, taken: list[Queued], new: int, observe: Callable[[int], None]) -> None:
-        """These alerts are in Redis, `new` of them since now: observe the oldest timestamp of each batch that is through."""
-        self._written = max(self._written, taken[-1][0])
-        while self._origins and self._origins[0][0] <= self._written:
-            _, oldest_ns = self._origins.popleft()
-            if new:
-                observe(oldest_ns)
 
     def collect(self) -> None:
         """Take over the engine's marks of touched accounts, its agreements and rules in force; make room for new ones."""
@@ -268,8 +259,8 @@ class ShardBacklog:
 
     def is_written(self) -> bool:
         """Whether all that was collected is in Redis, as of the engine's offset."""
-        offset, late = self.engine.offset, self.alerts or self.agreements or self.unchecked_books()
-        waits = late or not self.live or not self.calls_written
+        offset, late = self.engine.offset, len(self.alerts) or self.flagged or self.agreements
+        waits = late or self.unchecked_books() or not self.live or not self.calls_written
         waits = waits or self.written_offset != offset or self._collected_offset != offset
         ahead = self.outlook is not None and not self.outlook_written
         return not waits and not ahead and not self.has_figures()
@@ -297,8 +288,9 @@ class ShardBacklog:
         known = one.state.value, reasons, one.rule, one.customer, saving, one.basis, *legs[0], *legs[1]
         return one.id, str(offset), (*known, str(ts_ns), str(self.shard), str(offset))
 
-    def change_entries(self, taken: list[Queued]) -> list[Entry]:
-        """Entries of these alerts: those of an account that stand together in one, its figures beside the last."""
+    def quick_part(self, count: int) -> Part:
+        """The next alerts of the quick lane: an account's that stand together in one entry, figures beside the last."""
+        moment, taken = self.moment, self.alerts.take_quick(count)
         groups = [(slot, [alert for *_, alert in group]) for slot, group in groupby(taken, itemgetter(1))]
         last = {slot: place for place, (slot, _) in enumerate(groups)}
         figures = dict(zip(last.values(), self.figure_entries(np.array(list(last), np.int32), settled=False), strict=True))
@@ -306,7 +298,29 @@ class ShardBacklog:
         for place, (_, alerts) in enumerate(groups):
             account_id, changes, *nothing = alerts_entry(alerts)
             entries.append((account_id, changes, *(figures[place][2:] if place in figures else nothing)))
-        return entries
+        return Part(taken, moment, entries)
+
+    def burst_part(self, count: int) -> Part:
+        """The next alerts of a burst: an entry an account, with status and quality; its figures follow."""
+        moment, taken = self.moment, self.alerts.take_burst(count)
+        groups = {slot: [alert for *_, alert in group] for slot, group in groupby(taken, itemgetter(1))}
+        self._flagged.extend(groups)
+        states = self.engine.figures(np.array(list(groups), np.int32))[["status", "quality"]].tolist()
+        entries = [
+            (*alerts_entry(alerts)[:-1], (_STATUS[status], _QUALITY[quality]))
+            for alerts, (status, quality) in zip(groups.values(), states, strict=True)
+        ]
+        return Part(taken, moment, entries)
+
+    def figures_part(self, count: int) -> Part:
+        """Figures of the next accounts whose alerts went ahead."""
+        slots = sorted({self._flagged.popleft() for _ in range(min(count, len(self._flagged)))})
+        return Part([], self.moment, self.figure_entries(np.array(slots, np.int32), settled=False))
+
+    @property
+    def flagged(self) -> int:
+        """How many accounts' figures are behind their alerts."""
+        return len(self._flagged)
 
     def figure_entries(self, slots: NDArray[np.int32], settled: bool) -> list[Entry]:
         """Entries of these accounts' figures as of now, with the definition of accounts not yet written; no longer pending.
@@ -330,7 +344,7 @@ class ShardBacklog:
             )  # fmt: skip
             definition = False if self._defined[slot] else self._definition(slot, change if settled else 0)
             figures = decimal_text(excess_usd, 2), score, values
-            entries.append((account_id, False, figures, definition, False))
+            entries.append((account_id, False, figures, definition, False, False))
         return entries
 
     def book_entries(self, count: int) -> list[Entry]:
@@ -348,10 +362,10 @@ class ShardBacklog:
         changed = slots[hashes != self._books[slots]]
         self._books[slots] = hashes
         books = zip(changed.tolist(), self.engine.books(changed), strict=True)
-        return [(self._accounts[slot][0], False, False, False, _bytes(body)) for slot, body in books]
+        return [(self._accounts[slot][0], False, False, False, _bytes(body), False) for slot, body in books]
 
     @property
-    def moment(self) -> tuple[int, int, str]:
+    def moment(self) -> Moment:
         """Engine time in ns and log offset of figures read now, and the rules in force at the last collect."""
         return self.engine.clock_ns, self.engine.offset, self._rule_set
 

@@ -12,7 +12,7 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from monitors.backlog import AgreementEntry
+from monitors.backlog import AgreementEntry, Moment
 from monitors.keys import (
     AGREEMENT_FIELDS,
     AGREEMENT_PREFIX,
@@ -40,7 +40,6 @@ TIMEOUT_SECONDS: Final = 5
 _log = logging.getLogger("crossmargin.redis")
 _pack: Final = msgspec.msgpack.Encoder().encode
 _NAMES: Final = ((*FIGURE_FIELDS, *MOMENT_FIELDS, "change"), ALERT_FIELDS, CALL_VALUES, AGREEMENT_FIELDS)
-Moment = tuple[int, int, str]  # engine time in ns, log offset, rules in force
 Section = tuple[int, Moment, Sequence[Any]]  # shard (-1: meta stays as it is), as of when, entries as the script takes them
 
 

@@ -17,21 +17,27 @@ from redis.exceptions import RedisError
 
 from engine.report import Report
 from monitors.alerts import Alert
-from monitors.backlog import Queued, ShardBacklog, alerts_entry, open_call_entry, unique_alerts
+from monitors.backlog import Part, ShardBacklog, alerts_entry, open_call_entry, unique_alerts
 from monitors.keys import ALERTS_WINDOW, PREFIX, Keys
+from monitors.lanes import wrote
 from monitors.outlook import Outlook, encode_ladder, encode_reconciliation
-from monitors.redis_link import Moment, RedisLink, Wiped
+from monitors.redis_link import RedisLink, Wiped
 from monitors.surface import EngineView
 
 BATCH: Final = 100  # accounts a script call: a millisecond or two of the server's time
 BOOKS: Final = 200  # that are looked at beside the figures of a flush, all at once: figures come first
-IN_FLIGHT: Final = 2  # calls sent and not answered: the next batch is made while the server works on the last
+BURST_BATCH: Final = 200  # alerts of a burst: fewer turns of a busy loop, and others wait some milliseconds longer
+IN_FLIGHT: Final = 4  # calls sent and not answered: the next batch is made while the server works on the last
 FIGURES_SPARE: Final = 10  # a flush that took long delays the next: figures take at most this part of the time,
 ANEW_SPARE: Final = 2  # and this one while a shard is written anew: nobody may rely on what is shown until it is done
 FIRST_DELAY, MAX_DELAY = 0.05, 2.0  # seconds before connecting again
 READ_TRIES, READ_DELAY = 12, 1.0  # reading the alerts window: how often, seconds between at most
 CANCEL_SECONDS: Final = 0.1
-_Sent = tuple[ShardBacklog, list[Queued], Moment]  # alerts of a shard on their way, and of when the figures beside them are
+_URGENCY: Final[tuple[tuple[Callable[[ShardBacklog], int], Callable[[ShardBacklog, int], Part], int], ...]] = (
+    (lambda backlog: backlog.alerts.quick, ShardBacklog.quick_part, BATCH),
+    (lambda backlog: backlog.alerts.burst, ShardBacklog.burst_part, BURST_BATCH),
+    (lambda backlog: backlog.flagged, ShardBacklog.figures_part, BATCH),
+)  # how many of a kind wait, what takes some, and how many a call
 _log = logging.getLogger("crossmargin.redis")
 
 
@@ -255,29 +261,36 @@ class RedisSink:
         return True
 
     async def _write_changes(self) -> bool:
-        """Write all alerts of live shards, each account's figures beside them, some of each shard in one call."""
-        in_flight: deque[list[_Sent]] = deque()
+        """Write all alerts of live shards, with figures or followed by them, some of each shard in one call."""
+        in_flight: deque[list[tuple[ShardBacklog, Part]]] = deque()
         written = False
         try:
             while True:
-                waiting = [b for b in self._backlogs.values() if b.live and b.alerts]
-                if waiting:
+                if sent := self._take_changes():
                     written = True
-                    in_flight.append([(b, b.take_alerts(-(-BATCH // len(waiting))), b.moment) for b in waiting])
-                    await self._link.send([b.section(when, b.change_entries(taken)) for b, taken, when in in_flight[-1]])
+                    in_flight.append(sent)
+                    await self._link.send([backlog.section(part.moment, part.entries) for backlog, part in sent])
                 elif not in_flight:
                     return written
-                if len(in_flight) == IN_FLIGHT or not waiting:
+                if len(in_flight) == IN_FLIGHT or not sent:
                     await self._acknowledge(in_flight)
         finally:
             for sent in reversed(in_flight):
-                for backlog, taken, _ in sent:
-                    backlog.restore(taken)
+                for backlog, part in sent:
+                    backlog.alerts.restore(part.alerts)
+
+    def _take_changes(self) -> list[tuple[ShardBacklog, Part]]:
+        """Some of what is most urgent, of all shards."""
+        live = [backlog for backlog in self._backlogs.values() if backlog.live]
+        for count_of, take, batch in _URGENCY:
+            if waiting := [backlog for backlog in live if count_of(backlog)]:
+                return [(backlog, take(backlog, -(-batch // len(waiting)))) for backlog in waiting]
+        return []
 
     async def _write_calls(self) -> bool:
         """Write all open calls of one shard that became live and whose alerts are all written."""
         for backlog in self._backlogs.values():
-            if backlog.live and not backlog.calls_written and not backlog.alerts:
+            if backlog.live and not backlog.calls_written and not len(backlog.alerts):
                 backlog.calls_written = True
                 shard, engine, moment = backlog.shard, backlog.engine, backlog.moment
                 calls = [open_call_entry(shard, engine, call) for call in engine.open_calls()]
@@ -295,11 +308,11 @@ class RedisSink:
                 found = encode_reconciliation(outlook.reconciliation)
                 await self._link.put(self._keys.reconciliation(backlog.shard), found)
 
-    async def _acknowledge(self, in_flight: deque[list[_Sent]]) -> None:
+    async def _acknowledge(self, in_flight: deque[list[tuple[ShardBacklog, Part]]]) -> None:
         added = await self._link.receive()
-        for (backlog, taken, moment), new in zip(in_flight.popleft(), added, strict=True):
-            backlog.wrote(moment[1])
-            backlog.acknowledge(taken, new, lambda oldest_ns: self._observe((self._now() - oldest_ns) / 1e9))
+        for (backlog, part), new in zip(in_flight.popleft(), added, strict=True):
+            backlog.wrote(part.moment[1])
+            wrote(part.alerts, new, lambda oldest_ns: self._observe((self._now() - oldest_ns) / 1e9))
 
     async def _write_agreements(self) -> bool:
         """Write agreements that were defined since the last flush, a batch of a shard at a time."""

@@ -370,7 +370,7 @@ class Delivery:
         """Whether all messages sent before the mark are acknowledged; raises UserError once any delivery failed."""
         self.producer.poll(0)
         self.check()
-        return all(self._arrived[place] >= count for place, count in mark.items())
+        return all(self._arrived.get(place, 0) >= count for place, count in mark.items())
 
     def wait(self, timeout_seconds: float | None = None, mark: dict[tuple[str, int], int] | None = None) -> bool:
         """Wait until all (before the mark) is acknowledged; False when time ran out. UserError once a delivery failed."""

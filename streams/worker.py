@@ -27,20 +27,22 @@ from prometheus_client.registry import Collector
 from engine.core import LogError, MarginEngine
 from engine.frames import BadFrame, Genesis, decode_frame
 from engine.report import Report
-from monitors.alerts import alerts_of, encode_alert, encode_rejects
+from monitors.alerts import alerts_of, encode_rejects
 from monitors.collector import Counters, WorkerCollector
 from monitors.redis_link import ForeignLog
 from monitors.redis_sink import RedisSink
 from streams import kafka
 from streams.health import HealthServer
+from streams.outbox import Outbox
 from streams.settings import Settings, UserError, masked_url
-from streams.topics import ALERTS, CALLS, LOG, REJECTS
+from streams.topics import ALERTS, LOG
 from streams.warm_up import warm_up
-from streams.worker_app import fetch_without_waiting, make_app
+from streams.worker_app import deliver_at_once, fetch_without_waiting, make_app
 from streams.worker_shards import Shard, Shards
 from streams.worker_watchdog import SLOW_SECONDS, Watchdog, exit_now
 
 POLL_SECONDS: Final = 0.02
+TURN_SECONDS: Final = 0.005  # of frames that are there, before others on the event loop have their turn
 CLOSE_SECONDS: Final = 10.0
 STOP_SECONDS: Final = 25.0
 SCRAPE_SECONDS: Final = 5.0
@@ -105,7 +107,7 @@ class Worker:
 
     def __init__(self, settings: Settings, genesis: Genesis, ended: asyncio.Event) -> None:
         self.settings, self.genesis, self.ended = settings, genesis, ended
-        self.outputs = kafka.Delivery(Producer(kafka.producer_config(settings, **{"linger.ms": LINGER_MS})))
+        self.outbox = Outbox(kafka.Delivery(Producer(kafka.producer_config(settings, **{"linger.ms": LINGER_MS}))))
         self.counters = Counters()
         self.sink = RedisSink(
             settings.redis_url,
@@ -116,7 +118,7 @@ class Worker:
             observe=self.counters.event_to_flag_seconds.observe,
             figures_per_second=settings.figures_per_second,
         )
-        self.shards = Shards(settings, genesis, self.outputs, self.sink, ended, self.fail)
+        self.shards = Shards(settings, genesis, self.outbox, self.sink, ended, self.fail)
         group = kafka.worker_group(genesis.log_id)
         self.watchdog = Watchdog(settings, group, genesis.shards, self.shards.offsets)
         self.collector = WorkerCollector(
@@ -188,8 +190,10 @@ class Worker:
         if self.ended.is_set():
             return
         logger.info("joining the group of workers")
+        sending = asyncio.create_task(self._send())
         try:
             await self.app.start()
+            deliver_at_once(self.app)
             self.app.sensors.remove(self.app.monitor)  # Faust's own statistics, at a cost per frame; ours are on /metrics
             self.watchdog.start()
             tasks = [self._tend(), self.shards.keep_snapshots(self._commit), self.shards.keep_looking_ahead()]
@@ -201,10 +205,18 @@ class Worker:
         finally:
             self._stopping = True
             self.shards.drop()
+            sending.cancel()
             stopping = asyncio.create_task(self.app.stop())
             _, late = await asyncio.wait({stopping}, timeout=CLOSE_SECONDS)
             if late:  # it waits for a broker that is gone, and swallows a cancel
                 exit_now(f"{self._failure or 'stopped'}; Kafka's consumer did not stop in {CLOSE_SECONDS:.0f} s")
+
+    async def _send(self) -> None:
+        """Let the outbox send until cancelled."""
+        try:
+            await self.outbox.run()
+        except UserError as error:
+            self.fail(error)
 
     async def _leave_in_order(self) -> None:
         """Write last snapshots, commit them, and show what is left to show; UserError when that takes too long."""
@@ -221,7 +233,7 @@ class Worker:
         """Take delivery reports and look after Faust until `ended`."""
         while not await _within(self.ended, POLL_SECONDS):
             try:
-                self.outputs.arrived({})
+                self.outbox.arrived({})
                 if self.app.crashed:
                     raise UserError(f"the Kafka consumer failed: {self.app.crash_reason!r}; start the worker again")
             except UserError as error:
@@ -280,15 +292,23 @@ class Worker:
 
     async def _margin(self, stream: StreamT[Any]) -> None:
         """The agent: every frame of every shard assigned to this worker."""
-        async for event in cast(faust.Stream[Any], stream).noack().events():
-            message = event.message
-            shard = self.shards.get(message.partition)
-            if shard is None:
-                shard = await self.shards.wait(message.partition)
-                if shard is None or message.generation_id != self.app.consumer_generation_id:
-                    continue
-            if not self._stopping:
-                self._step(shard, message.offset, message.value)
+        frames: Any = cast(faust.Stream[Any], stream).noack()
+        queue = frames.channel.queue  # Faust gives one frame a turn of the event loop: take what else is there
+        async for event in frames.events():
+            turn_ends = time.monotonic() + TURN_SECONDS
+            await self._frame(event.message)
+            while not queue.empty() and time.monotonic() < turn_ends:
+                await self._frame(queue.get_nowait().message)
+
+    async def _frame(self, message: Any) -> None:
+        """Step the shard with a frame, once it may be stepped, unless it is no longer this worker's."""
+        shard = self.shards.get(message.partition)
+        if shard is None:
+            shard = await self.shards.wait(message.partition)
+            if shard is None or message.generation_id != self.app.consumer_generation_id:
+                return
+        if not self._stopping:
+            self._step(shard, message.offset, message.value)
 
     def _step(self, shard: Shard, offset: int, value: bytes) -> None:
         """Apply one frame and publish what it did."""
@@ -319,15 +339,10 @@ class Worker:
 
     def _publish(self, shard: int, engine: MarginEngine, report: Report) -> None:
         alerts = alerts_of(shard, engine, report) if len(report.changes) else []
-        for alert in alerts:
-            value = encode_alert(alert)
-            self.outputs.send(ALERTS, shard, value, alert.account.encode())
-            if alert.call is not None:
-                self.outputs.send(CALLS, shard, value, alert.call.id.encode())
-        if report.rejects:
-            for key, value in encode_rejects(report.rejects):
-                self.outputs.send(REJECTS, 0, value, key)
         self.sink.publish(shard, engine, report, alerts)
+        self.outbox.put(shard, alerts)
+        for key, value in encode_rejects(report.rejects):
+            self.outbox.reject(key, value)
 
 
 class OnLoop(Collector):

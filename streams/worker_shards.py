@@ -18,7 +18,7 @@ from monitors.outlook import Outlook
 from monitors.published import MARKET_ACCOUNTS, MARKET_POSITIONS, publish_market
 from monitors.redis_sink import RedisSink
 from monitors.view import open_client
-from streams.kafka import Delivery
+from streams.outbox import Outbox
 from streams.settings import Settings, UserError
 from streams.snapshots import Snapshot, SnapshotStore
 
@@ -59,7 +59,7 @@ class Shards:
         self,
         settings: Settings,
         genesis: Genesis,
-        outputs: Delivery,
+        outputs: Outbox,
         sink: RedisSink,
         ended: asyncio.Event,
         fail: Callable[[BaseException], None],

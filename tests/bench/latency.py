@@ -167,6 +167,10 @@ class Feeder:
         producer.flush()
         feed.seconds = time.time() - begun_ns / NS
 
+    def send(self, topic: str, partition: int, value: bytes) -> None:
+        """Send one message beside the feed, from any thread."""
+        self._producer.produce(topic, value, partition=partition)
+
     def _probe(self, feed: Feed, due_ns: int) -> None:
         turn, number = divmod(self._trades, PROBES)
         self._trades += 1

@@ -21,7 +21,7 @@ from tests.bench.universe import INSTRUMENTS, MID, PARTITIONS, TICK, Universe, i
 
 TICKS: Final = 520  # what every price moves at once: 31 % of the accounts change their status
 WARM_SECONDS: Final = 15.0
-LOOK_SECONDS: Final = 0.1
+LOOK_SECONDS: Final = 0.25  # as a page polls, and oftener than Prometheus scrapes
 THERE: Final = 0.99  # of what a reader shows in the end: trades go on and flip some accounts more
 NOTES: Final = [
     "every price moves in one message while trades flow at the first of --rates; kernel_accounts accounts in --shards shards"
@@ -61,7 +61,7 @@ def run(sizes: Sizes, services: Services) -> tuple[Figures, list[str]]:
                 "page_s": Reader(lambda: _page(chain, token)),
                 "metrics_s": Reader(lambda: _metrics(chain)),
             }
-            send = Thread(target=_shock, args=(chain, sizes.seconds / 2, sent := list[int]()))
+            send = Thread(target=_shock, args=(feeder, sizes.seconds / 2, sent := list[int]()))
             for thread in (*readers.values(), send):
                 thread.start()
             around, alerts = _fed(chain, feeder, rate, sizes.seconds, sequencer, worker)
@@ -86,14 +86,14 @@ def _fed(chain: Chain, feeder: Feeder, rate: int, seconds: float, *children: Chi
     return milliseconds, chain.redis.xrange(chain.keys.alerts, after)
 
 
-def _shock(chain: Chain, delay_seconds: float, sent: list[int]) -> None:
+def _shock(feeder: Feeder, delay_seconds: float, sent: list[int]) -> None:
     """After a while, every price at once: below the middle for even instruments, above it for odd ones."""
     time.sleep(delay_seconds)
     moved = [(number, MID + (-TICKS if number % 2 == 0 else TICKS)) for number in range(INSTRUMENTS)]
     now_ns = time.time_ns()
     events = [{"ts": now_ns, "instrument": instrument_id(number), "price": ticks * TICK} for number, ticks in moved]
     sent.append(now_ns)
-    chain.produce([("prices", 0, msgspec.json.encode(events))])
+    feeder.send("prices", 0, msgspec.json.encode(events))
 
 
 def _flips(alerts: Any, sent_ns: int) -> tuple[int, float]:

@@ -5,6 +5,7 @@ import numpy as np
 from engine.report import Status
 from monitors.alerts import alerts_of
 from monitors.backlog import ShardBacklog
+from monitors.lanes import BURST
 from tests.monitors.fake_engine import FakeEngine
 
 
@@ -14,48 +15,36 @@ def queue(backlog: ShardBacklog, engine: FakeEngine, slots: range, status: Statu
     backlog.add_alerts(alerts_of(0, engine, report), report)
 
 
-def test_taken_and_restored_alerts_keep_their_order() -> None:
-    engine = FakeEngine(0, 10)
-    backlog = ShardBacklog(0, engine, 100)
-    queue(backlog, engine, range(10), Status.CALL)
-    first, second = backlog.take_alerts(4), backlog.take_alerts(4)
-    queue(backlog, engine, range(10), Status.OK)
-    for taken in (second, first):
-        backlog.restore(taken)
-    assert [number for number, *_ in backlog.take_alerts(100)] == list(range(1, 21))
-
-
-def test_what_was_dropped_is_not_restored() -> None:
+def test_too_many_alerts_are_dropped_and_read_from_the_topic() -> None:
     engine = FakeEngine(0, 10)
     backlog = ShardBacklog(0, engine, 12)
     queue(backlog, engine, range(10), Status.CALL)
-    taken = backlog.take_alerts(4)
     queue(backlog, engine, range(10), Status.OK)
-    assert (list(backlog.alerts), backlog.live, backlog.reread) == ([], False, engine.offset - 1)
-    queue(backlog, engine, range(2), Status.CALL)
-    backlog.restore(taken)
-    assert [number for number, *_ in backlog.alerts] == [21, 22]
+    assert (len(backlog.alerts), backlog.live, backlog.reread) == (0, False, engine.offset - 1)
 
 
-def test_a_batch_is_observed_when_its_last_alert_is_through() -> None:
-    engine = FakeEngine(0, 10)
-    backlog = ShardBacklog(0, engine, 100)
-    queue(backlog, engine, range(6), Status.CALL, oldest_ns=11)
-    queue(backlog, engine, range(6), Status.OK)
-    queue(backlog, engine, range(1), Status.CALL, oldest_ns=22)
-    seen: list[int] = []
-    for count, expected in ((5, []), (5, [11]), (5, [11, 22])):
-        backlog.acknowledge(backlog.take_alerts(count), 1, seen.append)
-        assert seen == expected
-
-
-def test_repeats_are_not_observed() -> None:
-    engine = FakeEngine(0, 10)
-    backlog = ShardBacklog(0, engine, 100)
-    queue(backlog, engine, range(6), Status.CALL, oldest_ns=11)
-    seen: list[int] = []
-    backlog.acknowledge(backlog.take_alerts(6), 0, seen.append)
-    assert seen == []
+def test_figures_of_a_burst_follow_its_alerts_before_all_others() -> None:
+    engine = FakeEngine(0, 2 * BURST)
+    backlog = ShardBacklog(0, engine, 10_000)
+    backlog.collect()
+    backlog.figure_entries(backlog.take_slots(2 * BURST), settled=True)
+    queue(backlog, engine, range(BURST + 1), Status.CALL)
+    queue(backlog, engine, range(BURST, BURST + 2), Status.DEBIT)
+    quick = backlog.quick_part(10)  # an account of the burst that goes on comes with all that waits of it
+    assert [(entry[0], entry[1][0::12]) for entry in quick.entries] == [
+        (f"A0-{BURST}", ["1", "2"]),
+        (f"A0-{BURST + 1}", ["1"]),
+    ]
+    assert [entry[2][2][0] for entry in quick.entries] == ["DEBIT", "DEBIT"]
+    burst = backlog.burst_part(10_000)
+    assert [entry[0] for entry in burst.entries] == [f"A0-{slot}" for slot in range(BURST)]
+    assert {entry[2:] for entry in burst.entries} == {(False, False, False, ("CALL", "FRESH"))}
+    assert backlog.flagged == BURST
+    figures = backlog.figures_part(10_000)
+    assert [(entry[0], entry[1], entry[2][2][0]) for entry in figures.entries] == [
+        (f"A0-{slot}", False, "CALL") for slot in range(BURST)
+    ]
+    assert (backlog.flagged, len(backlog.alerts)) == (0, 0)
 
 
 def test_every_account_has_its_turn() -> None:
@@ -92,7 +81,7 @@ def test_a_definition_beside_an_alert_leaves_the_change_number_to_the_alert() ->
     backlog.collect()
     queue(backlog, engine, range(1), Status.CALL)
     queue(backlog, engine, range(1), Status.OK)
-    ((_, (alert,), figures, definition, _book),) = backlog.change_entries(backlog.take_alerts(1))
-    assert alert[0] == "1"
+    ((_, (number, *_), figures, definition, *_),) = backlog.quick_part(1).entries
+    assert number == "1"
     assert figures[2][0] == "OK"
     assert definition[0] == "0"

@@ -10,6 +10,7 @@ from redis import Redis
 from engine.report import Quality, Status
 from monitors.alerts import alerts_of
 from monitors.keys import AGREEMENT_FIELDS, CALL_WRITES_FIELD, META_FIELDS, WRITES_FIELD, Keys
+from monitors.lanes import BURST
 from monitors.redis_link import ForeignLog
 from monitors.view import open_client, read_agreements
 from tests.monitors.desk import LOG_ID, Topic, flush, running, until
@@ -364,3 +365,54 @@ def test_figures_wait_for_alerts_not_yet_published(url: str) -> None:
             desk.check()
 
     asyncio.run(work())
+
+
+def test_a_burst_shows_status_first_and_lets_others_pass(url: str) -> None:
+    count = 8 * BURST
+
+    async def work() -> None:
+        async with running(url) as desk:
+            engines = [FakeEngine(shard, count) for shard in (0, 1)]
+            for engine in engines:
+                desk.attach(engine)
+            await desk.settle()
+            for engine in engines:
+                desk.publish(engine, engine.step(dict.fromkeys(range(count - 1), Status.DEBIT), equity={0: -1}))
+            with open_client(url) as client:
+                await until(lambda: client.xlen(desk.keys.alerts) > 2 * BURST)
+                desk.publish(engines[0], engines[0].step({count - 1: Status.CALL, count - 2: Status.CALL}))
+                last = desk.keys.account(f"A0-{count - 2}")
+                await until(lambda: client.hget(last, "status") == "CALL")
+                waiting = 2 * count - client.xlen(desk.keys.alerts)
+                assert waiting > count / 2, "it passed most of the burst"
+                assert client.scard(desk.keys.status(Status.DEBIT)) < count, "sets follow the alerts"
+                await until(lambda: desk.sink.backlog().alerts == 0)
+                assert client.scard(desk.keys.status(Status.DEBIT)) == 2 * (count - 1) - 1
+            await desk.settle()
+            desk.check()
+
+    asyncio.run(work())
+
+
+def test_an_account_that_is_new_in_a_burst_has_no_status_without_figures(url: str) -> None:
+    seen = set[tuple[bool, bool]]()
+
+    async def work() -> None:
+        async with running(url) as desk:
+            engine = FakeEngine(0, 1)
+            desk.attach(engine)
+            await desk.settle()
+            engine.define(4 * BURST)
+            desk.publish(engine, engine.flip(range(1, 4 * BURST + 1), Status.CALL))
+            with open_client(url) as client:
+                while desk.sink.backlog().alerts:
+                    for slot in (1, 4 * BURST):
+                        status, equity = client.hmget(desk.keys.account(f"A0-{slot}"), "status", "equity")
+                        seen.add((status is None, equity is None))
+                    await asyncio.sleep(0)
+            await desk.settle()
+            desk.check()
+
+    asyncio.run(work())
+    assert seen <= {(True, True), (False, False)}
+    assert seen
