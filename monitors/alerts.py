@@ -1,9 +1,10 @@
 """The messages of margin.alerts, margin.calls and the engine's part of `rejects`: pure functions of report and engine."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
+import numpy as np
 
 from engine.codes import EXPLANATION
 from engine.events import TOPIC_OF
@@ -100,35 +101,53 @@ _STATES: Final = {
 _KINDS: Final = {int(kind): kind.name.lower() for kind in ChangeKind}
 _EVENTS: Final = {int(event): event.name.lower() for event in CallEvent}
 _CALL: Final = int(ChangeKind.CALL)
-_NOBODY: Final = AccountInfo("", "", "", "", 0)
 _NOTHING_SAID: Final = Said("", "", "", 0)
 
 
-def alerts_of(shard: int, engine: EngineView, report: Report) -> list[Alert]:
-    """Every change in the report as an alert, in its order; call it before the engine's next step."""
-    alerts, slot, info = [], -1, _NOBODY
-    for place, row in enumerate(report.changes[_COLUMNS].tolist()):
-        if row[0] != slot:  # an account's changes stand together
-            slot, info = row[0], engine.account_info(row[0])
-        _, kind, before, after, change, amount, ts_ns, *of_call = row
-        call = _call(info, of_call, report.said.get(place, _NOTHING_SAID)) if kind == _CALL else None
-        alerts.append(
-            Alert(
-                id=f"{info.id}:{change}",
-                kind=_KINDS[kind],
-                account=info.id,
-                before=_STATES[kind][before],
-                after=_STATES[kind][after],
-                amount=decimal_text(of_call[_CALLED] if call else amount, info.decimals),
-                currency=info.currency,
-                pool=info.pool,
-                ts_ns=ts_ns,
-                shard=shard,
-                offset=report.offset,
-                call=call,
-            )
+class Alerts:
+    """Every change in a report as an alert, in its order, made when it is first asked for: a shock has ten thousands.
+
+    slots: of their accounts; calls: how many are of kind `call`. Make it before the engine's next step.
+    """
+
+    def __init__(self, shard: int, engine: EngineView, report: Report) -> None:
+        self.slots: list[int] = report.changes["account"].tolist()
+        self.calls = int(np.count_nonzero(report.changes["kind"] == _CALL))
+        self._shard, self._offset, self._said = shard, report.offset, report.said
+        self._rows = report.changes[_COLUMNS].tolist()
+        self._infos = {slot: engine.account_info(slot) for slot in dict.fromkeys(self.slots)}
+        self._made: list[Alert | None] = [None] * len(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[Alert]:
+        return (self[place] for place in range(len(self._rows)))
+
+    def __getitem__(self, place: int) -> Alert:
+        made = self._made[place]
+        if made is None:
+            made = self._made[place] = self._make(place)
+        return made
+
+    def _make(self, place: int) -> Alert:
+        slot, kind, before, after, change, amount, ts_ns, *of_call = self._rows[place]
+        info = self._infos[slot]
+        call = _call(info, of_call, self._said.get(place, _NOTHING_SAID)) if kind == _CALL else None
+        return Alert(
+            id=f"{info.id}:{change}",
+            kind=_KINDS[kind],
+            account=info.id,
+            before=_STATES[kind][before],
+            after=_STATES[kind][after],
+            amount=decimal_text(of_call[_CALLED] if call else amount, info.decimals),
+            currency=info.currency,
+            pool=info.pool,
+            ts_ns=ts_ns,
+            shard=self._shard,
+            offset=self._offset,
+            call=call,
         )
-    return alerts
 
 
 def _call(info: AccountInfo, row: Sequence[int], said: Said) -> Call:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from engine.events import NS
 from engine.numbers import decimal_text
-from engine.report import OPEN_CALLS, AgreedLeg, AgreementInfo, CallEvent, OpenCall, Quality, Report, Said, Status
-from monitors.alerts import Alert, Call, decode_alert
+from engine.report import OPEN_CALLS, AgreedLeg, AgreementInfo, CallEvent, OpenCall, Quality, Said, Status
+from monitors.alerts import Alert, Alerts, Call, decode_alert
 from monitors.keys import DEFINITION_FIELDS
 from monitors.lanes import Lanes, Queued
 from monitors.outlook import Outlook
@@ -124,8 +124,8 @@ class ShardBacklog:
     Alerts are written with their accounts' figures; of a burst the alerts first, with no more than status and quality, and
     then those accounts' figures before any others.
 
-    A shard is live once the alerts window was refilled from the topic, which must reach log offset `reread`: that of the
-    last alert published. When more than max_alerts wait, all are dropped and come from the topic too. published_offset: log
+    A shard is live once the alerts window was refilled from the topic, which must reach the alert `reread`: the
+    last one published. When more than max_alerts wait, all are dropped and come from the topic too. published_offset: log
     offset of the engine when its last alerts were queued; figures beyond it wait for theirs. Readers are told how new the
     shard is only once all its accounts and open calls are there.
     """
@@ -135,7 +135,7 @@ class ShardBacklog:
         self.alerts = Lanes()
         self.live = False
         self.window: list[Alert] | None = None  # read from the topic, to be written before anything else
-        self.reread = -1
+        self.reread = ""  # id of an alert
         self.published_offset = engine.offset
         self.tries = 0
         self.retry_at = 0.0
@@ -145,7 +145,7 @@ class ShardBacklog:
         self.outlook: Outlook | None = None  # the latest
         self.outlook_written = False
         self._max_alerts = max_alerts
-        self._newest_offset = -1  # log offset of the last alert queued
+        self._newest = ""  # id of the last alert queued
         self._flagged: deque[int] = deque()  # slots whose alerts of a burst were taken without figures
         self._accounts: list[tuple[str, int]] = []  # by slot: id, decimals
         self._pending = np.zeros(0, np.bool_)
@@ -164,7 +164,7 @@ class ShardBacklog:
     def resynchronize(self) -> None:
         """Mark everything to be written again: the alerts window, then all accounts."""
         self._read_again()
-        self.reread, self.written_offset = self._newest_offset, -1
+        self.reread, self.written_offset = self._newest, -1
         self.outlook_written = self.is_whole = False
         self._defined[:] = False
         self._books[:] = 0
@@ -178,13 +178,13 @@ class ShardBacklog:
         self.calls_written = False
         self.live, self.window, self.tries, self.retry_at = False, None, 0, 0.0
 
-    def add_alerts(self, alerts: Sequence[Alert], report: Report) -> None:
-        """Queue the alerts of a report, as alerts_of gives them."""
-        self._newest_offset = report.offset
-        self.alerts.add(report.changes["account"].tolist(), alerts, report.oldest_ns)
+    def add_alerts(self, alerts: Alerts, oldest_ns: int) -> None:
+        """Queue the alerts of a step, whose oldest event came at oldest_ns."""
+        self._newest = alerts[len(alerts) - 1].id
+        self.alerts.add(alerts.slots, alerts, oldest_ns)
         if len(self.alerts) > self._max_alerts:
             self.alerts.drop()
-            self.reread = report.offset
+            self.reread = self._newest
             self._read_again()
 
     def take_outlook(self, outlook: Outlook) -> None:

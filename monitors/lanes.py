@@ -4,7 +4,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from monitors.alerts import Alert
+from monitors.alerts import Alert, Alerts
 
 BURST: Final = 500  # alerts of one step: more than Redis takes in a few milliseconds
 
@@ -19,6 +19,11 @@ class Step:
 
 
 Queued = tuple[Step, int, Alert]  # an alert with its step and the slot of its account
+_Waiting = tuple[Step, int, Alerts | Sequence[Alert], int]  # the same with the alert's place among those of its step
+
+
+def _queued(waiting: Sequence[_Waiting]) -> list[Queued]:
+    return [(step, slot, alerts[place]) for step, slot, alerts, place in waiting]
 
 
 class Lanes:
@@ -29,7 +34,7 @@ class Lanes:
 
     def __init__(self) -> None:
         self._quick: deque[Queued] = deque()
-        self._burst: OrderedDict[int, list[Queued]] = OrderedDict()  # by slot
+        self._burst: OrderedDict[int, list[_Waiting]] = OrderedDict()  # by slot
         self._bursting = 0
 
     def __len__(self) -> int:
@@ -45,20 +50,19 @@ class Lanes:
         """How many wait in the other."""
         return self._bursting
 
-    def add(self, slots: Sequence[int], alerts: Sequence[Alert], oldest_ns: int) -> None:
+    def add(self, slots: Sequence[int], alerts: Alerts | Sequence[Alert], oldest_ns: int) -> None:
         """Queue the alerts of one step, each with the slot of its account."""
         step = Step(len(alerts), oldest_ns)
-        queued = [(step, slot, alert) for slot, alert in zip(slots, alerts, strict=True)]
         if len(alerts) > BURST:
-            for one in queued:
-                self._burst.setdefault(one[1], []).append(one)
+            for place, slot in enumerate(slots):
+                self._burst.setdefault(slot, []).append((step, slot, alerts, place))
             self._bursting += len(alerts)
             return
         for slot in self._burst.keys() & slots:
             earlier = self._burst.pop(slot)
             self._bursting -= len(earlier)
-            self._quick.extend(earlier)
-        self._quick.extend(queued)
+            self._quick.extend(_queued(earlier))
+        self._quick.extend((step, slot, alerts[place]) for place, slot in enumerate(slots))
 
     def take_quick(self, count: int) -> list[Queued]:
         """Remove and return the oldest of the quick lane, at most count."""
@@ -68,7 +72,7 @@ class Lanes:
         """The same of the burst, account by account: as many accounts as make count or more."""
         taken: list[Queued] = []
         while self._burst and len(taken) < count:
-            taken += self._burst.popitem(last=False)[1]
+            taken += _queued(self._burst.popitem(last=False)[1])
         self._bursting -= len(taken)
         return taken
 

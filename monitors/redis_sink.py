@@ -16,7 +16,7 @@ from typing import Final
 from redis.exceptions import RedisError
 
 from engine.report import Report
-from monitors.alerts import Alert
+from monitors.alerts import Alert, Alerts
 from monitors.backlog import Part, ShardBacklog, alerts_entry, open_call_entry, unique_alerts
 from monitors.keys import ALERTS_WINDOW, PREFIX, Keys
 from monitors.lanes import wrote
@@ -107,10 +107,10 @@ class RedisSink:
         self._backlogs.pop(shard, None)
         self._wake.set()
 
-    def publish(self, shard: int, engine: EngineView, report: Report, alerts: Sequence[Alert]) -> None:
+    def publish(self, shard: int, engine: EngineView, report: Report, alerts: Alerts) -> None:
         """Queue what a step changed, without waiting; call it right after each step, before anything else may run.
 
-        alerts: as alerts_of gives them. Raises what ended the sink, if anything did.
+        Raises what ended the sink, if anything did.
         """
         if self._failure is not None:
             raise self._failure
@@ -120,7 +120,7 @@ class RedisSink:
         self._idle.clear()
         backlog.published_offset = engine.offset
         if alerts:
-            backlog.add_alerts(alerts, report)
+            backlog.add_alerts(alerts, report.oldest_ns)
             self._wake.set()
         else:
             self._wake_at(self._next_flush)
@@ -222,8 +222,8 @@ class RedisSink:
         for backlog in backlogs:
             try:
                 window = await asyncio.to_thread(self._window, backlog.shard, limit)
-                reached = max((alert.offset for alert in window), default=-1)
-                problem = f"it ends at log offset {reached}, before {backlog.reread}" if reached < backlog.reread else ""
+                reached = not backlog.reread or any(alert.id == backlog.reread for alert in window)
+                problem = "" if reached else f"alert {backlog.reread} is not there yet"
             except Exception as error:  # the reader is Kafka's business: flags must go on without it
                 window, problem = [], str(error) or type(error).__name__
             backlog.tries += 1

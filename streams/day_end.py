@@ -9,7 +9,7 @@ from engine.core import MarginEngine
 from engine.events import DAY_NS
 from engine.numbers import date_of, decimal_text, time_ns, time_text
 from engine.report import ChangeKind, Report
-from monitors.alerts import Alert, alerts_of, decode_alert
+from monitors.alerts import Alert, Alerts, decode_alert
 from monitors.day_end import Pack, csv_text, html, pack, pool_ids
 from monitors.day_rows import Lives, ShardDay, day_of_shard, lives_of
 from monitors.holdings import ShardRows, rows_of
@@ -89,7 +89,7 @@ def _days(settings: Settings, when: Moment) -> tuple[list[ShardDay], Lives]:
 
     def watch(engine: MarginEngine, report: Report) -> None:
         if (report.changes["kind"] == ChangeKind.CALL).any():
-            seen.extend(alert for alert in alerts_of(engine.shard, engine, report) if alert.call is not None)
+            seen.extend(alert for alert in Alerts(engine.shard, engine, report) if alert.call is not None)
 
     for shard in moments.shards:
         found = moments.at(shard, when, watch)

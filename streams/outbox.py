@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterator
+from itertools import islice, repeat
 from typing import Final
 
-from monitors.alerts import Alert, encode_alert
+from monitors.alerts import Alert, Alerts, encode_alert
 from streams.kafka import Delivery
 from streams.topics import ALERTS, CALLS, REJECTS
 
@@ -18,19 +19,19 @@ class Outbox:
 
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
-        self._waiting: deque[tuple[int, Alert]] = deque()  # with the shard
+        self._waiting: deque[Iterator[tuple[int, Alert]]] = deque()  # alerts of a step with their shard
         self._promised: Counter[Place] = Counter()  # messages of those that wait
         self._more = asyncio.Event()
 
-    def put(self, shard: int, alerts: Sequence[Alert]) -> None:
+    def put(self, shard: int, alerts: Alerts) -> None:
         """Alerts of a shard, in their order: at once where they are few and none waits."""
         if not self._waiting and len(alerts) <= SLICE:
             for alert in alerts:
                 self._send(shard, alert)
             return
-        self._waiting.extend((shard, alert) for alert in alerts)
+        self._waiting.append(zip(repeat(shard), alerts, strict=False))
         self._promised[ALERTS, shard] += len(alerts)
-        self._promised[CALLS, shard] += sum(alert.call is not None for alert in alerts)
+        self._promised[CALLS, shard] += alerts.calls
         self._more.set()
 
     def reject(self, key: bytes, value: bytes) -> None:
@@ -41,11 +42,13 @@ class Outbox:
         """Send what waits, a slice whenever the loop is free, until cancelled."""
         while True:
             await self._more.wait()
-            for _ in range(min(SLICE, len(self._waiting))):
-                shard, alert = self._waiting.popleft()
+            part = list(islice(self._waiting[0], SLICE))
+            for shard, alert in part:
                 self._promised[ALERTS, shard] -= 1
                 self._promised[CALLS, shard] -= alert.call is not None
                 self._send(shard, alert)
+            if len(part) < SLICE:
+                self._waiting.popleft()
             if not self._waiting:
                 self._more.clear()
             await asyncio.sleep(0)

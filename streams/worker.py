@@ -27,7 +27,7 @@ from prometheus_client.registry import Collector
 from engine.core import LogError, MarginEngine
 from engine.frames import BadFrame, Genesis, decode_frame
 from engine.report import Report
-from monitors.alerts import alerts_of, encode_rejects
+from monitors.alerts import Alerts, encode_rejects
 from monitors.collector import Counters, WorkerCollector
 from monitors.redis_link import ForeignLog
 from monitors.redis_sink import RedisSink
@@ -338,7 +338,7 @@ class Worker:
             self.fail(error)
 
     def _publish(self, shard: int, engine: MarginEngine, report: Report) -> None:
-        alerts = alerts_of(shard, engine, report) if len(report.changes) else []
+        alerts = Alerts(shard, engine, report)
         self.sink.publish(shard, engine, report, alerts)
         self.outbox.put(shard, alerts)
         for key, value in encode_rejects(report.rejects):

@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 from engine.core import MarginEngine
 from engine.events import QUANTITY_ONE, RECORD, Kind, key64
 from engine.frames import RANGE, Entry, Genesis, decode_frame
-from monitors.alerts import alerts_of, encode_alert
+from monitors.alerts import Alerts, encode_alert
 from streams import kafka
 from streams.directory import ALL_SHARDS
 from streams.framing import FrameWriter, Ordered
@@ -145,7 +145,7 @@ def _engine(universe: Universe, settings: Settings) -> Figures:
     for data in frames:
         frame = decode_frame(data)
         report = engine.step(frame, engine.offset)
-        alerts += len([encode_alert(alert) for alert in alerts_of(0, engine, report)])
+        alerts += len([encode_alert(alert) for alert in Alerts(0, engine, report)])
         records += len(frame.records)
     seconds = time.thread_time() - begun
     records -= ENGINE_BATCHES

@@ -17,7 +17,7 @@ from engine.events import NS, Kind
 from engine.frames import Frame, decode_frame
 from engine.numbers import decimal_text
 from engine.report import Quality, Status
-from monitors.alerts import alerts_of, encode_alert, encode_rejects
+from monitors.alerts import Alerts, encode_alert, encode_rejects
 from monitors.keys import Keys
 from streams import kafka
 from streams.processes import Child
@@ -216,7 +216,7 @@ def replay(settings: Settings, edit: Callable[[Frame], Frame] = lambda frame: fr
         engine, alerts = MarginEngine(shard), []
         for message in kafka.read_partition(settings, LOG, shard):
             report = engine.step(edit(decode_frame(message.value() or b"")), engine.offset)
-            alerts += [(alert.account.encode(), encode_alert(alert)) for alert in alerts_of(shard, engine, report)]
+            alerts += [(alert.account.encode(), encode_alert(alert)) for alert in Alerts(shard, engine, report)]
             result.rejects.update(encode_rejects(report.rejects))
             for kind in Kind:
                 result.applied[kind] += int(report.applied[kind])

@@ -11,7 +11,7 @@ import numpy as np
 from redis import Redis
 
 from engine.report import OPEN_CALLS, Quality, Report, Status
-from monitors.alerts import Alert, alerts_of, encode_alert
+from monitors.alerts import Alert, Alerts, encode_alert
 from monitors.keys import ACCOUNT_FIELDS, ALERT_FIELDS, CALL_WRITES_FIELD, OVER, Keys
 from monitors.outlook import Outlook, encode_ladder, encode_reconciliation
 from monitors.redis_sink import RedisSink
@@ -57,7 +57,7 @@ class Desk:
 
     def publish(self, engine: FakeEngine, report: Report, *, in_topic: bool = True) -> None:
         """What the worker does after a step."""
-        alerts = alerts_of(engine.shard, engine, report)
+        alerts = Alerts(engine.shard, engine, report)
         if in_topic:
             self.topic.append(engine.shard, alerts)
         self.sink.publish(engine.shard, engine, report, alerts)

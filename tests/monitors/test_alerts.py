@@ -7,12 +7,12 @@ import pytest
 from engine.codes import EXPLANATION, Code
 from engine.events import Kind
 from engine.report import Quality, Reject, Report, Status
-from monitors.alerts import alerts_of, decode_alert, encode_alert, encode_rejects
+from monitors.alerts import Alerts, decode_alert, encode_alert, encode_rejects
 from tests.monitors.fake_engine import FakeEngine
 
 
 def messages(shard: int, engine: FakeEngine, report: Report) -> list[bytes]:
-    return [encode_alert(alert) for alert in alerts_of(shard, engine, report)]
+    return [encode_alert(alert) for alert in Alerts(shard, engine, report)]
 
 
 def test_alerts_of_a_step_as_they_are_sent() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from engine.report import Status
-from monitors.alerts import alerts_of
+from monitors.alerts import Alerts
 from monitors.backlog import ShardBacklog
 from monitors.lanes import BURST
 from tests.monitors.fake_engine import FakeEngine
@@ -11,8 +11,7 @@ from tests.monitors.fake_engine import FakeEngine
 
 def queue(backlog: ShardBacklog, engine: FakeEngine, slots: range, status: Status, oldest_ns: int = 0) -> None:
     report = engine.flip(slots, status)
-    report.oldest_ns = oldest_ns
-    backlog.add_alerts(alerts_of(0, engine, report), report)
+    backlog.add_alerts(Alerts(0, engine, report), oldest_ns)
 
 
 def test_too_many_alerts_are_dropped_and_read_from_the_topic() -> None:
@@ -20,7 +19,7 @@ def test_too_many_alerts_are_dropped_and_read_from_the_topic() -> None:
     backlog = ShardBacklog(0, engine, 12)
     queue(backlog, engine, range(10), Status.CALL)
     queue(backlog, engine, range(10), Status.OK)
-    assert (len(backlog.alerts), backlog.live, backlog.reread) == (0, False, engine.offset - 1)
+    assert (len(backlog.alerts), backlog.live, backlog.reread) == (0, False, "A0-9:2")
 
 
 def test_figures_of_a_burst_follow_its_alerts_before_all_others() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from engine.core import MarginEngine
 from engine.events import NS, Kind
 from engine.frames import decode_frame
-from monitors.alerts import alerts_of, encode_alert
+from monitors.alerts import Alerts, encode_alert
 from tests.engine.explain_world import empty_log
 
 DAY = 86_400.0
@@ -63,7 +63,7 @@ def sent(engine: MarginEngine, frames: list[bytes]) -> list[list[bytes]]:
     found = []
     for frame in frames:
         report = engine.step(decode_frame(frame), engine.offset)
-        found.append([encode_alert(alert) for alert in alerts_of(0, engine, report) if alert.call])
+        found.append([encode_alert(alert) for alert in Alerts(0, engine, report) if alert.call])
     return found
 
 

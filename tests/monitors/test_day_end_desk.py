@@ -17,7 +17,7 @@ from engine.events import DAY_NS, Kind
 from engine.reconciliation import RUN_NS
 from engine.report import Report
 from monitors import pool_day
-from monitors.alerts import Alert, alerts_of
+from monitors.alerts import Alert, Alerts
 from monitors.day_end import Pack, csv_text, html, pack
 from monitors.day_rows import BEHIND, LAST_KNOWN, day_of_shard, lives_of
 from tests.engine.explain_world import World, empty_log
@@ -40,7 +40,7 @@ class Desk:
     def did(self, report: Report) -> None:
         """Keep what a step said of calls."""
         assert report.rejects == []
-        self.alerts += alerts_of(0, self.engine, report)
+        self.alerts += Alerts(0, self.engine, report)
 
     def clock(self, seconds: float = 1) -> None:
         self.did(self.log.clock(seconds))

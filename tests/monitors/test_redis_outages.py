@@ -7,7 +7,7 @@ import pytest
 
 from engine.report import CallEvent, CallState, Report, Said, Status
 from monitors import redis_link, redis_sink
-from monitors.alerts import alerts_of
+from monitors.alerts import Alerts
 from monitors.keys import CALL_KEEP_SECONDS
 from monitors.view import open_client
 from streams.embedded import LOOPBACK, RedisServer, embedded_redis, free_port
@@ -288,7 +288,7 @@ def test_dropped_alerts_are_waited_for(redis_url: str) -> None:
             await desk.settle()
             late = Topic()
             report = engine.flip(range(200), Status.CALL)
-            alerts = alerts_of(0, engine, report)
+            alerts = Alerts(0, engine, report)
             late.append(0, alerts)
             desk.sink.publish(0, engine, report, alerts)
             reads = desk.topic.reads

@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from engine.report import Quality, Status
-from monitors.alerts import alerts_of
+from monitors.alerts import Alerts
 from monitors.keys import AGREEMENT_FIELDS, CALL_WRITES_FIELD, META_FIELDS, WRITES_FIELD, Keys
 from monitors.lanes import BURST
 from monitors.redis_link import ForeignLog
@@ -358,7 +358,7 @@ def test_figures_wait_for_alerts_not_yet_published(url: str) -> None:
             desk.attach(engine)
             report = engine.flip(range(5), Status.CALL)
             assert not await desk.sink.drain(0.2)
-            alerts = alerts_of(0, engine, report)
+            alerts = Alerts(0, engine, report)
             desk.topic.append(0, alerts)
             desk.sink.publish(0, engine, report, alerts)
             await desk.settle()

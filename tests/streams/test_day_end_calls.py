@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 from engine.core import MarginEngine
 from engine.events import TOPIC_OF, Kind
 from engine.limits import Limits
-from monitors.alerts import Alert, alerts_of, encode_alert
+from monitors.alerts import Alert, Alerts, encode_alert
 from monitors.day_end import csv_text, pack
 from monitors.day_rows import day_of_shard, lives_of
 from streams import cli, kafka
@@ -71,7 +71,7 @@ class Live:
     def _watched(self, engine: MarginEngine, step: Callable[..., Any]) -> Callable[..., Any]:
         def watched(frame: Any, offset: int) -> Any:
             report = step(frame, offset)
-            self.alerts += [alert for alert in alerts_of(engine.shard, engine, report) if alert.call is not None]
+            self.alerts += [alert for alert in Alerts(engine.shard, engine, report) if alert.call is not None]
             return report
 
         return watched

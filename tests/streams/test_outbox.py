@@ -36,17 +36,26 @@ class Noting:
         self._reports.clear()
 
 
-def alerts(first: int, count: int, is_call: bool = False) -> list[Alert]:
+class Some(list[Alert]):
+    """Alerts of a step."""
+
+    @property
+    def calls(self) -> int:
+        """How many are of kind call."""
+        return sum(alert.call is not None for alert in self)
+
+
+def alerts(first: int, count: int, is_call: bool = False) -> Some:
     """Alerts with these numbers."""
     call = Call(id="c", event="issued", customer="C", pool="P", received="0", issued_ns=1, due_ns=2) if is_call else None
     kind = "call" if is_call else "status"
-    return [
+    return Some(
         Alert(
             id=f"A{number}:1", kind=kind, account=f"A{number}", before="OK", after="CALL", amount="0", currency="USD",
             ts_ns=0, shard=0, offset=0, call=call,
         )
         for number in range(first, first + count)
-    ]  # fmt: skip
+    )  # fmt: skip
 
 
 def test_few_alerts_are_sent_at_once() -> None:
