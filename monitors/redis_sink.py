@@ -26,7 +26,7 @@ from monitors.surface import EngineView
 
 BATCH: Final = 100  # accounts a script call: a millisecond or two of the server's time
 BOOKS: Final = 200  # that are looked at beside the figures of a flush, all at once: figures come first
-BURST_BATCH: Final = 200  # alerts of a burst: fewer turns of a busy loop, and others wait some milliseconds longer
+BURST_BATCH: Final = 300  # alerts of a burst: fewer turns of a busy loop, and others wait some milliseconds longer
 IN_FLIGHT: Final = 4  # calls sent and not answered: the next batch is made while the server works on the last
 FIGURES_SPARE: Final = 10  # a flush that took long delays the next: figures take at most this part of the time,
 ANEW_SPARE: Final = 2  # and this one while a shard is written anew: nobody may rely on what is shown until it is done
