@@ -24,6 +24,8 @@
 | customer:{id}         | hash       | account:{id} of each account, "", and agreement:{id}, its document    |
 | market                | string     | a snapshot without accounts: documents, marks, volatilities, rows     |
 
+Of an account: in a burst status, quality and change are ahead of the figures, and of ts_ns and offset, which follow.
+
 Of a call: state is that of engine/report.py, or OVER where it ended while Redis was away for long and how is in margin.calls
 only. life is a line for each event, oldest first, at most LIFE_BYTES: event, ts_ns, and amount and received after it; one
 that does not begin with `issued` has lost its beginning, which margin.calls has.
