@@ -22,6 +22,7 @@ from tests.bench.universe import INSTRUMENTS, MID, PARTITIONS, TICK, Universe, i
 TICKS: Final = 520  # what every price moves at once: 31 % of the accounts change their status
 WARM_SECONDS: Final = 15.0
 LOOK_SECONDS: Final = 0.25  # as a page polls, and oftener than Prometheus scrapes
+LAST_LOOK_SECONDS: Final = 1.0  # after the feed: readers see the end too
 THERE: Final = 0.99  # of what a reader shows in the end: trades go on and flip some accounts more
 NOTES: Final = [
     "every price moves in one message while trades flow at the first of --rates; kernel_accounts accounts in --shards shards"
@@ -65,7 +66,7 @@ def run(sizes: Sizes, services: Services) -> tuple[Figures, list[str]]:
             for thread in (*readers.values(), send):
                 thread.start()
             around, alerts = _fed(chain, feeder, rate, sizes.seconds, sequencer, worker)
-            time.sleep(1.0)
+            time.sleep(LAST_LOOK_SECONDS)
             followed = {name: reader.end(sent[0]) for name, reader in readers.items()}
             send.join()
     flips, seconds = _flips(alerts, sent[0])
