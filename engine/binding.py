@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from engine.codes import Code
 from engine.documents import Agreement, Asset, Instrument, Pool, Rule
+from engine.eligibility import is_eligible, position_of, reasons_against
 from engine.events import HOUR_NS, NS, QUANTITY_ONE
 from engine.limits import Limits
 from engine.models import cross_margin, grid, scan
@@ -380,7 +381,7 @@ class Portfolios:
             terms: dict[str, int] = {"active": 0}
             if rule is not None and len(houses) == 2:
                 p = rule.parameters
-                reasons = _reasons(document, p, accounts)
+                reasons = reasons_against(document, p, accounts)
                 cme, ficc = (self.rule_ids.index(house) for house in p.houses or ())
                 terms = {
                     "cme": cme, "ficc": ficc, "rule": self.cross_ids.index(rule.id),
@@ -418,35 +419,6 @@ def quote_of(document: Instrument, documents: Documents) -> str:
     """The currency of an instrument's profits: of what is settled in coin that of its underlying, if it has one."""
     underlying = documents.get(("instrument", document.underlying or ""))
     return underlying.currency if document.inverse and isinstance(underlying, Instrument) else document.currency
-
-
-def is_eligible(document: Instrument, rule: Rule | None, today: date) -> bool:
-    """Whether a cross-margin rule takes an instrument: its product, and of a Treasury or repo the maturity."""
-    return rule is not None and not cross_margin.position_reasons(
-        position_of(document), today, conditions_of(rule.parameters)
-    )
-
-
-def position_of(document: Instrument) -> cross_margin.Position:
-    """An instrument as the conditions of cross-margin see it: its product, else its type."""
-    is_treasury = document.type in ("treasury", "repo")
-    maturity = None if document.maturity is None else date.fromisoformat(document.maturity)
-    return cross_margin.Position(document.product or document.type, is_treasury, maturity)
-
-
-def conditions_of(p: Parameters) -> cross_margin.Conditions:
-    """The conditions that a cross-margin rule's parameters make."""
-    return cross_margin.Conditions("", frozenset(p.products or ()), p.years or 0)
-
-
-def _reasons(document: Agreement, p: Parameters, pools: list[str]) -> list[str]:
-    firm = document.firm
-    inside = all(pool in (p.pools or ()) for pool in pools)
-    account = cross_margin.Account(
-        document.futures_entity, document.treasury_entity, document.signed, document.designated, "" if inside else "another"
-    )
-    registered = cross_margin.Firm(firm.broker_dealer, firm.futures_commission_merchant, firm.cme_member, firm.ficc_member)
-    return [str(reason) for reason in cross_margin.account_reasons(registered, account, conditions_of(p))]
 
 
 class _Numbers(NamedTuple):

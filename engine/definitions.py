@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import xxhash
 
-from engine.binding import Names, Portfolios, position_of
+from engine.binding import Names, Portfolios
 from engine.codes import Code
 from engine.deadlines import bind_calls, holidays_of
 from engine.documents import (
@@ -28,6 +28,7 @@ from engine.documents import (
     names_used,
     parse_document,
 )  # fmt: skip
+from engine.eligibility import position_of
 from engine.events import DAY_NS, HOUR_NS, NS, key64, signed64
 from engine.limits import Limits
 from engine.numbers import INT64_MAX, scaled, time_ns

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.arithmetic import E9, LIMIT, kernel
-from engine.binding import position_of
 from engine.charges import Line
 from engine.core import MarginEngine
 from engine.documents import Instrument, Rule
+from engine.eligibility import position_of
 from engine.models.collateral import Shock
 from engine.models.rows import rank_of
 from engine.numbers import date_of

@@ -13,9 +13,10 @@ import numpy as np
 
 from engine.agreements import explain_house, explain_pair
 from engine.arithmetic import E6, E9, LIMIT, kernel
-from engine.binding import RowSet, conditions_of, model_of, position_of
+from engine.binding import RowSet, model_of
 from engine.core import MarginEngine
 from engine.documents import Account, Agreement, Asset, Pool
+from engine.eligibility import conditions_of, position_of
 from engine.equity import margin_amount
 from engine.explain import (
     Requirement,
