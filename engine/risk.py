@@ -189,10 +189,10 @@ def _shared_row(
 ) -> _Row:
     """The row of a subject; minor: minor units of one lot in one unit of quote money. Unpriceable as profits.
 
-    set_hash: of the set and its ranges. Time of day matters to options only.
+    set_hash: of the set and its ranges, 0: of a set that no rule uses. Time of day matters to options only.
     """
     moment = subject.now_ns if subject.document.expiry is not None else subject.now_ns // DAY_NS
-    key = set_hash, subject._replace(now_ns=moment), minor
+    key = set_hash, made.hash, subject._replace(now_ns=moment), minor
     found = _rows.get(key)
     if found is None:
         values, decimals = quantize(profits(made, subject, ranges)[None, :] * minor)

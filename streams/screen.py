@@ -26,6 +26,7 @@ COLOURS: Final = {
 WORST: Final = 20
 LATEST: Final = 6  # as many as there are statuses beside them
 MOST_CALLS: Final = 20_000  # as many as the demo's accounts at most
+CLOCK_WIDTH, FRAME_WIDTH = 8, 6  # of a flag: its time, and what is around and between
 STATES_WIDTH: Final = 38
 Buckets = dict[float, float]
 """Cumulative counts of a histogram by upper bound in seconds."""
@@ -261,8 +262,8 @@ def calls_table(accounts: Summary, count: int, now_ns: int) -> Table:
 
 def _flags(alerts: Iterable[Row], width: int) -> Panel:
     table = Table.grid(padding=(0, 1))
-    table.add_column(no_wrap=True, min_width=8)
-    table.add_column(no_wrap=True, overflow="ellipsis")
+    table.add_column(no_wrap=True, min_width=CLOCK_WIDTH)
+    table.add_column(no_wrap=True, overflow="ellipsis", max_width=width - CLOCK_WIDTH - FRAME_WIDTH)
     for alert in alerts:
         clock = datetime.fromtimestamp(int(alert["ts_ns"]) / 1e9, UTC).strftime("%H:%M:%S")
         table.add_row(Text(clock, style="dim"), Text(flag_text(alert), style=COLOURS.get(alert["to"], "")))

@@ -341,6 +341,19 @@ def test_unified_margin_of_one_regime_is_that_regimes() -> None:
     assert unified.requirement_minor == silo.requirement_minor == requirement(world, "f").stored.maintenance + 10_500
 
 
+def test_unified_margin_is_of_the_set_that_is_named_whatever_was_looked_at_before() -> None:
+    world = World()
+    world.trade("f", "ZN", -100)
+    found = []
+    for version, scale in (("1", 1.0), ("2", 2.0)):
+        world.raw(encode(replace(historical("H1", scale, 1), version=version)))
+        world.clock()
+        unified = explain_views.views(world.engine, world.slot("f")).views[2].requirement_minor
+        assert unified == requirement(world, "f").stored.maintenance
+        found.append(unified)
+    assert found[1] > 1.5 * found[0]
+
+
 def test_unified_margin_without_a_factor_is_not_computed(world: World) -> None:
     world.trade("k", "ETH-PERP", 3)
     world.clock()
