@@ -200,14 +200,19 @@ class ShardBacklog:
         moved = ~np.isclose(was.distance[:same], now.distance[:same], rtol=0, atol=DISTANCE_STEP / 2, equal_nan=True)
         self._pending[:same] |= moved | (was.nearest[:same] != now.nearest[:same])
 
-    def _distance(self, slot: int) -> tuple[str, str]:
-        """An account's distance to a call and its factor as text; both empty where no move is near."""
+    def _distance(self, slot: int, is_below: bool) -> tuple[str, str]:
+        """An account's distance to a call and its factor as text; both empty where no move is near.
+
+        The look ahead is some seconds old: whether the account is below maintenance, where it is 0, is known better.
+        """
         if self.outlook is None or slot >= len(self.outlook.warnings.distance):
             return "", ""
         warnings = self.outlook.warnings
         distance, place = float(warnings.distance[slot]), int(warnings.nearest[slot])
         if isnan(distance):
             return "", ""
+        if (distance == 0) is not is_below:
+            return ("0.00", "") if is_below else ("", "")
         return f"{distance:.2f}", warnings.factors[place] if place >= 0 else ""
 
     def section(self, moment: Moment, entries: list[Entry]) -> tuple[int, Moment, list[Entry]]:
@@ -340,7 +345,7 @@ class ShardBacklog:
                 _STATUS[status], _QUALITY[quality],
                 decimal_text(equity, decimals), decimal_text(initial, decimals), decimal_text(maintenance, decimals),
                 decimal_text(equity - initial, decimals), used, decimal_text(call, decimals),
-                *self._distance(slot),
+                *self._distance(slot, equity < maintenance),
             )  # fmt: skip
             definition = False if self._defined[slot] else self._definition(slot, change if settled else 0)
             figures = decimal_text(excess_usd, 2), score, values

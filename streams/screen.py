@@ -230,12 +230,12 @@ def worst_table(rows: Sequence[Row], count: int, title: str = "lowest excess") -
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column(title, no_wrap=True, overflow="ellipsis", max_width=24, min_width=14)
     table.add_column("status", min_width=10)
-    for name in ("excess USD", "equity", "maintenance"):
+    for name in ("excess USD", "equity", "initial"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("used", justify="right", no_wrap=True)
     for row in rows[:count]:
         status = Text(row.get("status", ""), style=COLOURS.get(row.get("status", ""), ""))
-        amounts = (money(row.get(name, "")) for name in ("excess_usd", "equity", "maintenance"))
+        amounts = (money(row.get(name, "")) for name in ("excess_usd", "equity", "initial"))
         table.add_row(Text(row["account"]), status, *amounts, _share(row.get("utilization", "")))
     return table
 

@@ -137,7 +137,7 @@ class Worker:
         log = self.app.topic(LOG, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", acks=False)
         self.app.agent(log, name="margin")(self._margin)
         self._failure: BaseException | None = None
-        self._stopping = False
+        self._stopping, self._compiled = False, False
         self._recovering_since: float | None = None
 
     async def run(self) -> None:
@@ -183,6 +183,7 @@ class Worker:
         while not await _within(compiled, POLL_SECONDS):
             if self.ended.is_set():
                 exit_now("ended while compiling kernels, nothing was held", 0)
+        self._compiled = True
         logger.info("kernels are ready after %.1f s", time.monotonic() - begun)
 
     async def _work(self) -> None:
@@ -263,6 +264,8 @@ class Worker:
         """Why the worker is not ready: it is once it has shards, all loaded, and none stands still; "" then."""
         if self._stopping:
             return "stopping"
+        if not self._compiled:
+            return "kernels are compiled, at the first start for about a minute"
         waiting = self.shards.waiting()
         if waiting:
             return waiting

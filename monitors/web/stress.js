@@ -8,7 +8,7 @@ const NEAREST = 50;
 const NAMED = 6; // accounts a shock
 const MOVES = 2; // the worst of a pool
 const UNCHANGED = "unchanged"; // this name and the windows' as in engine/warning.py
-const WINDOWS = [["1h", "Within 1 h"], ["4h", "1 to 4 h"], ["24h", "4 to 24 h"], ["later", "Later"]];
+const WINDOWS = [["1h", "Within 1 h, or overdue"], ["4h", "1 to 4 h"], ["24h", "4 to 24 h"], ["later", "Later"]];
 
 /** Show the screen until `signal` aborts. */
 export function stress(main, signal) {
@@ -26,7 +26,7 @@ export function stress(main, signal) {
     const { data } = await api.ladder();
     if (signal.aborted) return;
     if (data === null) return refresh(ladder, empty("No worker has looked ahead yet.", "It does so every few seconds."));
-    refresh(about, h("p", { class: "muted" }, "worked out ", moment(data.ts_ns), ` · ${rounded(data.short)} accounts are below maintenance now · ${rounded(data.unpriced)} are unpriced and left out`, data.unvalued.length ? ` · without a price: ${data.unvalued.map(factorName).join(", ")}` : ""));
+    refresh(about, h("p", { class: "muted" }, "worked out ", moment(data.ts_ns), ` · below maintenance now: ${rounded(data.short)} · unpriced and left out: ${rounded(data.unpriced)}`, data.unvalued.length ? ` · without a price: ${data.unvalued.map(factorName).join(", ")}` : ""));
     refresh(ladder, ladderTable(data.steps));
     refresh(forecast, forecastTable(data));
     refresh(windows, windowTable(data.due_usd));

@@ -110,10 +110,12 @@ def money(minor: int, decimals: int) -> str:
     return f"{Decimal(minor).scaleb(-decimals):.{decimals}f}"
 
 
-def expected_distance(outlook: Outlook | None, slot: int) -> dict[str, str]:
-    """Distance and factor of an account as the last look ahead has them."""
+def expected_distance(outlook: Outlook | None, slot: int, is_below: bool) -> dict[str, str]:
+    """Distance and factor of an account as the last look ahead has them, but 0 just where it is below maintenance now."""
     if outlook is None or np.isnan(outlook.warnings.distance[slot]):
         return {"distance": "", "distance_factor": ""}
+    if is_below != (outlook.warnings.distance[slot] == 0):
+        return {"distance": "0.00" if is_below else "", "distance_factor": ""}
     place = int(outlook.warnings.nearest[slot])
     factor = outlook.warnings.factors[place] if place >= 0 else ""
     return {"distance": f"{outlook.warnings.distance[slot]:.2f}", "distance_factor": factor}
@@ -132,7 +134,7 @@ def expected_row(engine: FakeEngine, slot: int, outlook: Outlook | None = None) 
         "excess": money(equity - initial, info.decimals),
         "utilization": f"{maintenance / equity:.6f}" if equity > 0 else "",
         "call": money(int(row["call"]), info.decimals),
-        **expected_distance(outlook, slot),
+        **expected_distance(outlook, slot, equity < maintenance),
         "currency": info.currency,
         "pool": info.pool,
         "customer": info.customer,
