@@ -124,8 +124,8 @@ class ShardBacklog:
     Alerts are written with their accounts' figures; of a burst the alerts first, with no more than status and quality, and
     then those accounts' figures before any others.
 
-    A shard is live once the alerts window was refilled from the topic, which must reach the alert `reread`: the
-    last one published. When more than max_alerts wait, all are dropped and come from the topic too. published_offset: log
+    A shard is live once the alerts window was refilled from the topic, which must have come to the alert `reread`: the last
+    one published. When more than max_alerts wait, all are dropped and come from the topic too. published_offset: log
     offset of the engine when its last alerts were queued; figures beyond it wait for theirs. Readers are told how new the
     shard is only once all its accounts and open calls are there.
     """
@@ -135,7 +135,7 @@ class ShardBacklog:
         self.alerts = Lanes()
         self.live = False
         self.window: list[Alert] | None = None  # read from the topic, to be written before anything else
-        self.reread = ""  # id of an alert
+        self.reread: Alert | None = None
         self.published_offset = engine.offset
         self.tries = 0
         self.retry_at = 0.0
@@ -145,7 +145,7 @@ class ShardBacklog:
         self.outlook: Outlook | None = None  # the latest
         self.outlook_written = False
         self._max_alerts = max_alerts
-        self._newest = ""  # id of the last alert queued
+        self._newest: Alert | None = None  # the last alert queued
         self._flagged: deque[int] = deque()  # slots whose alerts of a burst were taken without figures
         self._accounts: list[tuple[str, int]] = []  # by slot: id, decimals
         self._pending = np.zeros(0, np.bool_)
@@ -180,7 +180,7 @@ class ShardBacklog:
 
     def add_alerts(self, alerts: Alerts, oldest_ns: int) -> None:
         """Queue the alerts of a step, whose oldest event came at oldest_ns."""
-        self._newest = alerts[len(alerts) - 1].id
+        self._newest = alerts[len(alerts) - 1]
         self.alerts.add(alerts.slots, alerts, oldest_ns)
         if len(self.alerts) > self._max_alerts:
             self.alerts.drop()

@@ -222,8 +222,9 @@ class RedisSink:
         for backlog in backlogs:
             try:
                 window = await asyncio.to_thread(self._window, backlog.shard, limit)
-                reached = not backlog.reread or any(alert.id == backlog.reread for alert in window)
-                problem = "" if reached else f"alert {backlog.reread} is not there yet"
+                last = backlog.reread
+                reached = last is None or any(alert.id == last.id or alert.offset > last.offset for alert in window)
+                problem = "" if last is None or reached else f"alert {last.id} is not there yet"
             except Exception as error:  # the reader is Kafka's business: flags must go on without it
                 window, problem = [], str(error) or type(error).__name__
             backlog.tries += 1
