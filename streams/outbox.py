@@ -25,7 +25,7 @@ class Outbox:
 
     def put(self, shard: int, alerts: Alerts) -> None:
         """Alerts of a shard, in their order: at once where they are few and none waits."""
-        if not self._waiting and len(alerts) <= SLICE:
+        if not len(alerts) or (not self._waiting and len(alerts) <= SLICE):
             for alert in alerts:
                 self._send(shard, alert)
             return
