@@ -47,6 +47,15 @@ class _Watched:
     points: deque[Point] = field(default_factory=lambda: deque(maxlen=POINTS))
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a poll found, all of the same data; meta None: not known; sums: counts by status and quality, pools."""
+
+    meta: Meta | None = None
+    accounts: int = 0
+    sums: tuple[dict[str, int], dict[str, int], list[PoolSum]] = field(default_factory=lambda: ({}, {}, []))
+
+
 class Live:
     """The newest of everything in Redis that changes by itself; run() keeps it so."""
 
@@ -55,14 +64,13 @@ class Live:
         self._bytes, self._texts = open_client(settings.redis_url, text=False), open_client(settings.redis_url)
         self.table, self.calls = LiveTable(self._bytes, self.keys), CallTable(self._bytes, self.keys)
         self._now, self._turn, self._polled = now, asyncio.Condition(), 0
-        self._meta: Meta | None = None
+        self._seen = _Seen()
         self.problem = "not read yet"
         self.poll_seconds, self.read_at = Histogram(TABLE["crossmargin_web_poll_seconds"].bounds), time.monotonic()
         self.market_ns = self.calls_open = 0
         self._alerts: deque[tuple[int, Row]] = deque(maxlen=ALERTS_KEPT)
         self._alerts_seen, self._last_alert = 0, ""
         self._alerts_reached: dict[tuple[str, str], int] = {}  # by log and shard, the log offset of the newest alert
-        self._sums: tuple[dict[str, int], dict[str, int], list[PoolSum]] = ({}, {}, [])
         self.agreements: list[Row] = []
         self._savings: list[Saving] = []
         self._stale: list[StaleInstrument] = []
@@ -135,17 +143,18 @@ class Live:
         meta, calls_open, alerts = pipe.execute()
         self.calls.poll()
         generation = self.table.generation
+        sums = self._seen.sums
         if self.table.poll():
-            sums = self.table.pool_sums()
-            self._sums = self.table.counts("status"), self.table.counts("quality"), sums
+            sums = self.table.counts("status"), self.table.counts("quality"), self.table.pool_sums()
         if self.table.generation != generation:
             self._last_alert = ""
         elif alerts:
             self._last_alert = alerts[0][0]
         self._take_alerts(meta.get("log_id", ""), [dict(alert) for _, alert in reversed(alerts)])
-        # Last, as meta was read first: what it calls whole is in the table, if both are of the same data.
-        self._meta = parse_meta(meta) if meta.get("epoch") == self.table.epoch else None
         self.market_ns, self.calls_open = int(meta.get(MARKET_FIELD, 0)), calls_open
+        # Last, as meta was read first: what it calls whole is in the table, if both are of the same data.
+        known = parse_meta(meta) if meta.get("epoch") == self.table.epoch else None
+        self._seen = _Seen(known, len(self.table), sums)
 
     def _take_alerts(self, log_id: str, alerts: list[Row]) -> None:
         """Keep those not taken before: one that was wiped is given its alerts again, oldest first."""
@@ -162,12 +171,11 @@ class Live:
     @property
     def age_seconds(self) -> float | None:
         """Wall time minus the engine time of the shard furthest behind; None before anything was read."""
-        meta = self._meta
+        meta = self._seen.meta
         return None if meta is None else meta.age_seconds(self._now())
 
-    def state(self) -> State:
-        """How new the data is."""
-        meta, age_seconds = self._meta, round(self.age_seconds or 0.0, 3)
+    def _state(self, seen: _Seen) -> State:
+        meta, age_seconds = seen.meta, round(self.age_seconds or 0.0, 3)
         return State(
             connected=not self.problem,
             log_id="" if meta is None else meta.log_id,
@@ -175,15 +183,16 @@ class Live:
             age_seconds=age_seconds,
             stale=bool(self.problem) or meta is None or bool(meta.missing) or age_seconds > STALE_SECONDS,
             missing=[] if meta is None else meta.missing,
-            accounts=len(self.table),
+            accounts=seen.accounts,
             market_ns=self.market_ns,
         )
 
     def summary(self) -> Summary:
         """All accounts at a glance."""
-        by_status, by_quality, pools = self._sums
+        seen = self._seen
+        by_status, by_quality, pools = seen.sums
         return Summary(
-            state=self.state(), by_status=by_status, by_quality=by_quality, pools=pools, calls_open=self.calls_open,
+            state=self._state(seen), by_status=by_status, by_quality=by_quality, pools=pools, calls_open=self.calls_open,
             agreements=len(self.agreements), savings=self._savings, stale=self._stale,
         )  # fmt: skip
 
