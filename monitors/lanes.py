@@ -35,10 +35,11 @@ class Lanes:
     def __init__(self) -> None:
         self._quick: deque[Queued] = deque()
         self._burst: OrderedDict[int, list[_Waiting]] = OrderedDict()  # by slot
-        self._bursting = 0
+        self._bursting = self._taken = 0
 
     def __len__(self) -> int:
-        return len(self._quick) + self._bursting
+        """How many are not written yet, with those that were taken."""
+        return len(self._quick) + self._bursting + self._taken
 
     @property
     def quick(self) -> int:
@@ -66,7 +67,9 @@ class Lanes:
 
     def take_quick(self, count: int) -> list[Queued]:
         """Remove and return the oldest of the quick lane, at most count."""
-        return [self._quick.popleft() for _ in range(min(count, len(self._quick)))]
+        taken = [self._quick.popleft() for _ in range(min(count, len(self._quick)))]
+        self._taken += len(taken)
+        return taken
 
     def take_burst(self, count: int) -> list[Queued]:
         """The same of the burst, account by account: as many accounts as make count or more."""
@@ -74,22 +77,24 @@ class Lanes:
         while self._burst and len(taken) < count:
             taken += _queued(self._burst.popitem(last=False)[1])
         self._bursting -= len(taken)
+        self._taken += len(taken)
         return taken
 
     def restore(self, taken: Sequence[Queued]) -> None:
         """Put back what was taken last and perhaps not written: before all others."""
+        self._taken -= len(taken)
         self._quick.extendleft(reversed(taken))
 
     def drop(self) -> None:
-        """Forget all that waits."""
+        """Forget all that waits; what was taken is on its way."""
         self._quick.clear()
         self._burst.clear()
         self._bursting = 0
 
-
-def wrote(taken: Sequence[Queued], new: int, observe: Callable[[int], None]) -> None:
-    """These alerts are in Redis, `new` of them since now: observe the oldest timestamp of each step that is through."""
-    for step, _, _ in taken:
-        step.left -= 1
-        if not step.left and step.oldest_ns and new:
-            observe(step.oldest_ns)
+    def wrote(self, taken: Sequence[Queued], new: int, observe: Callable[[int], None]) -> None:
+        """These are in Redis, `new` of them since now: observe the oldest timestamp of each step that is through."""
+        self._taken -= len(taken)
+        for step, _, _ in taken:
+            step.left -= 1
+            if not step.left and step.oldest_ns and new:
+                observe(step.oldest_ns)

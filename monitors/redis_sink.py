@@ -19,7 +19,6 @@ from engine.report import Report
 from monitors.alerts import Alert, Alerts
 from monitors.backlog import Part, ShardBacklog, alerts_entry, open_call_entry, unique_alerts
 from monitors.keys import ALERTS_WINDOW, PREFIX, Keys
-from monitors.lanes import wrote
 from monitors.outlook import Outlook, encode_ladder, encode_reconciliation
 from monitors.redis_link import RedisLink, Wiped
 from monitors.surface import EngineView
@@ -313,7 +312,7 @@ class RedisSink:
         added = await self._link.receive()
         for (backlog, part), new in zip(in_flight.popleft(), added, strict=True):
             backlog.wrote(part.moment[1])
-            wrote(part.alerts, new, lambda oldest_ns: self._observe((self._now() - oldest_ns) / 1e9))
+            backlog.alerts.wrote(part.alerts, new, lambda oldest_ns: self._observe((self._now() - oldest_ns) / 1e9))
 
     async def _write_agreements(self) -> bool:
         """Write agreements that were defined since the last flush, a batch of a shard at a time."""

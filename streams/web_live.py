@@ -71,6 +71,7 @@ class Live:
         self._alerts: deque[tuple[int, Row]] = deque(maxlen=ALERTS_KEPT)
         self._alerts_seen, self._last_alert = 0, ""
         self._alerts_reached: dict[tuple[str, str], int] = {}  # by log and shard, the log offset of the newest alert
+        self._alerts_before: dict[tuple[str, str], int] = {}  # the same when the data was last new
         self.agreements: list[Row] = []
         self._savings: list[Saving] = []
         self._stale: list[StaleInstrument] = []
@@ -147,7 +148,7 @@ class Live:
         if self.table.poll():
             sums = self.table.counts("status"), self.table.counts("quality"), self.table.pool_sums()
         if self.table.generation != generation:
-            self._last_alert = ""
+            self._last_alert, self._alerts_before = "", self._alerts_reached.copy()
         elif alerts:
             self._last_alert = alerts[0][0]
         self._take_alerts(meta.get("log_id", ""), [dict(alert) for _, alert in reversed(alerts)])
@@ -157,12 +158,15 @@ class Live:
         self._seen = _Seen(known, len(self.table), sums)
 
     def _take_alerts(self, log_id: str, alerts: list[Row]) -> None:
-        """Keep those not taken before: one that was wiped is given its alerts again, oldest first."""
+        """Keep those not taken before: one that was wiped is given its alerts again.
+
+        A shard's alerts do not come in the order of its log where few pass a burst.
+        """
         held = {alert["id"] for _, alert in self._alerts}
         for alert in alerts:
             place, offset = (log_id, alert["shard"]), int(alert["offset"])
-            if offset >= self._alerts_reached.get(place, 0) and alert["id"] not in held:
-                self._alerts_reached[place] = offset
+            if offset >= self._alerts_before.get(place, 0) and alert["id"] not in held:
+                self._alerts_reached[place] = max(offset, self._alerts_reached.get(place, 0))
                 self._alerts_seen += 1
                 self._alerts.append((self._alerts_seen, alert))
 

@@ -44,7 +44,7 @@ def test_figures_of_a_burst_follow_its_alerts_before_all_others() -> None:
     assert [(entry[0], entry[1], entry[2][2][0]) for entry in figures.entries] == [
         (f"A0-{slot}", False, "CALL") for slot in range(BURST)
     ]
-    assert (backlog.flagged, len(backlog.alerts)) == (0, 0)
+    assert (backlog.flagged, backlog.alerts.quick, backlog.alerts.burst) == (0, 0, 0)
 
 
 def test_every_account_has_its_turn() -> None:

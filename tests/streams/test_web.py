@@ -352,6 +352,31 @@ def test_a_table_that_is_not_whole_is_stale(server: Running) -> None:
     assert {answer for answer in answers if not answer[0]} == {(False, ACCOUNTS, ACCOUNTS)}
 
 
+def test_alerts_that_pass_others_of_their_shard_hide_none(server: Running) -> None:
+    world, now = server.world, str(time.time_ns())
+    row = {
+        "kind": "status",
+        "account": world.ids[1],
+        "from": "OK",
+        "to": "CALL",
+        "amount": "1",
+        "currency": "USD",
+        "ts_ns": now,
+    }
+
+    async def work() -> list[tuple[str, int]]:
+        page = asyncio.create_task(updates(server, 3))
+        await asyncio.sleep(1)
+        for number in (9, 7, 8):
+            more = {"id": f"{world.ids[1]}:{10**5 + number}", "shard": "0", "offset": str(10**5 + number)}
+            world.client.xadd(world.keys.alerts, {**row, **more})
+            await asyncio.sleep(0.4)  # one poll each
+        return (await page)[0]
+
+    before = len(server.server._live._alerts)
+    assert sum(count for kind, count in asyncio.run(work()) if kind == "alerts") == before + 3
+
+
 def test_alerts_that_a_wiped_redis_is_given_again_are_shown_once(server: Running) -> None:
     world, now = server.world, str(time.time_ns())
     row = {
