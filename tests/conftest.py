@@ -13,6 +13,8 @@ from tests import services
 FIRST = ("test_simulation.py", "test_sequencer.py", "test_replay.py", "test_twin.py")
 ALONE = "test_page.py"  # counts frames a second
 
+pytest.register_assert_rewrite("tests.integration.chain")  # its checks say what they found
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where tests run side by side (`-n 2`): the order of files is FIRST, others, what needs a quiet machine."""

@@ -90,6 +90,7 @@ class Desk:
         for document in documents:
             body = json.dumps(document)
             self._send(Kind.REFERENCE, "reference", 0, body, document_key(parse_document(body.encode())))
+        self.flush()  # only what a broker acknowledged is sure to stand before what is sent next to other topics
         for name in TICKS:
             self.price(name)
         for n in range(ACCOUNTS):
