@@ -64,6 +64,7 @@ def test_an_acknowledgement_comes_out_of_the_topic_of_calls(fresh_kafka: str, re
         for document in DOCUMENTS:
             body = json.dumps(document).encode()
             out.send("reference", 0, body, document_key(parse_document(body)).encode())
+        assert out.wait(30)  # topics have no order among each other
         send("prices", instrument="F", price=100)
         send("collateral", id="1", account="a", asset="USD", qty=90, source="bank")
         send("trades", id="2", account="a", instrument="F", qty=1, price=100, source="desk")
