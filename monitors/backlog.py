@@ -121,8 +121,8 @@ class Part(NamedTuple):
 class ShardBacklog:
     """Pending alerts and figures of one shard. Figures are read from the engine when they are written: latest only.
 
-    Alerts are written with their accounts' figures; of a burst the alerts first, with no more than status and quality, and
-    then those accounts' figures before any others.
+    Alerts are written with their accounts' figures; of a burst first status and quality of all accounts, then the alerts,
+    and then those accounts' figures before any others.
 
     A shard is live once the alerts window was refilled from the topic, which must have come to the alert `reread`: the last
     one published. When more than max_alerts wait, all are dropped and come from the topic too. published_offset: log
@@ -146,6 +146,7 @@ class ShardBacklog:
         self.outlook_written = False
         self._max_alerts = max_alerts
         self._newest: Alert | None = None  # the last alert queued
+        self._flipped: deque[int] = deque()  # slots of a burst whose status and quality are shown before all else
         self._flagged: deque[int] = deque()  # slots whose alerts of a burst were taken without figures
         self._accounts: list[tuple[str, int]] = []  # by slot: id, decimals
         self._pending = np.zeros(0, np.bool_)
@@ -172,6 +173,7 @@ class ShardBacklog:
         self._documents, self.agreements = 0, []
         self._pending[: len(self._accounts)] = True
         self._changed = dict.fromkeys(self._agreements)
+        self._flipped.clear()
         self._flagged.clear()
 
     def _read_again(self) -> None:
@@ -181,7 +183,8 @@ class ShardBacklog:
     def add_alerts(self, alerts: Alerts, oldest_ns: int) -> None:
         """Queue the alerts of a step, whose oldest event came at oldest_ns."""
         self._newest = alerts[len(alerts) - 1]
-        self.alerts.add(alerts.slots, alerts, oldest_ns)
+        if self.alerts.add(alerts.slots, alerts, oldest_ns):
+            self._flipped.extend(dict.fromkeys(alerts.slots))
         if len(self.alerts) > self._max_alerts:
             self.alerts.drop()
             self.reread = self._newest
@@ -264,7 +267,7 @@ class ShardBacklog:
 
     def is_written(self) -> bool:
         """Whether all that was collected is in Redis, as of the engine's offset."""
-        offset, late = self.engine.offset, len(self.alerts) or self.flagged or self.agreements
+        offset, late = self.engine.offset, len(self.alerts) or self.flipped or self.flagged or self.agreements
         waits = late or self.unchecked_books() or not self.live or not self.calls_written
         waits = waits or self.written_offset != offset or self._collected_offset != offset
         ahead = self.outlook is not None and not self.outlook_written
@@ -305,22 +308,34 @@ class ShardBacklog:
             entries.append((account_id, changes, *(figures[place][2:] if place in figures else nothing)))
         return Part(taken, moment, entries)
 
+    def states_part(self, count: int) -> Part:
+        """Status and quality of the next accounts of a burst, as of now."""
+        slots = np.array([self._flipped.popleft() for _ in range(min(count, len(self._flipped)))], np.int32)
+        if self.engine.account_count > len(self._accounts):
+            self.collect()
+        states = self.engine.figures(slots)[["status", "quality"]].tolist()
+        entries = [
+            (self._accounts[slot][0], False, False, False, False, (_STATUS[status], _QUALITY[quality]))
+            for slot, (status, quality) in zip(slots.tolist(), states, strict=True)
+        ]
+        return Part([], self.moment, entries)
+
     def burst_part(self, count: int) -> Part:
-        """The next alerts of a burst: an entry an account, with status and quality; its figures follow."""
+        """The next alerts of a burst: an entry an account; its figures follow."""
         moment, taken = self.moment, self.alerts.take_burst(count)
         groups = {slot: [alert for *_, alert in group] for slot, group in groupby(taken, itemgetter(1))}
         self._flagged.extend(groups)
-        states = self.engine.figures(np.array(list(groups), np.int32))[["status", "quality"]].tolist()
-        entries = [
-            (*alerts_entry(alerts)[:-1], (_STATUS[status], _QUALITY[quality]))
-            for alerts, (status, quality) in zip(groups.values(), states, strict=True)
-        ]
-        return Part(taken, moment, entries)
+        return Part(taken, moment, [alerts_entry(alerts) for alerts in groups.values()])
 
     def figures_part(self, count: int) -> Part:
         """Figures of the next accounts whose alerts went ahead."""
         slots = sorted({self._flagged.popleft() for _ in range(min(count, len(self._flagged)))})
         return Part([], self.moment, self.figure_entries(np.array(slots, np.int32), settled=False))
+
+    @property
+    def flipped(self) -> int:
+        """Of how many accounts of a burst not even the status is shown."""
+        return len(self._flipped)
 
     @property
     def flagged(self) -> int:

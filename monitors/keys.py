@@ -24,7 +24,7 @@
 | customer:{id}         | hash       | account:{id} of each account, "", and agreement:{id}, its document    |
 | market                | string     | a snapshot without accounts: documents, marks, volatilities, rows     |
 
-Of an account: in a burst status, quality and change are ahead of the figures, and of ts_ns and offset, which follow.
+Of an account: in a burst status and quality are ahead of its alerts, and those (with change) of figures, ts_ns and offset.
 
 Of a call: state is that of engine/report.py, or OVER where it ended while Redis was away for long and how is in margin.calls
 only. life is a line for each event, oldest first, at most LIFE_BYTES: event, ts_ns, and amount and received after it; one

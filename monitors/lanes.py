@@ -51,19 +51,20 @@ class Lanes:
         """How many wait in the other."""
         return self._bursting
 
-    def add(self, slots: Sequence[int], alerts: Alerts | Sequence[Alert], oldest_ns: int) -> None:
-        """Queue the alerts of one step, each with the slot of its account."""
+    def add(self, slots: Sequence[int], alerts: Alerts | Sequence[Alert], oldest_ns: int) -> bool:
+        """Queue the alerts of one step, each with the slot of its account; whether they are a burst."""
         step = Step(len(alerts), oldest_ns)
         if len(alerts) > BURST:
             for place, slot in enumerate(slots):
                 self._burst.setdefault(slot, []).append((step, slot, alerts, place))
             self._bursting += len(alerts)
-            return
+            return True
         for slot in self._burst.keys() & slots:
             earlier = self._burst.pop(slot)
             self._bursting -= len(earlier)
             self._quick.extend(_queued(earlier))
         self._quick.extend((step, slot, alerts[place]) for place, slot in enumerate(slots))
+        return False
 
     def take_quick(self, count: int) -> list[Queued]:
         """Remove and return the oldest of the quick lane, at most count."""

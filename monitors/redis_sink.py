@@ -25,6 +25,7 @@ from monitors.surface import EngineView
 
 BATCH: Final = 100  # accounts a script call: a millisecond or two of the server's time
 BOOKS: Final = 200  # that are looked at beside the figures of a flush, all at once: figures come first
+STATES_BATCH: Final = 500  # accounts of a burst of which no more than status and quality is written
 BURST_BATCH: Final = 300  # alerts of a burst: fewer turns of a busy loop, and others wait some milliseconds longer
 IN_FLIGHT: Final = 4  # calls sent and not answered: the next batch is made while the server works on the last
 FIGURES_SPARE: Final = 10  # a flush that took long delays the next: figures take at most this part of the time,
@@ -34,6 +35,7 @@ READ_TRIES, READ_DELAY = 12, 1.0  # reading the alerts window: how often, second
 CANCEL_SECONDS: Final = 0.1
 _URGENCY: Final[tuple[tuple[Callable[[ShardBacklog], int], Callable[[ShardBacklog, int], Part], int], ...]] = (
     (lambda backlog: backlog.alerts.quick, ShardBacklog.quick_part, BATCH),
+    (lambda backlog: backlog.flipped, ShardBacklog.states_part, STATES_BATCH),
     (lambda backlog: backlog.alerts.burst, ShardBacklog.burst_part, BURST_BATCH),
     (lambda backlog: backlog.flagged, ShardBacklog.figures_part, BATCH),
 )  # how many of a kind wait, what takes some, and how many a call
@@ -192,14 +194,16 @@ class RedisSink:
             await asyncio.sleep(delay)
 
     async def _write(self) -> None:
-        """Write what is most urgent, one small batch after another; wait when there is nothing."""
+        """Write what is most urgent, one small batch after another; wait when there is nothing.
+
+        After each write it looks again from the top: figures are made while no alert waits, as their definitions say.
+        """
         while True:
             self._wake.clear()
             self._read_windows()
             if await self._write_windows() or await self._write_changes() or await self._write_calls():
                 continue
-            await self._write_outlooks()
-            if await self._write_agreements() or await self._write_figures():
+            if await self._write_outlooks() or await self._write_agreements() or await self._write_figures():
                 continue
             if all(backlog.is_written() for backlog in self._backlogs.values()):
                 self._idle.set()
@@ -298,15 +302,17 @@ class RedisSink:
                 return True
         return False
 
-    async def _write_outlooks(self) -> None:
-        """Write what lies ahead of the shards for which that is new."""
-        for backlog in list(self._backlogs.values()):
+    async def _write_outlooks(self) -> bool:
+        """Write what lies ahead of one shard for which that is new."""
+        for backlog in self._backlogs.values():
             outlook = backlog.outlook
             if outlook is not None and not backlog.outlook_written:
                 backlog.outlook_written = True
                 await self._link.put(self._keys.ladder(backlog.shard), encode_ladder(outlook.warnings))
                 found = encode_reconciliation(outlook.reconciliation)
                 await self._link.put(self._keys.reconciliation(backlog.shard), found)
+                return True
+        return False
 
     async def _acknowledge(self, in_flight: deque[list[tuple[ShardBacklog, Part]]]) -> None:
         added = await self._link.receive()
@@ -336,7 +342,7 @@ class RedisSink:
             self._turns += 1
         while self._due and self._budget > 0:
             backlog = self._due.popleft()
-            if backlog.published_offset == backlog.engine.offset:
+            if backlog.live and backlog.published_offset == backlog.engine.offset:
                 slots, moment, agreements = backlog.take_slots(BATCH), backlog.moment, backlog.take_agreements(BATCH)
                 entries = backlog.figure_entries(slots, settled=True)
                 looked = self._books_left if len(slots) else BOOKS

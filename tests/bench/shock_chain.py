@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from engine.report import Status
+from monitors.view import open_client
 from streams.embedded import LOOPBACK, free_port
 from streams.processes import Child
 from streams.web_access import TokenFile
@@ -27,8 +28,9 @@ THERE: Final = 0.99  # of what a reader shows in the end: trades go on and flip 
 NOTES: Final = [
     "every price moves in one message while trades flow at the first of --rates; kernel_accounts accounts in --shards shards"
     " of one worker; feeder, broker, sequencer, worker, Valkey, web server and its reader share the machine",
-    "from the send of the prices: redis_s to Redis' own time of the last status alert of the shock's clocks; page_s and"
-    " metrics_s until the page's API and the worker's /metrics count 99 % of the accounts that are not OK in the end",
+    "from the send of the prices: status_s, page_s and metrics_s until Redis' sets, the page's API and the worker's"
+    " /metrics count 99 % of the accounts that are not OK in the end; redis_s to Redis' own time of the last status alert of"
+    " the shock's clocks, which has its account's call beside it",
     "probe_ms: as in latency, before the shock, and over the seconds of which it is the middle",
 ]
 
@@ -59,6 +61,7 @@ def run(sizes: Sizes, services: Services) -> tuple[Figures, list[str]]:
             before, _ = _fed(chain, feeder, rate, sizes.seconds, sequencer, worker)
             say("shock: the same with the shock in the middle")
             readers = {
+                "status_s": Reader(lambda: _status(chain)),
                 "page_s": Reader(lambda: _page(chain, token)),
                 "metrics_s": Reader(lambda: _metrics(chain)),
             }
@@ -130,6 +133,12 @@ class Reader(Thread):
         self.join()
         final = self._seen[-1][1]
         return next(at_ns - since_ns for at_ns, count in self._seen if at_ns > since_ns and count >= THERE * final) / 1e9
+
+
+def _status(chain: Chain) -> int:
+    """Accounts that are not OK, as of Redis' sets."""
+    with open_client(chain.settings.redis_url) as client:
+        return sum(client.scard(chain.keys.status(status)) for status in Status if status is not Status.OK)
 
 
 def _get(port: int, path: str, headers: dict[str, str]) -> bytes:

@@ -23,7 +23,7 @@ def test_too_many_alerts_are_dropped_and_read_from_the_topic() -> None:
     assert (len(backlog.alerts), backlog.live, backlog.reread.id) == (0, False, "A0-9:2")
 
 
-def test_figures_of_a_burst_follow_its_alerts_before_all_others() -> None:
+def test_of_a_burst_states_come_first_then_alerts_then_figures() -> None:
     engine = FakeEngine(0, 2 * BURST)
     backlog = ShardBacklog(0, engine, 10_000)
     backlog.collect()
@@ -36,9 +36,13 @@ def test_figures_of_a_burst_follow_its_alerts_before_all_others() -> None:
         (f"A0-{BURST + 1}", ["1"]),
     ]
     assert [entry[2][2][0] for entry in quick.entries] == ["DEBIT", "DEBIT"]
+    states = [*backlog.states_part(BURST).entries, *backlog.states_part(BURST).entries]
+    assert [entry[0] for entry in states] == [f"A0-{slot}" for slot in range(BURST + 1)]
+    assert {entry[1:] for entry in states[:BURST]} == {(False, False, False, False, ("CALL", "FRESH"))}
+    assert (states[BURST][-1], backlog.flipped) == (("DEBIT", "FRESH"), 0), "as it is now"
     burst = backlog.burst_part(10_000)
     assert [entry[0] for entry in burst.entries] == [f"A0-{slot}" for slot in range(BURST)]
-    assert {entry[2:] for entry in burst.entries} == {(False, False, False, ("CALL", "FRESH"))}
+    assert {entry[2:] for entry in burst.entries} == {(False, False, False, False)}
     assert backlog.flagged == BURST
     figures = backlog.figures_part(10_000)
     assert [(entry[0], entry[1], entry[2][2][0]) for entry in figures.entries] == [

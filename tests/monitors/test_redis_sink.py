@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from redis import Redis
 
-from engine.report import Quality, Status
+from engine.report import CallEvent, CallState, Quality, Status
 from monitors.alerts import Alerts
 from monitors.keys import AGREEMENT_FIELDS, CALL_WRITES_FIELD, META_FIELDS, WRITES_FIELD, Keys
 from monitors.lanes import BURST
@@ -15,6 +15,7 @@ from monitors.redis_link import ForeignLog
 from monitors.view import open_client, read_agreements
 from tests.monitors.desk import LOG_ID, Topic, flush, running, until
 from tests.monitors.fake_engine import FakeEngine
+from tests.monitors.test_outlook import outlook
 
 pytestmark = pytest.mark.services
 SEVERAL = 257  # accounts: more than two batches
@@ -379,6 +380,8 @@ def test_a_burst_shows_status_first_and_lets_others_pass(url: str) -> None:
             for engine in engines:
                 desk.publish(engine, engine.step(dict.fromkeys(range(count - 1), Status.DEBIT), equity={0: -1}))
             with open_client(url) as client:
+                await until(lambda: client.scard(desk.keys.status(Status.DEBIT)) == 2 * (count - 1))
+                assert client.xlen(desk.keys.alerts) < count, "who fell is shown before all of what happened"
                 await until(lambda: client.xlen(desk.keys.alerts) > 2 * BURST)
                 desk.publish(engines[0], engines[0].step({count - 1: Status.CALL, count - 2: Status.CALL}))
                 last = desk.keys.account(f"A0-{count - 2}")
@@ -387,6 +390,27 @@ def test_a_burst_shows_status_first_and_lets_others_pass(url: str) -> None:
                 assert waiting > BURST, "it passed what is left of the burst"
                 await until(lambda: client.scard(desk.keys.status(Status.DEBIT)) == 2 * (count - 1) - 1)
             await desk.settle()
+            desk.check()
+
+    asyncio.run(work())
+
+
+def test_no_alert_of_a_new_account_is_lost_beside_a_look_ahead(url: str) -> None:
+    """Its definition says up to which change all alerts are written: not those that came while the ladder was written."""
+
+    async def work() -> None:
+        async with running(url, figures_per_second=1e6) as desk:
+            engine = FakeEngine(0, 1)
+            desk.attach(engine)
+            await desk.settle()
+            for turns in range(40):  # of the loop, until the sink is in the midst of it
+                desk.look_ahead(engine, outlook(0, 1 + 40))
+                for _ in range(turns // 4):
+                    await asyncio.sleep(0)
+                slot = engine.account_count
+                engine.define(1)
+                desk.publish(engine, engine.call(slot, CallEvent.ISSUED, CallState.ISSUED))
+                await desk.settle()
             desk.check()
 
     asyncio.run(work())
