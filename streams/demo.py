@@ -142,8 +142,9 @@ class Chain:
         self.sequencer = self._stack.enter_context(Child("sequencer", self.settings, self.folder))
         self.worker = self._stack.enter_context(Child("worker", self.settings, self.folder))
         excerpt(), daily_yields()  # read while the others start
-        ports = [self.settings.metrics_port, self.settings.sequencer_metrics_port]
-        watch = Watch(self.settings.redis_url, self.settings.redis_prefix, [(LOOPBACK, port) for port in ports])
+        ports = {"worker": self.settings.metrics_port, "sequencer": self.settings.sequencer_metrics_port}
+        metrics = {name: (LOOPBACK, port) for name, port in ports.items()}
+        watch = Watch(self.settings.redis_url, self.settings.redis_prefix, metrics)
         self._stack.callback(watch.close)
         self.watch = watch
         self._await_worker()
