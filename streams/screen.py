@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from textwrap import wrap
 from typing import Any, Final
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -30,6 +31,8 @@ MOST_CALLS: Final = 20_000  # as many as the demo's accounts at most
 CLOCK_WIDTH: Final = 8  # of a flag's time
 FRAME_WIDTH: Final = 6  # of what is around a flag and between
 STATES_WIDTH: Final = 38
+VALUE_WIDTH: Final = 64  # of a value of the summary, whose names are shorter than 15
+_UNBROKEN: Final = "\N{NO-BREAK SPACE}"
 Buckets = dict[float, float]
 """Cumulative counts of a histogram by upper bound in seconds."""
 
@@ -292,8 +295,17 @@ def _millions(amount: float) -> str:
 
 
 def summary_table(rows: Iterable[tuple[str, Any]]) -> Table:
-    """Names and values, one a row."""
+    """Names and values, one a row, within 80 columns: values with parts take as many lines as they need."""
     table = Table.grid(padding=(0, 2))
     for name, value in rows:
-        table.add_row(Text(name, style="bold"), Text(str(value)))
+        parts = [f"{key} {_figure(part)}" for key, part in value.items()] if isinstance(value, dict) else [_figure(value)]
+        whole = "  ".join(part.replace(" ", _UNBROKEN) for part in parts)
+        lines = wrap(whole, VALUE_WIDTH, break_on_hyphens=False)
+        table.add_row(Text(name, style="bold"), Text("\n".join(lines).replace(_UNBROKEN, " ")))
     return table
+
+
+def _figure(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int | float) else str(value)
