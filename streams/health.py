@@ -24,9 +24,8 @@ def cannot_listen(error: OSError, host_setting: str, host: str, port_setting: st
     """What is wrong with an address of two settings: a host that is not this machine's, or the port."""
     why = error.strerror or error
     if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-        return ConfigError(
-            f"setting {host_setting} ({variable(host_setting)}): found '{host}': {why}; allowed: an address here"
-        )
+        where = f"setting {host_setting} ({variable(host_setting)})"
+        return ConfigError(f"{where}: found '{host}': {why}; allowed: an address of this machine")
     where = f"setting {port_setting} ({variable(port_setting)}): cannot listen on {host}:{port}"
     return UserError(f"{where}: {why}; take another port")
 
