@@ -95,9 +95,17 @@ def parse_notices(content: Any, env: Mapping[str, str]) -> dict[str, Route]:
     return {name: _checked(f"routes.{name}", route, env) for name, route in routes.items()}
 
 
+def _is_web_url(text: str) -> bool:
+    """Whether it is an http or https URL of a host."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port out of range, a broken IPv6 address
+        return False
+
+
 def _checked(where: str, route: Route, env: Mapping[str, str]) -> Route:
-    address = urlsplit(route.url)
-    if address.scheme not in ("http", "https") or not address.hostname:
+    if not _is_web_url(route.url):
         raise BadNotices(f"{where}.url: found something else (not shown); allowed: http://... or https://...")
     if bool(route.secret) == bool(route.secret_env):
         raise BadNotices(f"{where}: found both or none of secret and secret_env; allowed: one of them")

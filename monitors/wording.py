@@ -32,14 +32,17 @@ def moment(ts_ns: int, zone: ZoneInfo | None = None) -> str:
     return f"{text} ({day}{there:%H:%M %Z})"
 
 
-def time_left(due_ns: int, now_ns: int) -> str:
-    """How long until a time, or since it, by its two largest units."""
-    seconds = abs(due_ns - now_ns) // NS
+def duration(seconds: int) -> str:
+    """A span of time by its two largest units."""
     days, hours, minutes = seconds // 86_400, seconds // 3600 % 24, seconds // 60 % 60
     if days:
-        text = f"{days} d {hours} h"
-    elif hours:
-        text = f"{hours} h {minutes} min"
-    else:
-        text = f"{minutes} min {seconds % 60} s"
+        return f"{days:,} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds % 60} s"
+
+
+def time_left(due_ns: int, now_ns: int) -> str:
+    """How long until a time, or since it."""
+    text = duration(abs(due_ns - now_ns) // NS)
     return f"in {text}" if due_ns > now_ns else f"{text} ago"

@@ -31,9 +31,15 @@ LIFE: Final = ("at (UTC)", "event", "state", "amount", "received", "currency", "
 PAGE: Final = 1000
 ACTIONS: Final = "actions"
 SEEN_SECONDS: Final = 15.0
-LOOK_SECONDS, REJECTS_EVERY = 0.1, 10  # between two looks at Redis; looks between two at the rejects
+LOOK_SECONDS: Final = 0.1  # between two looks at Redis
+REJECTS_EVERY: Final = 10  # looks at Redis between two at the rejects
 _encode: Final = msgspec.json.Encoder().encode
 Kind = Literal["ack", "note", "cancel"]
+
+
+def _unknown_call(where: str, call_id: str) -> UserError:
+    """What every verb says of a call that is not where it looked."""
+    return UserError(f"found no call '{call_id}' in {where}; crossmargin calls lists open ones, with --closed those over")
 
 
 def call_data(call: Row, now_ns: int) -> dict[str, Any]:
@@ -100,7 +106,7 @@ def show_life(settings: Settings, call_id: str) -> Shown:
     """Everything that happened to a call, oldest first, out of margin.calls; UserError where nothing ever did."""
     life = _life(settings, call_id)
     if not life:
-        raise UserError(f"Kafka at {settings.kafka}: topic {CALLS} knows no call '{call_id}'; crossmargin calls lists ids")
+        raise _unknown_call(f"topic {CALLS} of Kafka at {settings.kafka}", call_id)
     last = life[-1]
     title = f"call {call_id}: {last.after}, account {last.account}, pool {last.pool}"
     return Shown({"id": call_id, "life": life}, [(title, LIFE, [_life_cells(alert) for alert in life])])
@@ -139,7 +145,7 @@ def act(settings: Settings, kind: Kind, call_id: str, text: str) -> dict[str, st
     with open_desk(settings) as desk:
         call = read_call(desk.client, desk.keys, call_id)
         if call is None:
-            raise UserError(f"{desk.where}: found no call '{call_id}'; crossmargin calls lists the open ones")
+            raise _unknown_call(desk.where, call_id)
         if call["state"] not in (state.name for state in OPEN_CALLS):
             raise UserError(f"call {call_id}: found it {call['state']}; allowed: a call that is open")
         action = Action(

@@ -20,6 +20,7 @@ from streams.cli_parts import (
     KAFKA,
     ORIGINS,
     REDIS,
+    Verbs,
     cell,
     json_flag,
     log_to_stderr,
@@ -69,7 +70,7 @@ def _fail(line: str, status: int) -> int:
     return status
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="crossmargin", message="%(prog)s %(version)s")
 def cli() -> None:
     """Real-time margin monitor: events in Kafka, flags in Redis and Prometheus, replayable to the bit.

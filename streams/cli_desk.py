@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Final
 import click
 from click.core import ParameterSource
 
-from streams.cli_parts import KAFKA, REDIS, json_flag, log_to_stderr, print_json, print_shown, print_table, with_settings
+from streams.cli_parts import (
+    KAFKA,
+    REDIS,
+    Verbs,
+    json_flag,
+    log_to_stderr,
+    print_json,
+    print_shown,
+    print_table,
+    with_settings,
+)
 from streams.settings import ConfigError, Settings, UserError
 
 if TYPE_CHECKING:
@@ -14,7 +24,7 @@ if TYPE_CHECKING:
 text_option = click.option("--text", default="", help="What is said with it, up to 1,024 characters.")
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Verbs, invoke_without_command=True)
 @click.option("--pool", help="Only those of this pool.")
 @click.option(
     "--state",
@@ -136,7 +146,7 @@ def top(settings: Settings, once: bool, refresh: float) -> None:
     run(settings, refresh, once)
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Verbs, invoke_without_command=True)
 @with_settings(
     *KAFKA,
     *("shards", "input_partitions", "notices", "notifier_group", "metrics_host", "notifier_metrics_port", "mock_kafka"),
@@ -167,6 +177,7 @@ def resend(settings: Settings, route: str | None, dry_run: bool, drop: bool, as_
 
     Each under its own id, so that a webhook takes it once; three tries. What fails again waits on: exit status 1.
     """
+    from monitors.wording import duration
     from streams import resend as again
 
     if dry_run and drop:
@@ -177,7 +188,7 @@ def resend(settings: Settings, route: str | None, dry_run: bool, drop: bool, as_
     if as_json:
         print_json({"letters": letters, **counts})
     else:
-        rows = ((one.route, one.id, f"{one.age_seconds / 3600:.1f} h", one.result, one.reason) for one in letters)
+        rows = ((one.route, one.id, duration(int(one.age_seconds)), one.result, one.reason) for one in letters)
         print_table(("route", "id", "age", "result", "reason"), rows)
         click.echo(", ".join(f"{count} {result}" for result, count in counts.items()))
     if counts["waiting"] and not dry_run:

@@ -21,6 +21,21 @@ Verb = Callable[..., None]
 json_flag: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
+class Verbs(click.Group):
+    """A group of verbs that proposes those like a mistyped one, as click does for options."""
+
+    group_class = type  # groups in it are such groups, too
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """The verb that the first argument names; UsageError where there is none."""
+        if args[0] not in self.commands:
+            from difflib import get_close_matches  # slow to import, needed for an error only
+
+            if near := get_close_matches(args[0], self.commands):
+                ctx.fail(f"No such command '{args[0]}'. Did you mean {' or '.join(near)}?")
+        return super().resolve_command(ctx, args)
+
+
 def with_settings(*names: str) -> Callable[[Verb], Verb]:
     """Gives a verb the merged settings as its first argument, and a flag for each setting named here."""
 

@@ -41,13 +41,14 @@ def day_end(settings: Settings, out: Path, pool: str | None, day: str | None, at
     limits used, inputs that are old or missing, what customers lack without any offset, the firm's residual interest, rules
     with their hashes, and the place in the log. It writes nothing but these files.
     """
+    from monitors.wording import money
     from streams.day_end import write_packs
 
     found = write_packs(settings, out, pool, day, at)
     if as_json:
         print_json(found)
         return
-    rows = [(name, one["undermargined_usd"] or "not known", one["folder"]) for name, one in found["pools"].items()]
+    rows = [(name, money(one["undermargined_usd"] or "not known"), one["folder"]) for name, one in found["pools"].items()]
     print_table(("pool", "undermargined, USD", "folder"), rows, f"day end {found['date']}, {found['clock']}")
 
 

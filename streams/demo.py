@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from rich.console import Console
 from rich.live import Live
@@ -45,11 +45,12 @@ AHEAD_BYTES: Final = 1 << 20  # at most so much is sent that is not processed ye
 OPENING: Final = (frozenset(INPUTS) - {"positions"}, frozenset({"positions"}))  # collateral first, or all start in CALL
 READY_SECONDS: Final = 600.0
 DRAIN_SECONDS: Final = 10.0
-ENDING_SECONDS: Final = 15.0  # a process that fails no longer answers while it ends
+SILENT_SECONDS: Final = 15.0  # a part that hangs may go on; a process that fails no longer answers while it ends
 LOOK_SECONDS: Final = 0.5
 USER: Final = "demo"  # whose token for the page is
 LINE_SECONDS: Final = 3.0
 WINDOW_LOOKS: Final = 20  # rate and latency shown are those of the last 10 s
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +143,9 @@ class Chain:
         self.sequencer = self._stack.enter_context(Child("sequencer", self.settings, self.folder))
         self.worker = self._stack.enter_context(Child("worker", self.settings, self.folder))
         excerpt(), daily_yields()  # read while the others start
-        ports = [self.settings.metrics_port, self.settings.sequencer_metrics_port]
-        watch = Watch(self.settings.redis_url, self.settings.redis_prefix, [(LOOPBACK, port) for port in ports])
+        ports = {"worker": self.settings.metrics_port, "sequencer": self.settings.sequencer_metrics_port}
+        metrics = {name: (LOOPBACK, port) for name, port in ports.items()}
+        watch = Watch(self.settings.redis_url, self.settings.redis_prefix, metrics)
         self._stack.callback(watch.close)
         self.watch = watch
         self._await_worker()
@@ -219,7 +221,7 @@ class Chain:
 
     def _others(self) -> None:
         """Send what customers and holders do by now."""
-        for item in self.customers.answer(self.watch.open_calls(), time.time_ns()):
+        for item in self.customers.answer(self._answer(self.watch.open_calls), time.time_ns()):
             self.feed.send(item)
         for item in self.holders.put_right(time.time_ns()):
             self.feed.send(item)
@@ -332,24 +334,25 @@ class Chain:
         return combine([MarginEngine.from_bytes(snapshot.body).digest() for snapshot in snapshots if snapshot is not None])
 
     def _summarize(self, summary: dict[str, Any]) -> None:
-        rows = []
-        for name, value in summary.items():
-            text = "  ".join(f"{key} {part}" for key, part in value.items()) if isinstance(value, dict) else value
-            rows.append((name, f"{text:,}" if isinstance(text, int) else text))
+        rows = [*summary.items()]
         if self.first_flag_seconds is not None:
             rows.append(("first flag", f"{self.first_flag_seconds:.1f} s after the start"))
         self.console.print(summary_table([*rows, ("", SYNTHETIC)]))
 
     def _figures(self) -> Figures:
-        """The figures now; when a part does not answer because it ended, ChildEnded says so."""
-        try:
-            return self.watch.read()
-        except UserError:
-            end = time.monotonic() + ENDING_SECONDS
-            while time.monotonic() < end:
+        return self._answer(self.watch.read)
+
+    def _answer(self, ask: Callable[[], Answer]) -> Answer:
+        """What the chain answers; ChildEnded when a part is silent because it ended, UserError when it stays silent."""
+        end = time.monotonic() + SILENT_SECONDS
+        while True:
+            try:
+                return ask()
+            except UserError:
                 self._check()
+                if time.monotonic() > end:
+                    raise
                 time.sleep(0.1)
-            raise
 
     def _done(self) -> int:
         """How many events the worker and the sequencer have dealt with, in whatever way."""
@@ -405,7 +408,8 @@ class Feed:
             self._dealt_with = done
             if self._bytes > size:
                 if time.monotonic() > end:
-                    raise UserError(f"{len(self._sizes)} events are still on their way after {seconds:.0f} s")
+                    left = f"{len(self._sizes):,} events that it sent and sequencer and worker have not dealt with"
+                    raise UserError(f"the feeder waits since {seconds:.0f} s for {left}")
                 time.sleep(0.02)
 
 

@@ -3,17 +3,29 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from redis import Redis
 from redis.exceptions import RedisError
 
 from monitors.keys import Keys
 from monitors.view import Meta, open_client, read_meta
+from monitors.wording import money
 from streams.settings import Settings, UserError, masked_url
 
+AMOUNTS: Final = frozenset(  # figures and columns of amounts, whatever their currency or asset
+    (
+        "amount both call deficit equity excess excess_usd futures haircut held initial loss maintenance margin over_limit"
+        " saving stated taken treasury worth"
+    ).split()
+) | {"trapped excess"}
 Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 """Title, column names, rows."""
+
+
+def cell(name: str, text: str) -> str:
+    """What a table shows of a figure: an amount with its thousands apart."""
+    return money(text) if name in AMOUNTS else text
 
 
 @dataclass(frozen=True, slots=True)

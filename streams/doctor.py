@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from streams.health import cannot_listen
 from streams.settings import Settings, UserError, masked_url
 
 State = Literal["ok", "missing", "optional"]
@@ -154,12 +155,12 @@ def _port(name: str, host: str, port: int, otherwise: State = "missing") -> Find
         try:
             probe.bind((host, port))
         except OSError as error:
-            taken = error.strerror
+            wrong = cannot_listen(error, "metrics_host", host, name, port)
         else:
             return Finding(name, "ok", f"{host}:{port} is free")
     if _is_ours(host, port):
         return Finding(name, "ok", f"{host}:{port} is held by a running process of crossmargin")
-    return Finding(name, otherwise, f"{host}:{port} cannot be bound ({taken}): set {name} to another")
+    return Finding(name, otherwise, str(wrong))
 
 
 def _is_ours(host: str, port: int) -> bool:

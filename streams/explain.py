@@ -15,7 +15,8 @@ from engine.models.views import View
 from engine.numbers import time_text
 from engine.report import Quality, Status
 from engine.rules import BPS
-from streams.desk import Shown, Table
+from monitors.wording import money
+from streams.desk import Shown, Table, cell
 from streams.moments import NEWEST, Moments, moment
 from streams.settings import Settings, UserError
 
@@ -65,7 +66,7 @@ class Page:
         for one, more in [*self._parts(), self._change(changed, why)]:
             data |= one
             tables += more
-        return Shown(data, tables)
+        return Shown(data, [_apart(table) for table in tables])
 
     def data(self) -> dict[str, Any]:
         """What there is to say about it now, without what changed."""
@@ -151,7 +152,13 @@ class Page:
 
     def _lines(self, data: dict[str, Any]) -> list[Table]:
         rows: list[Row] = [
-            (one["rule"], f"{one['quantity']} {one['instrument']}", one["initial"], one["maintenance"], one["currency"])
+            (
+                one["rule"],
+                f"{money(one['quantity'])} {one['instrument']}",
+                one["initial"],
+                one["maintenance"],
+                one["currency"],
+            )
             for one in data["alone"]
             if "problem" not in one
         ]
@@ -229,7 +236,7 @@ class Page:
         }  # fmt: skip
         about: list[Row] = [(name, str(data[name])) for name in ("agreement", "rule", "saving", "basis")]
         about += [("not in force", why) for why in found.reasons]
-        about += [(f"off the lines of {name}", text) for name, text in taken.items()]
+        about += [(f"off the lines of {name}", money(text)) for name, text in taken.items()]
         positions: list[Row] = [(a, i, "; ".join(why) or "eligible") for a, i, why in found.positions]
         return {"cross_margin": data}, [
             ("cross-margin", ("figure", "value"), about),
@@ -302,6 +309,12 @@ class Page:
 
     def _all(self, figures: explain_change.Figures) -> tuple[str, ...]:
         return tuple(self._own(amount) for amount in figures)
+
+
+def _apart(table: Table) -> Table:
+    """The table with the thousands of its amounts apart, which the data keeps as plain decimals."""
+    title, columns, rows = table
+    return title, columns, [tuple(map(cell, columns, row)) for row in rows]
 
 
 def _rule(version: explain.Version | None) -> dict[str, str]:

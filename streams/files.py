@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, inspect
 
 from engine.documents import DOCUMENTS
 from engine.events import KIND_OF, TOPIC_OF, Kind
 from engine.numbers import time_ns
 from streams.binance import BinanceFile
+from streams.schema import EVENTS
 from streams.settings import ConfigError, UserError
 from streams.sources import DATA, Item, Source, start_of
 
@@ -33,11 +34,27 @@ Fields = dict[str, Raw]
 Row = tuple[Fields, bytes]
 """The fields of one row, and the whole row as JSON where it was written so (else empty)."""
 
+
+def _columns(*types: type[inspect.Type]) -> frozenset[str]:
+    """Fields of documents and events that are, or may be, of one of these types."""
+    found = set()
+    for event in (*DOCUMENTS.values(), *EVENTS.values()):
+        described = inspect.type_info(event)  # of the whole: asked of the type of Pool.shocks alone, msgspec 0.22 crashes
+        assert isinstance(described, inspect.StructType)
+        for field in described.fields:
+            kind = field.type
+            while isinstance(kind, inspect.Metadata):
+                kind = kind.type
+            if any(isinstance(one, types) for one in (kind.types if isinstance(kind, inspect.UnionType) else (kind,))):
+                found.add(field.encode_name)
+    return frozenset(found)
+
+
 _RECORDING = re.compile(rb"\d{16,19} \{")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 _PLAIN: Final = frozenset({"ts", "decimals", "stale_after"})  # columns that JSON wants as numbers; all others are strings
-_FLAGS: Final = frozenset({"replace", "settlement", "inverse"})
-_NESTED: Final = frozenset({"band", "sessions", "parameters"})
+_FLAGS: Final = _columns(inspect.BoolType)
+_NESTED: Final = _columns(inspect.ListType, inspect.TupleType, inspect.VarTupleType, inspect.DictType, inspect.StructType)
 _NOT_JSON: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 _encode: Final = msgspec.json.Encoder().encode
 _fields: Final = msgspec.json.Decoder(Fields).decode
@@ -218,7 +235,7 @@ def _cell(name: str, cell: str) -> Raw:
         return Raw(cell.encode())
     if name in _FLAGS and cell.lower() in ("true", "false"):
         return Raw(cell.lower().encode())
-    if name in _NESTED:
+    if name in _NESTED and cell.startswith(("[", "{")):
         try:
             return msgspec.json.decode(cell, type=Raw)
         except _NOT_JSON:

@@ -1,6 +1,8 @@
 """The small HTTP server of a long-running process: /metrics, /healthz and /readyz, answered in threads of its own."""
 
+import errno
 import logging
+import socket
 import sys
 from collections.abc import Callable
 from concurrent.futures import CancelledError
@@ -12,10 +14,20 @@ from typing import Any, Final, Self
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from streams.settings import UserError
+from streams.settings import ConfigError, UserError, variable
 
 logger: Final = logging.getLogger("crossmargin.health")
 TEXT: Final = "text/plain; charset=utf-8"
+
+
+def cannot_listen(error: OSError, host_setting: str, host: str, port_setting: str, port: int) -> UserError:
+    """What is wrong with an address of two settings: a host that is not this machine's, or the port."""
+    why = error.strerror or error
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        where = f"setting {host_setting} ({variable(host_setting)})"
+        return ConfigError(f"{where}: found '{host}': {why}; allowed: an address of this machine")
+    where = f"setting {port_setting} ({variable(port_setting)}): cannot listen on {host}:{port}"
+    return UserError(f"{where}: {why}; take another port")
 
 
 class _Server(ThreadingHTTPServer):
@@ -40,10 +52,7 @@ class HealthServer:
         try:
             self._server = _Server((host, port), self._handler())
         except OSError as error:
-            name = f"setting {setting} (CROSSMARGIN_{setting.upper()})"
-            raise UserError(
-                f"{name}: cannot listen on {host}:{port}: {error.strerror or error}; take another port"
-            ) from error
+            raise cannot_listen(error, "metrics_host", host, setting, port) from error
         self._thread = Thread(target=self._server.serve_forever, args=(0.2,), name="health", daemon=True)
 
     def __enter__(self) -> Self:

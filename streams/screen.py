@@ -1,9 +1,11 @@
 """What the demo shows: figures read from Redis and /metrics as any user would, as a live screen or as plain lines."""
 
 import http.client
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from textwrap import wrap
 from typing import Any, Final
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -16,7 +18,7 @@ from rich.text import Text
 from monitors.keys import Keys
 from monitors.view import Row, Summary, open_client, read_calls, read_summary
 from monitors.wording import money, outstanding, time_left
-from streams.settings import UserError
+from streams.settings import UserError, masked_url
 
 SYNTHETIC: Final = "Treasury path: synthetic, generated from daily par yields"
 COLOURS: Final = {
@@ -26,8 +28,11 @@ COLOURS: Final = {
 WORST: Final = 20
 LATEST: Final = 6  # as many as there are statuses beside them
 MOST_CALLS: Final = 20_000  # as many as the demo's accounts at most
-CLOCK_WIDTH, FRAME_WIDTH = 8, 6  # of a flag: its time, and what is around and between
+CLOCK_WIDTH: Final = 8  # of a flag's time
+FRAME_WIDTH: Final = 6  # of what is around a flag and between
 STATES_WIDTH: Final = 38
+VALUE_WIDTH: Final = 64  # of a value of the summary, whose names are shorter than 15
+_UNBROKEN: Final = "\N{NO-BREAK SPACE}"
 Buckets = dict[float, float]
 """Cumulative counts of a histogram by upper bound in seconds."""
 
@@ -74,22 +79,24 @@ class Figures:
 
 
 class Watch:
-    """Reads the figures of a running chain. metrics: (host, port) of each process."""
+    """Reads the figures of a running chain. metrics: (host, port) of each process by its name."""
 
-    def __init__(self, redis_url: str, prefix: str, metrics: Sequence[tuple[str, int]]) -> None:
+    def __init__(self, redis_url: str, prefix: str, metrics: Mapping[str, tuple[str, int]]) -> None:
         self._redis, self._keys, self._metrics = open_client(redis_url), Keys(prefix), metrics
+        self._store = f"Valkey at {masked_url(redis_url)}"
 
     def close(self) -> None:
         """Close the connection to Redis."""
         self._redis.close()
 
     def read(self) -> Figures:
-        """The figures now; UserError where a service does not answer."""
-        try:
+        """The figures now; UserError names the part that does not answer."""
+        with _answering(self._store):
             accounts = read_summary(self._redis, self._keys, WORST, LATEST, WORST)
-            samples = [sample for host, port in self._metrics for sample in scrape(host, port)]
-        except (RedisError, OSError, http.client.HTTPException) as error:
-            raise UserError(f"a part of the chain does not answer: {error}") from error
+        samples = []
+        for name, (host, port) in self._metrics.items():
+            with _answering(f"the {name} at http://{host}:{port}/metrics"):
+                samples += scrape(host, port)
         return Figures(
             accounts=accounts,
             events=_total(samples, "crossmargin_events_total"),
@@ -100,11 +107,18 @@ class Watch:
         )
 
     def open_calls(self) -> list[Row]:
-        """All open margin calls, up to MOST_CALLS; UserError where Redis does not answer."""
-        try:
+        """All open margin calls, up to MOST_CALLS; UserError where Valkey does not answer."""
+        with _answering(self._store):
             return read_calls(self._redis, self._keys, 0, MOST_CALLS)[0]
-        except RedisError as error:
-            raise UserError(f"Redis does not answer: {error}") from error
+
+
+@contextmanager
+def _answering(part: str) -> Iterator[None]:
+    """Make errors of a connection say which part of the chain it is that does not answer."""
+    try:
+        yield
+    except (RedisError, OSError, http.client.HTTPException) as error:
+        raise UserError(f"{part} does not answer: {error}") from error
 
 
 def scrape(host: str, port: int) -> list[tuple[str, Mapping[str, str], float]]:
@@ -281,8 +295,17 @@ def _millions(amount: float) -> str:
 
 
 def summary_table(rows: Iterable[tuple[str, Any]]) -> Table:
-    """Names and values, one a row."""
+    """Names and values, one a row, within 80 columns: values with parts take as many lines as they need."""
     table = Table.grid(padding=(0, 2))
     for name, value in rows:
-        table.add_row(Text(name, style="bold"), Text(str(value)))
+        parts = [f"{key} {_figure(part)}" for key, part in value.items()] if isinstance(value, dict) else [_figure(value)]
+        whole = "  ".join(part.replace(" ", _UNBROKEN) for part in parts)
+        lines = wrap(whole, VALUE_WIDTH, break_on_hyphens=False)
+        table.add_row(Text(name, style="bold"), Text("\n".join(lines).replace(_UNBROKEN, " ")))
     return table
+
+
+def _figure(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int | float) else str(value)

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, inspect
 
 from engine.limits import Limits
+from streams.addresses import FORMS
 
 FILE_NAME: Final = "crossmargin.toml"
 ENVIRONMENT: Final = "CROSSMARGIN_"
@@ -222,10 +223,19 @@ def _checked(name: str, value: object, where: str, *, strict: bool) -> Any:
     if not strict and isinstance(value, str):
         value = value.strip()
     try:
-        return msgspec.convert(value, TYPES[name], strict=strict)
-    except msgspec.ValidationError as error:
-        found = masked_url(value) if isinstance(value, str) else value
+        converted = msgspec.convert(value, TYPES[name], strict=strict)
+        if name in FORMS and not FORMS[name].fits(converted):
+            raise ValueError(name)
+    except ValueError as error:  # msgspec.ValidationError is one
+        found = _without_secret(value) if isinstance(value, str) else value
         raise ConfigError(f"{where}: found {found!r}; allowed: {allowed(name)}") from error
+    return converted
+
+
+def _without_secret(text: str) -> str:
+    """The text for a message; of a broken URL nothing before its @, where a password may stand."""
+    masked = masked_url(text)
+    return f"{MASK}@{text.rpartition('@')[2]}" if "@" in text and masked == text else masked
 
 
 def _properties(value: object, where: str) -> dict[str, str]:
@@ -251,6 +261,8 @@ def allowed(name: str) -> str:
     """What a setting takes, in words."""
     if name == "kafka_config":
         return "librdkafka properties as a table, a JSON object of strings, or name=value,name=value"
+    if name in FORMS:
+        return FORMS[name].allowed
     kind: Any = inspect.type_info(TYPES[name])
     while isinstance(kind, inspect.Metadata):
         kind = kind.type

@@ -85,7 +85,10 @@ class SnapshotStore:
         try:
             self._files, self._root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
-            raise ConfigError(f"setting snapshots (CROSSMARGIN_SNAPSHOTS): found {self.url}: {error}") from error
+            raise ConfigError(
+                f"setting snapshots (CROSSMARGIN_SNAPSHOTS): found '{self.url}': {error}; allowed: a directory, or a URL"
+                " that fsspec knows, such as s3://bucket/folder"
+            ) from error
 
     @contextmanager
     def _access(self, done: str) -> Iterator[None]:

@@ -6,17 +6,17 @@ from typing import Final
 
 import msgspec
 
+from engine.events import NS
 from monitors.keys import ACCOUNT_FIELDS
 from monitors.view import Row, read_account, read_account_calls, read_reconciliation, read_summary
-from monitors.wording import money
+from monitors.wording import duration
 from streams.calls import COLUMNS, call_cells, call_data
-from streams.desk import Desk, Shown, Table, open_desk
+from streams.desk import Desk, Shown, Table, cell, open_desk
 from streams.settings import Settings, UserError
 
 WORST: Final = ("account", "status", "quality", "excess_usd", "equity", "initial", "maintenance", "currency")
 DIFFERENCES: Final = ("account", "holder", "name", "kind", "held", "stated")
 ALERTS: Final = ("id", "kind", "from", "to", "amount", "currency")
-MONEY: Final = frozenset({"excess_usd", "equity", "initial", "maintenance", "amount"})
 
 
 def show(settings: Settings, account: str | None) -> Shown:
@@ -31,7 +31,7 @@ def show(settings: Settings, account: str | None) -> Shown:
     return Shown(
         {**row, "calls": [call_data(call, now_ns) for call in calls]},
         [
-            ("", ("figure", "value"), [(name, row.get(name, "")) for name in ("account", *ACCOUNT_FIELDS)]),
+            ("", ("figure", "value"), [(name, cell(name, row.get(name, ""))) for name in ("account", *ACCOUNT_FIELDS)]),
             ("open calls", COLUMNS, [call_cells(call, now_ns) for call in calls]),
         ],
     )
@@ -44,7 +44,10 @@ def show_reconciliation(settings: Settings) -> Shown:
     if found is None:
         raise UserError(f"{desk.where} has no reconciliation under {desk.keys.prefix}: a worker writes it every few seconds")
     rows = [
-        (*(getattr(one, name) for name in DIFFERENCES), f"{(int(found.ts_ns) - int(one.since_ns)) / 3600e9:.1f} h")
+        (
+            *(cell(name, getattr(one, name)) for name in DIFFERENCES),
+            duration((int(found.ts_ns) - int(one.since_ns)) // NS),
+        )
         for one in found.breaks
     ]
     counts: list[tuple[str, ...]] = [(name, f"{count:,}") for name, count in found.counts.items()]
@@ -53,8 +56,8 @@ def show_reconciliation(settings: Settings) -> Shown:
 
 
 def _cells(row: Row, columns: Sequence[str]) -> tuple[str, ...]:
-    """A hash as the row of a table, money with its thousands apart."""
-    return tuple(money(row.get(name, "")) if name in MONEY else row.get(name, "") for name in columns)
+    """A hash as the row of a table."""
+    return tuple(cell(name, row.get(name, "")) for name in columns)
 
 
 def _summary(desk: Desk) -> Shown:

@@ -20,8 +20,8 @@ from redis.exceptions import RedisError
 from engine.documents import Action
 from engine.events import TOPIC_OF, Kind
 from streams import kafka
-from streams.health import HealthServer
-from streams.settings import Settings, UserError
+from streams.health import HealthServer, cannot_listen
+from streams.settings import Settings
 from streams.web_access import COOKIE, SESSION_SECONDS, Access, TokenFile, Who
 from streams.web_api import ROUTES, Api, Ask, Refusal, Route
 from streams.web_desk import Desk
@@ -87,11 +87,7 @@ async def serving(server: "Server") -> AsyncIterator[str]:
         await site.start()
     except OSError as error:
         await runner.cleanup()
-        where = f"{settings.web_host}:{settings.web_port}"
-        raise UserError(
-            f"setting web_port (CROSSMARGIN_WEB_PORT): cannot listen on {where}: {error.strerror or error};"
-            " take another port"
-        ) from error
+        raise cannot_listen(error, "web_host", settings.web_host, "web_port", settings.web_port) from error
     try:
         host, port = runner.addresses[0][:2]
         yield f"http://{f'[{host}]' if ':' in host else host}:{port}"

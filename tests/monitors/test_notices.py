@@ -11,7 +11,7 @@ import pytest
 
 from monitors.alerts import Alert, Call
 from monitors.notices import BadNotices, Route, body_of, headers, parse_notices
-from monitors.wording import moment, money, outstanding, time_left
+from monitors.wording import duration, moment, money, outstanding, time_left
 
 NS = 10**9
 DUE_NS = 1_795_474_800 * NS  # Monday 23 November 2026, 23:00 UTC
@@ -108,6 +108,8 @@ def test_the_signature_is_that_of_the_specifications_example() -> None:
         ({"routes": {}}, "routes"),
         ({"routes": {"a b": {"url": "https://x", "secret": "s", "calls": ["*"]}}}, "regex"),
         ({"routes": {"a": {"url": "ftp://hidden/path", "secret": "s", "calls": ["*"]}}}, "routes.a.url: found something"),
+        ({"routes": {"a": {"url": "https://hidden:x/", "secret": "s", "calls": ["*"]}}}, "routes.a.url: found something"),
+        ({"routes": {"a": {"url": "https://[::1/hidden", "secret": "s", "calls": ["*"]}}}, "routes.a.url: found something"),
         ({"routes": {"a": {"url": "https://x", "calls": ["*"]}}}, "none of secret"),
         ({"routes": {"a": {"url": "https://x", "secret_env": "NOT_SET", "calls": ["*"]}}}, "variable NOT_SET"),
         ({"routes": {"a": {"url": "https://x", "secret": "whsec_hidden!", "calls": ["*"]}}}, "base64"),
@@ -137,6 +139,9 @@ def test_words() -> None:
     ]  # fmt: skip
     assert outstanding("100000000000000000.01", "0.02") == "99999999999999999.99"
     assert moment(DUE_NS - 1) == "Monday 23 November 2026, 22:59 UTC"
+    assert [duration(seconds) for seconds in (0, 90, 3600, 86_399, 100_000_000)] == [
+        *("0 min 0 s", "1 min 30 s", "1 h 0 min", "23 h 59 min", "1,157 d 9 h"),
+    ]  # fmt: skip
     assert [time_left(DUE_NS, DUE_NS - s * NS) for s in (59, 3661, 90_000, -61)] == [
         *("in 0 min 59 s", "in 1 h 1 min", "in 1 d 1 h", "1 min 1 s ago"),
     ]  # fmt: skip

@@ -79,7 +79,18 @@ def test_help_is_fast_because_verbs_import_their_own_part_only() -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["nonsense"], "crossmargin: No such command 'nonsense'."),
+        (["nonsense"], "crossmargin: No such command 'nonsense'.\n"),
+        (["statsu"], "crossmargin: No such command 'statsu'. Did you mean status?\n"),
+        (["calls", "shw", "A"], "crossmargin: No such command 'shw'. Did you mean show?\n"),
+        (["web-token", "ad"], "crossmargin: No such command 'ad'. Did you mean add?\n"),
+        (["notifier", "resent"], "crossmargin: No such command 'resent'. Did you mean resend?\n"),
+        (["--hepl"], "crossmargin: No such option: --hepl Did you mean --help?\n"),
+        (["status", "--jsn"], "crossmargin: No such option: --jsn Did you mean --json?\n"),
+        (["status", "--redis-url", "frob"], "crossmargin: flag --redis-url: found 'frob'; allowed: redis://"),
+        (
+            ["explain", "A", "--snapshots-only", "--snapshots", "frob://x"],
+            "crossmargin: setting snapshots (CROSSMARGIN_SNAPSHOTS): found 'frob://x': Protocol not known: frob; allowed",
+        ),
         (["demo", "--seconds", "0"], "crossmargin: Invalid value for '--seconds'"),
         (["demo", "--accounts", "many"], "crossmargin: Invalid value for '--accounts'"),
         (["check-config", "--shards", "0"], "crossmargin: flag --shards: found '0'; allowed: a whole number, 1 to 1024"),
@@ -260,7 +271,7 @@ def test_status_shows_all_accounts_or_one(capsys: pytest.CaptureFixture[str], re
         client.hset(
             keys.meta, mapping={"version": 1, "log_id": "ab", "shards": 2, "started": 1, "shard:0:ts_ns": time.time_ns()}
         )
-        client.hset(keys.account("A1"), mapping={"status": "CALL", "quality": "FRESH", "equity": "-1.50"})
+        client.hset(keys.account("A1"), mapping={"status": "CALL", "quality": "FRESH", "equity": "-1234567.50"})
         client.zadd(keys.by_excess, {"A1": -1234567.25})
         client.sadd(keys.status(Status.CALL), "A1")
         client.sadd(keys.quality(Quality.FRESH), "A1")
@@ -270,8 +281,8 @@ def test_status_shows_all_accounts_or_one(capsys: pytest.CaptureFixture[str], re
     assert shown["worst"][0]["excess_usd"] == "-1234567.25"
     assert "-1,234,567.25" in said(capsys, ["status", *flags])[1]
     assert "not all written yet: 1" in said(capsys, ["status", *flags])[1]
-    assert json.loads(said(capsys, ["status", "A1", "--json", *flags])[1])["equity"] == "-1.50"
-    assert "-1.50" in said(capsys, ["status", "A1", *flags])[1]
+    assert json.loads(said(capsys, ["status", "A1", "--json", *flags])[1])["equity"] == "-1234567.50"
+    assert "-1,234,567.50" in said(capsys, ["status", "A1", *flags])[1]
     status, _, err = said(capsys, ["status", "B2", *flags])
     assert status == 1
     assert "found no account 'B2'" in err

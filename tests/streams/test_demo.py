@@ -6,21 +6,27 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
+from prometheus_client import CollectorRegistry
 from rich.console import Console
 
+from monitors import view
 from monitors.view import Summary
 from streams import screen
+from streams.embedded import LOOPBACK, embedded_redis, free_port
+from streams.health import HealthServer
 from streams.processes import Child, ChildEnded, ready
 from streams.screen import CrossMargin, Figures, Scene
-from streams.settings import Settings
+from streams.settings import Settings, UserError
 from tests.services import require_redis, wait_until
 
 ALERT = {
@@ -106,10 +112,48 @@ def test_without_agreements_nothing_is_saved() -> None:
 
 def test_a_child_that_ends_by_itself_is_told_with_its_last_lines(tmp_path: Path) -> None:
     with Child("worker", Settings(metrics_host="256.0.0.1", kafka="127.0.0.1:1"), tmp_path) as child:
-        with pytest.raises(ChildEnded, match="the worker ended by itself, exit status 1") as caught:
+        with pytest.raises(ChildEnded, match="the worker ended by itself, exit status 2") as caught:
             wait_until(lambda: child.check(), 30)
-        assert any("metrics_port" in line for line in caught.value.last_lines)
+        assert any("metrics_host" in line for line in caught.value.last_lines)
         assert ready("127.0.0.1", 1) == "starting"
+
+
+def test_the_summary_fits_80_columns() -> None:
+    output = StringIO()
+    counts = dict.fromkeys(SUMMARY.by_status, 12345)
+    rows = [("by_status", counts), ("cross_margin", asdict(SCENE.figures.cross_margin)), ("latency_ms", {"p99": None})]
+    Console(width=200, file=output).print(screen.summary_table([*rows, ("events", 1234567), ("", screen.SYNTHETIC)]))
+    lines = [line.rstrip() for line in output.getvalue().splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert lines[:2] == [
+        "by_status     OK 12,345  WATCH 12,345  CALL 12,345  OVERDUE 12,345",
+        "              RESTRICTED 12,345  DEBIT 12,345",
+    ]
+    assert lines[2].startswith("cross_margin  in_force 102  not_in_force 14  alone_usd 123,456,789.0")
+    assert lines[-3:] == ["latency_ms    p99 -", "events        1,234,567", f"              {screen.SYNTHETIC}"]
+
+
+@pytest.mark.services
+def test_a_part_that_is_silent_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_redis()
+    monkeypatch.setattr(view, "TIMEOUT_SECONDS", 0.2)
+    port = free_port()
+    with embedded_redis() as server:
+        watch = screen.Watch(server.url, "demo:", {"worker": (LOOPBACK, port)})
+        with pytest.raises(UserError, match=f"^the worker at http://{LOOPBACK}:{port}/metrics does not answer: .*refused"):
+            watch.read()
+        with HealthServer(LOOPBACK, port, CollectorRegistry(), str):
+            assert watch.read().count == 0
+            assert server.pid is not None
+            os.kill(server.pid, signal.SIGSTOP)
+            try:
+                for ask in (watch.read, watch.open_calls):
+                    with pytest.raises(UserError, match=f"^Valkey at {server.url} does not answer: Timeout"):
+                        ask()
+            finally:
+                os.kill(server.pid, signal.SIGCONT)
+            assert watch.open_calls() == []
+        watch.close()
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +220,23 @@ def log_in(page: str, token: str) -> int:
             return error.code
 
 
+def child_of(process: subprocess.Popen[bytes], command: str) -> int:
+    """The process id of the child whose command line has this pattern."""
+    asked = ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(process.pid)]
+    listed = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    (found,) = [int(line.split()[0]) for line in listed.splitlines() if re.search(command, line)]
+    return found
+
+
+def hang(process_id: int, seconds: float) -> None:
+    """Let a process stand still for so long."""
+    os.kill(process_id, signal.SIGSTOP)
+    try:
+        time.sleep(seconds)
+    finally:
+        os.kill(process_id, signal.SIGCONT)
+
+
 class NotYet(Exception):
     """What a verb shows is not in Redis yet."""
 
@@ -226,6 +287,7 @@ def test_a_demo_ended_by_a_signal_sums_up_and_leaves_nothing(demo: list[str], ho
         with urlopen(found[1], timeout=10) as page:
             assert (page.status, page.headers.get_content_type()) == (200, "text/html")
         assert [log_in(found[1], found[2]) for _ in range(2)] == [200, 401], "a token is for one login"
+        hang(child_of(process, r"(valkey|redis)-server "), view.TIMEOUT_SECONDS + 1)  # the demo goes on afterwards
         beside = re.search(r"CROSSMARGIN_CONFIG=(\S+)", said())
         assert beside, said()
         wait_until(lambda: sum(map(bool, compared(beside[1]).values())) == 4, 60, "every kind of comparison")
@@ -244,6 +306,7 @@ def test_a_demo_ended_by_a_signal_sums_up_and_leaves_nothing(demo: list[str], ho
     text = said()
     assert "Traceback" not in text
     assert "digest" in text
+    assert max(map(len, text[text.index("\naccounts ") :].splitlines())) <= 80
     assert left_behind(home) == []
 
 
@@ -251,11 +314,7 @@ def test_a_demo_ended_by_a_signal_sums_up_and_leaves_nothing(demo: list[str], ho
 def test_a_demo_whose_worker_dies_says_so_and_leaves_nothing(demo: list[str], home: Path) -> None:
     with running(demo, home) as (process, said):
         wait_until(lambda: "the worker is ready" in said() or process.poll() is not None, 200, "the worker")
-        listed = subprocess.run(
-            ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True, check=True
-        ).stdout
-        (worker,) = [line.split()[0] for line in listed.splitlines() if line.endswith("streams worker")]
-        os.kill(int(worker), signal.SIGKILL)
+        os.kill(child_of(process, r"streams worker$"), signal.SIGKILL)
         assert process.wait(60) == 1
     text = said()
     assert "Traceback" not in text

@@ -1,12 +1,14 @@
 """The verb explain: from kept snapshots, as tables and as JSON whose decimals sum exactly, and failures in one line."""
 
 import json
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from monitors.wording import money
 from streams import cli
 from streams.snapshots import Snapshot, SnapshotStore
 from tests.engine.explain_world import World
@@ -122,8 +124,11 @@ def test_tables_have_the_same_figures(capsys: pytest.CaptureFixture[str], place:
     status, out, err = run(capsys, place, "f")
     assert (status, err) == (0, "")
     (cme,) = data["requirement"]["portfolios"]
-    for text in (cme["lines"]["RISK"], cme["lines"]["CROSS"], cme["maintenance"], data["equity"]["now"], data["rule_set"]):
+    amounts = cme["lines"]["RISK"], cme["lines"]["CROSS"], cme["maintenance"], data["equity"]["now"]
+    assert max(len(text) for text in amounts) > len("1000.00")  # thousands are apart in tables only
+    for text in (*map(money, amounts), data["rule_set"]):
         assert text in out
+    assert not re.search(r"\d{4,}\.\d\d\b", out)
     for title in (
         "requirement",
         "worst scenarios",

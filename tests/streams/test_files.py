@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from engine.documents import Instrument, names_used, parse_document
+from engine.documents import Calendar, Customer, Instrument, Pool, names_used, parse_document
 from streams.directory import Directory
 from streams.files import EXAMPLE, RULES, open_sources
 from streams.load import in_order
@@ -101,6 +101,31 @@ def test_reference_documents_from_csv(tmp_path: Path) -> None:
     assert y.band == (Decimal("1.5"), Decimal(100))
     rule = written(tmp_path, "rules.jsonl", '{"id":"R","effective":"2024-01-01T00:00:00Z"}\n{"id":"R","effective":5}')
     assert [key for _, _, key, _ in read(rule)] == ["rule:R:2024-01-01T00:00:00Z", "rule:R:5"]
+
+
+def test_nested_fields_of_documents_from_csv(tmp_path: Path) -> None:
+    """Arrays and objects stand in a cell as JSON; a rule's name in `shocks` is text, also one of digits."""
+    pools = (
+        "id,regime,currency,transfers,calls,shocks\n"
+        'P,x,USD,"{""EUR"":{""minimum_transfer"":""1000.50""}}","{""issue_after"":60}","[""A"",""B""]"\n'
+        "Q,x,USD,,,4210\n"
+    )
+    calendars = (
+        "id,sessions,holidays,cutoffs\n"
+        'C,"[[""Sun 23:00"",""Fri 22:00""]]","[""2026-11-26""]","{""*"":{""at"":""18:00"",""zone"":""America/New_York""}}"\n'
+    )
+    p, q = (parse_document(body) for *_, body in read(written(tmp_path, "pools.csv", pools)))
+    assert isinstance(p, Pool)
+    assert isinstance(q, Pool)
+    assert (p.transfers["EUR"].minimum_transfer, p.calls.issue_after, p.moves_in) == (Decimal("1000.50"), 60, ("A", "B"))
+    assert q.moves_in == ("4210",)
+    (calendar,) = (parse_document(body) for *_, body in read(written(tmp_path, "calendars.csv", calendars)))
+    assert isinstance(calendar, Calendar)
+    assert (calendar.cutoffs["*"].at, calendar.cutoffs["*"].zone) == ("18:00", "America/New_York")
+    assert calendar.holidays == ("2026-11-26",)
+    customers = "id,name,house\nF,[1],true\n"
+    (firm,) = (parse_document(body) for *_, body in read(written(tmp_path, "customers.csv", customers)))
+    assert firm == Customer(id="F", name="[1]", house=True)
 
 
 def test_parquet_equals_csv(tmp_path: Path) -> None:

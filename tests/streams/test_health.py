@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 from streams.embedded import LOOPBACK, free_port
 from streams.health import HealthServer
-from streams.settings import UserError
+from streams.settings import ConfigError, UserError
 
 
 class Gauge(Collector):
@@ -56,3 +56,10 @@ def test_an_occupied_port_is_named() -> None:
         said = rf"setting metrics_port \(CROSSMARGIN_METRICS_PORT\): cannot listen on {LOOPBACK}:{port}: .*; take "
         with pytest.raises(UserError, match=said):
             HealthServer(LOOPBACK, port, CollectorRegistry(), str)
+
+
+def test_a_host_that_is_not_ours_is_wrong_use() -> None:
+    for host in ("256.0.0.1", "192.0.2.1"):
+        said = rf"setting metrics_host \(CROSSMARGIN_METRICS_HOST\): found '{host}': .*; allowed: "
+        with pytest.raises(ConfigError, match=said):
+            HealthServer(host, free_port(), CollectorRegistry(), str)

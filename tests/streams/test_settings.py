@@ -63,7 +63,7 @@ def test_environment_and_file_give_every_setting_back(empty_folder: Path) -> Non
         ("SHARDS", "0", "environment CROSSMARGIN_SHARDS: found '0'; allowed: a whole number, 1 to 1024"),
         ("SHARDS", "four", "environment CROSSMARGIN_SHARDS: found 'four'; allowed: a whole number, 1 to 1024"),
         ("SHARDS", "1.5", "environment CROSSMARGIN_SHARDS: found '1.5'; allowed: a whole number, 1 to 1024"),
-        ("KAFKA", " ", "environment CROSSMARGIN_KAFKA: found ''; allowed: text, not empty"),
+        ("KAFKA", " ", "environment CROSSMARGIN_KAFKA: found ''; allowed: host:port"),
         ("TIME_MODE", "later", "environment CROSSMARGIN_TIME_MODE: found 'later'; allowed: event or wall"),
         (
             "MOCK_KAFKA",
@@ -128,6 +128,55 @@ def test_a_wrong_flag_ends_in_one_line() -> None:
         load(None, {}, {"shards": "-4"})
     with pytest.raises(ConfigError, match="flag --redis: unknown setting; allowed: redis_url"):
         load(None, {}, {"redis": "x"})
+
+
+ADDRESSES = {
+    "kafka": "host:port, more of them comma-separated",
+    "redis_url": "redis:// or rediss://[USER:PASSWORD@]HOST[:PORT][/DATABASE], or unix://PATH",
+    "metrics_host": "a host name or an IP address",
+    "web_host": "a host name or an IP address",
+}
+
+
+NO_ADDRESSES = {
+    "kafka": ("a b", ":9092", "a:", "a:x", "a:0", "a:70000", "a:1,,b:2", "http://a:1", "[::1"),
+    "redis_url": (
+        *("frob", "redis://", "redis://:6379/0", "redis://a:x", "redis://a:70000/0", "http://a:1/0", "redis://a/first"),
+        *("redis://a/0/1", "redis://a/0#x", "redis://[::1", "redis://a/0?frob=1", "redis://a/0?socket_timeout=long"),
+        *("unix://", "unix://a", "REDIS://a"),
+    ),
+    "metrics_host": ("http://a", "a b", "a..b", "a:1", "[::1]", "1::2::3"),
+    "web_host": ("a/b",),
+}
+GOOD_ADDRESSES = {
+    "kafka": ("broker", "a:1, b.example:2,192.0.2.1:65535", "[::1]:9092", "kafka_1:19092"),
+    "redis_url": (
+        *("redis://a", "redis://:p:@%23@a:1/15", "rediss://u:p@[::1]:6380/0", "unix:///s.sock"),
+        *("unix://u:p@/run/s.sock?db=3", "redis://a/?socket_timeout=2.5&max_connections=9"),
+    ),
+    "metrics_host": ("127.0.0.1",),
+    "web_host": ("0.0.0.0", "::", "fe80::1", "desk.example", "localhost"),
+}
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in NO_ADDRESSES.items() for text in texts])
+def test_what_is_no_address_is_wrong_use(name: str, text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(None, {}, {name: text})
+    assert str(caught.value).startswith(f"flag {settings.flag(name)}: found '{text}'; allowed: {ADDRESSES[name]}")
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in GOOD_ADDRESSES.items() for text in texts])
+def test_addresses_are_taken_as_written(name: str, text: str) -> None:
+    assert getattr(load(None, {}, {name: text}), name) == text
+
+
+def test_a_wrong_url_is_told_without_its_password() -> None:
+    for text in ("redis//u:hunter2@a", "redis:/hunter2@a:1", "redis://u:hunter2@a:x/0", "http://:hunter2@a", "hunter2@a"):
+        with pytest.raises(ConfigError) as caught:
+            load(None, {"CROSSMARGIN_REDIS_URL": text}, {})
+        assert "********@a" in str(caught.value)
+        assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ['{"sasl.username": "u", "linger": 5}', "sasl.username=u, linger=5"])
