@@ -10,10 +10,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, Final
+from types import UnionType
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
-from msgspec import Raw, inspect
+from msgspec import Raw, structs
 
 from engine.documents import DOCUMENTS
 from engine.events import KIND_OF, TOPIC_OF, Kind
@@ -35,26 +36,31 @@ Row = tuple[Fields, bytes]
 """The fields of one row, and the whole row as JSON where it was written so (else empty)."""
 
 
-def _columns(*types: type[inspect.Type]) -> frozenset[str]:
+def _columns(*types: type) -> frozenset[str]:
     """Fields of documents and events that are, or may be, of one of these types."""
-    found = set()
-    for event in (*DOCUMENTS.values(), *EVENTS.values()):
-        described = inspect.type_info(event)  # of the whole: asked of the type of Pool.shocks alone, msgspec 0.22 crashes
-        assert isinstance(described, inspect.StructType)
-        for field in described.fields:
-            kind = field.type
-            while isinstance(kind, inspect.Metadata):
-                kind = kind.type
-            if any(isinstance(one, types) for one in (kind.types if isinstance(kind, inspect.UnionType) else (kind,))):
-                found.add(field.encode_name)
-    return frozenset(found)
+    return frozenset(
+        field.encode_name
+        for event in (*DOCUMENTS.values(), *EVENTS.values())
+        for field in structs.fields(event)
+        if any(issubclass(one, types) for one in _types(field.type))
+    )
+
+
+def _types(hint: Any) -> list[type]:
+    """The classes that a type hint allows, without what is in them."""
+    origin = get_origin(hint)
+    if origin in (Union, UnionType):
+        return [one for part in get_args(hint) for one in _types(part)]
+    if origin is Annotated:
+        return _types(get_args(hint)[0])
+    return [str if origin is Literal else origin or hint]
 
 
 _RECORDING = re.compile(rb"\d{16,19} \{")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 _PLAIN: Final = frozenset({"ts", "decimals", "stale_after"})  # columns that JSON wants as numbers; all others are strings
-_FLAGS: Final = _columns(inspect.BoolType)
-_NESTED: Final = _columns(inspect.ListType, inspect.TupleType, inspect.VarTupleType, inspect.DictType, inspect.StructType)
+_FLAGS: Final = _columns(bool)
+_NESTED: Final = _columns(list, tuple, dict, msgspec.Struct)
 _NOT_JSON: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 _encode: Final = msgspec.json.Encoder().encode
 _fields: Final = msgspec.json.Decoder(Fields).decode
