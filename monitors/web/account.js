@@ -2,7 +2,7 @@
 
 import { api, repeat } from "./api.js";
 import { moneyColumns } from "./calls.js";
-import { OUT, accountLink, amount, distance, empty, grouped, h, moment, panel, percent, refresh, table, tag, timeOfDay, utc } from "./dom.js";
+import { accountLink, amount, distance, empty, grouped, h, moment, panel, percent, refresh, table, tag, timeOfDay } from "./dom.js";
 import { customerLink } from "./overview.js";
 import { Plot } from "./plot.js";
 
@@ -160,5 +160,5 @@ function cross(one) {
 
 const callTable = (calls) =>
   calls.length === 0 ? empty("None.") : table("Open calls of the account", [
-    ["Call", (one) => h("a", { href: `#/calls/${encodeURIComponent(one.id)}`, class: "id" }, one.id)], ["State", (one) => tag(one.state)], ...moneyColumns(true), ["Due, UTC", (one) => utc(one.due_ns), false, OUT], ["Left", (one) => moment(one.due_ns)], ["Acknowledged by", (one) => one.acknowledged_by],
+    ["Call", (one) => h("a", { href: `#/calls/${encodeURIComponent(one.id)}`, class: "id" }, one.id)], ["State", (one) => tag(one.state)], ...moneyColumns(true), ["Left", (one) => moment(one.due_ns)], ["Acknowledged by", (one) => one.acknowledged_by],
   ], calls);

@@ -100,8 +100,9 @@ function place() {
 
 function route() {
   if (!session) return;
-  const [screen, id] = place() ?? ["overview", ""];
-  if (place() === null) history.replaceState(null, "", "#/overview"); // an address of nothing leads there
+  const found = place();
+  if (found === null) history.replaceState(null, "", "#/overview"); // an address of nothing leads there
+  const [screen, id] = found ?? ["overview", ""];
   shown?.abort();
   shown = new AbortController();
   const main = part("main");
