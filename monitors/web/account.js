@@ -1,7 +1,8 @@
 // One account: its figures, why it requires what it does, what it holds, how its customer would stand otherwise.
 
 import { api, repeat } from "./api.js";
-import { accountLink, amount, distance, empty, grouped, h, moment, panel, percent, refresh, table, tag, timeOfDay, utc } from "./dom.js";
+import { moneyColumns } from "./calls.js";
+import { accountLink, amount, distance, empty, grouped, h, moment, panel, percent, refresh, table, tag, timeOfDay } from "./dom.js";
 import { customerLink } from "./overview.js";
 import { Plot } from "./plot.js";
 
@@ -16,30 +17,33 @@ export function account(main, signal, id) {
   const plot = new Plot(`Equity and requirement of ${id}`, [["equity", "--accent"], ["initial", "--watch", [6, 4]], ["maintenance", "--call"]]);
   const history = panel("history", "Seen since this account was opened", plot.element);
   const calls = h("div", { class: "stack" });
+  const body = h("div", { class: "columns", hidden: true }, history, panel("account-calls", "Open calls", calls), sections);
   signal.addEventListener("abort", () => plot.close());
-  main.append(head, problem, h("div", { class: "columns" }, history, panel("account-calls", "Open calls", calls), sections));
+  main.append(head, problem, body);
 
   const load = async () => {
-    const found = await api.account(id);
+    const [found, { calls: called }] = await Promise.all([api.account(id), api.calls({ account: id, limit: 1000 })]);
     if (signal.aborted) return;
+    body.hidden = false;
     problem.textContent = found.problem;
     problem.hidden = !found.problem;
     refresh(head, ...heading(found));
+    refresh(calls, callTable(called));
     refresh(sections, ...parts(found));
   };
   const follow = async () => {
+    if (body.hidden) return;
     const { points } = await api.history(id);
     if (signal.aborted || points.length === 0) return;
     plot.draw([points.map((one) => one.ts_ns / 1e9), ...["equity", "initial", "maintenance"].map((name) => points.map((one) => one[name]))]);
   };
-  const called = async () => {
-    const { calls: all } = await api.calls({ account: id, limit: 1000 });
-    refresh(calls, callTable(all));
+  const failed = (error) => {
+    if (error.status !== 404) return refresh(head, h("h1", {}, id), empty("It cannot be read.", error.message));
+    body.hidden = problem.hidden = true;
+    refresh(head, h("h1", {}, id), empty("There is no account of that name.", "It is shown here once there is one."), h("p", {}, h("a", { href: "#/overview" }, "All accounts")));
   };
-  const failed = (error) => refresh(head, h("h1", {}, id), empty(error.status === 404 ? "There is no such account." : "It cannot be read.", error.message));
   repeat(SECONDS, signal, load, failed);
   repeat(1, signal, follow, () => {});
-  repeat(SECONDS, signal, called, (error) => refresh(calls, empty("The calls cannot be read.", error.message)));
 }
 
 const heading = ({ figures: one, market_ns, book_ns, explain }) => [
@@ -156,5 +160,5 @@ function cross(one) {
 
 const callTable = (calls) =>
   calls.length === 0 ? empty("None.") : table("Open calls of the account", [
-    ["Call", (one) => h("a", { href: `#/calls/${encodeURIComponent(one.id)}`, class: "id" }, one.id)], ["State", (one) => tag(one.state)], ["Amount", (one) => amount(one.amount), true], ["Received", (one) => amount(one.received), true], ["Ccy", (one) => one.currency], ["Due, UTC", (one) => utc(one.due_ns)], ["Left", (one) => moment(one.due_ns)], ["Acknowledged by", (one) => one.acknowledged_by],
+    ["Call", (one) => h("a", { href: `#/calls/${encodeURIComponent(one.id)}`, class: "id" }, one.id)], ["State", (one) => tag(one.state)], ...moneyColumns(true), ["Left", (one) => moment(one.due_ns)], ["Acknowledged by", (one) => one.acknowledged_by],
   ], calls);

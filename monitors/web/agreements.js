@@ -1,7 +1,7 @@
 // What cross-margin saves: all agreements in force by currency, and each agreement with its two legs.
 
 import { api, live, repeat } from "./api.js";
-import { accountLink, amount, count, countGroup, empty, h, panel, percent, refresh, rounded, select, table, tag } from "./dom.js";
+import { OUT, accountLink, amount, count, countGroup, empty, h, panel, percent, refresh, rounded, select, table, tag } from "./dom.js";
 
 const MOST = 1000; // the API gives so many at once
 const SHOWN = 200; // rows; the filter looks at all
@@ -57,11 +57,11 @@ const leg = (name, label) => [
 
 const agreementTable = (rows) =>
   table("Cross-margin agreements", [
-    ["Agreement", (one) => h("span", { class: "id" }, one.agreement)],
+    ["Agreement", (one) => h("span", { class: "id" }, one.agreement), false, OUT],
     ["State", (one) => tag(one.state)],
-    ["Saves", (one) => (Number(one.saving) ? percent(one.saving) : ""), true],
-    ["Basis", (one) => one.basis.toLowerCase().replace("_", " ")],
+    ["Saves", (one) => (one.state === "not in force" ? "" : percent(one.saving)), true],
+    ["Basis", (one) => one.basis.toLowerCase().replace("_", " "), false, OUT],
     ...leg("futures", "Futures account"),
     ...leg("treasury", "Treasury account"),
-    ["Why not", (one) => one.reasons.join("; ")],
+    ["Why not", (one) => h("span", { class: "why" }, one.reasons.join("; "))],
   ], rows);

@@ -45,7 +45,7 @@ export const api = {
 const SIGNED_OUT = 4401;
 const RETRY_MS = 1500;
 
-/** Run now and then every so often until `signal` aborts, one at a time; a refusal goes to `failed`, and what is not there is not asked for again. */
+/** Run now and then every so often until `signal` aborts, one at a time; a refusal goes to `failed`. */
 export function repeat(seconds, signal, work, failed) {
   const turn = async () => {
     try {
@@ -53,7 +53,6 @@ export function repeat(seconds, signal, work, failed) {
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       if (!signal.aborted) failed(error);
-      if (error.status === 404) return;
     }
     if (!signal.aborted) setTimeout(turn, seconds * 1000);
   };

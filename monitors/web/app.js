@@ -87,11 +87,22 @@ part("sign-out").addEventListener("click", async () => {
 
 // Screens
 
+/** [screen, what of it] of the address; null where there is no such screen. */
+function place() {
+  const [, name, rest] = /^#\/([^/]+)\/?(.*)$/.exec(location.hash) ?? [];
+  if (!Object.hasOwn(SCREENS, name) || (name === "account" && !rest)) return null;
+  try {
+    return [name, decodeURIComponent(rest)];
+  } catch {
+    return null; // a % that begins no character
+  }
+}
+
 function route() {
   if (!session) return;
-  const [name, ...rest] = location.hash.replace(/^#\/?/, "").split("/");
-  const screen = name in SCREENS ? name : "overview";
-  const id = decodeURIComponent(rest.join("/"));
+  const found = place();
+  if (found === null) history.replaceState(null, "", "#/overview"); // an address of nothing leads there
+  const [screen, id] = found ?? ["overview", ""];
   shown?.abort();
   shown = new AbortController();
   const main = part("main");

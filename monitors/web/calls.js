@@ -1,7 +1,7 @@
 // Margin calls: open ones, first due first, or those over; and the life of one with what was said about it.
 
 import { api, live, repeat } from "./api.js";
-import { accountLink, amount, empty, h, moment, panel, poolNames, refresh, rounded, select, table, tag, utc } from "./dom.js";
+import { OUT, accountLink, amount, empty, h, less, moment, panel, poolNames, refresh, rounded, select, table, tag, utc } from "./dom.js";
 
 const PAGE = 200;
 const SECONDS = 2;
@@ -94,18 +94,27 @@ function range({ calls: rows, count }) {
 
 const path = (id) => `#/calls/${encodeURIComponent(id)}`;
 
+/** What an open call still asks for. */
+const outstanding = (one) => amount(less(one.amount, one.received));
+
+/** The money of a call; open: what is outstanding, too, which of all stays on a narrow screen. */
+export const moneyColumns = (isOpen) => [
+  ["Amount", (one) => amount(one.amount), true, isOpen ? OUT : undefined],
+  ["Received", (one) => amount(one.received), true, isOpen ? OUT : undefined],
+  ...(isOpen ? [["Outstanding", outstanding, true]] : []),
+  ["Ccy", (one) => one.currency],
+];
+
 const callTable = (rows, which, chosen) =>
   table(which === "open" ? "Open margin calls by due time" : "Margin calls that are over, the last to end first", [
-    ...(which === "open" ? [["Due, UTC", (one) => utc(one.due_ns)], ["Left", (one) => moment(one.due_ns)]] : [["Ended, UTC", (one) => utc(one.ts_ns)], ["Ago", (one) => moment(one.ts_ns)]]),
+    ...(which === "open" ? [["Due, UTC", (one) => utc(one.due_ns), false, OUT], ["Left", (one) => moment(one.due_ns)]] : [["Ended, UTC", (one) => utc(one.ts_ns), false, OUT], ["Ago", (one) => moment(one.ts_ns)]]),
     ["Account", (one) => h("a", { href: path(one.id), class: "id" }, one.account)],
-    ["Pool", (one) => one.pool],
+    ["Pool", (one) => one.pool, false, OUT],
     ["State", (one) => tag(one.state)],
-    ["Amount", (one) => amount(one.amount), true],
-    ["Received", (one) => amount(one.received), true],
-    ["Ccy", (one) => one.currency],
-    ["Issued", (one) => moment(one.issued_ns)],
+    ...moneyColumns(which === "open"),
+    ["Issued", (one) => moment(one.issued_ns), false, OUT],
     ["Acknowledged by", (one) => one.acknowledged_by],
-    ["Notes", (one) => one.notes.length || "", true],
+    ["Notes", (one) => one.notes.length || "", true, OUT],
   ], rows, { row: (element, one) => {
     element.dataset.key = one.id;
     if (one.id === chosen) element.setAttribute("aria-current", "true");
@@ -116,6 +125,7 @@ function life(host, signal, id, session) {
   const about = h("div");
   const said = h("p", { class: "notice", role: "status", hidden: true });
   const say = session.role === "operator" ? actions(id, said) : h("p", { class: "muted" }, "An operator can acknowledge, note and cancel.");
+  say.hidden = true; // until the call is there
   host.append(panel("call", "Call", about, say, said));
   const load = async () => {
     const one = await api.call(id);
@@ -123,13 +133,13 @@ function life(host, signal, id, session) {
     say.hidden = !STATES.open.includes(one.state);
     refresh(about, ...lifeOf(one));
   };
-  repeat(SECONDS, signal, load, (error) => refresh(about, empty("The call cannot be read.", error.message)));
+  repeat(SECONDS, signal, load, (error) => refresh(about, empty(error.status === 404 ? "There is no such call." : "The call cannot be read.", error.message)));
 }
 
 const lifeOf = (one) => [
   h("div", { class: "title" }, h("h3", {}, one.id), tag(one.state), h("a", { class: "quiet", href: "#/calls", "aria-label": "Close this call" }, "✕")),
   h("p", {}, accountLink(one.account), ` · customer ${one.customer} · pool ${one.pool}`),
-  h("dl", { class: "figures" }, [["Amount", amount(one.amount)], ["Received", amount(one.received)], ["Currency", one.currency], ["Due, UTC", [utc(one.due_ns), " ", h("span", { class: "muted" }, moment(one.due_ns))]]].map(([label, shown]) => h("div", {}, h("dt", {}, label), h("dd", {}, ...[shown].flat())))),
+  h("dl", { class: "figures" }, [["Amount", amount(one.amount)], ["Received", amount(one.received)], ...(STATES.open.includes(one.state) ? [["Outstanding", outstanding(one)]] : []), ["Currency", one.currency], ["Due, UTC", [utc(one.due_ns), " ", h("span", { class: "muted" }, moment(one.due_ns))]]].map(([label, shown]) => h("div", {}, h("dt", {}, label), h("dd", {}, ...[shown].flat())))),
   h("h4", {}, "Trail"),
   h("ol", { class: "trail" }, trail(one).map(([ns, ...what]) => h("li", {}, moment(ns), h("span", {}, ...what)))),
 ];

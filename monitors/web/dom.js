@@ -47,17 +47,22 @@ export const compact = (number) => short.format(number);
 /** A fraction, as text or a number, in percent. */
 export const percent = (fraction) => (fraction === "" || fraction === null ? "" : `${(Number(fraction) * 100).toFixed(1)} %`);
 
-/** The difference of two exact decimals, exact, with its sign; "unchanged" for none. */
-export function difference(after, before) {
-  const digits = Math.max(...[after, before].map((text) => (text.split(".")[1] ?? "").length));
+/** One exact decimal less another, exact. */
+export function less(one, other) {
+  const digits = Math.max(...[one, other].map((text) => (text.split(".")[1] ?? "").length));
   const scaled = (text) => {
     const [head, tail = ""] = text.split(".");
     return BigInt(head + tail.padEnd(digits, "0"));
   };
-  const gap = scaled(after) - scaled(before);
+  const gap = scaled(one) - scaled(other);
   const text = String(gap < 0n ? -gap : gap).padStart(digits + 1, "0");
-  const exact = digits ? `${text.slice(0, -digits)}.${text.slice(-digits)}` : text;
-  return gap === 0n ? "unchanged" : (gap < 0n ? "-" : "+") + grouped(exact);
+  return (gap < 0n ? "-" : "") + (digits ? `${text.slice(0, -digits)}.${text.slice(-digits)}` : text);
+}
+
+/** The difference of two exact decimals, exact, with its sign; "unchanged" for none. */
+export function difference(after, before) {
+  const gap = less(after, before);
+  return /[1-9]/.test(gap) ? (gap.startsWith("-") ? "" : "+") + grouped(gap) : "unchanged";
 }
 
 const isNegative = (text) => typeof text === "string" && text.startsWith("-");
@@ -133,8 +138,24 @@ export function panel(id, title, ...children) {
 /** What stands where there is nothing. */
 export const empty = (text, more = "") => h("p", { class: "empty" }, h("strong", {}, text), more ? ` ${more}` : null);
 
-/** A table: columns [[heading, how to show a row's cell, is it a number]]; rows of data; caption for screen readers. */
-export function table(caption, columns, rows, { row: decorate } = {}) {
+/** Is the screen narrow, as in style.css. */
+export const narrow = matchMedia("(max-width: 760px)");
+
+/** Marks of a column for narrow screens: it comes before those without a mark; or it is left out, since the screen that the row
+ * leads to, or the row itself, says the same. */
+export const FIRST = "first";
+export const OUT = "out";
+
+/** Columns as this screen shows them; markOf: the mark of one. */
+export function placed(columns, markOf) {
+  if (!narrow.matches) return columns;
+  const of = (mark) => columns.filter((one) => markOf(one) === mark);
+  return [...of(FIRST), ...of(undefined)];
+}
+
+/** A table: columns [[heading, how to show a row's cell, is it a number, its mark]]; rows of data; caption for screen readers. */
+export function table(caption, every, rows, { row: decorate } = {}) {
+  const columns = placed(every, ([, , , mark]) => mark);
   const kind = (isNumber) => (isNumber ? "right" : undefined);
   const heads = columns.map(([heading, , isNumber]) => h("th", { scope: "col", class: kind(isNumber) }, heading));
   const body = rows.map((one, number) => {

@@ -1,6 +1,6 @@
 // A table of any length over a view of perspective: only the rows in sight exist. Sorted by its heads, moved in by keys.
 
-import { distance, h, marked, money, percent, rounded } from "./dom.js";
+import { FIRST, OUT, distance, h, marked, money, narrow, percent, placed, rounded } from "./dom.js";
 
 const ROW = 26; // pixels, as in parts.css
 const TALLEST = 15_000_000; // pixels that every browser can scroll
@@ -8,15 +8,15 @@ const TALLEST = 15_000_000; // pixels that every browser can scroll
 const plain = (value) => value ?? "";
 const clock = (ms) => (ms ? new Date(ms).toISOString().slice(11, 19) : "");
 
-/** name: [heading, how to show a value, given the columns and its place in them, class of the cell] */
+/** name: [heading, how to show a value, given the columns and its place in them, class of the cell, mark for narrow screens] */
 const COLUMNS = {
-  account: ["Account", plain, "id"],
-  customer: ["Customer", plain, "id"],
-  pool: ["Pool", plain, ""],
-  status: ["Status", marked, "state"],
+  account: ["Account", plain, "id", FIRST],
+  customer: ["Customer", plain, "id", OUT],
+  pool: ["Pool", plain, "", OUT],
+  status: ["Status", marked, "state", FIRST],
   quality: ["Quality", marked, "state"],
-  excess_usd: ["Excess USD", money, "right"],
-  utilization: ["Used", percent, "right"],
+  excess_usd: ["Excess USD", money, "right", FIRST],
+  utilization: ["Used", percent, "right", FIRST],
   distance: ["Distance to call", (value, all, at) => distance(value, all.distance_factor[at]), "right"],
   excess: ["Excess", money, "right"],
   equity: ["Equity", money, "right"],
@@ -74,6 +74,8 @@ export class Grid {
     this.body.addEventListener("click", (event) => this.#click(event));
     this.sized = new ResizeObserver(() => this.#paint());
     this.sized.observe(this.element);
+    this.renew = () => this.show({});
+    narrow.addEventListener("change", this.renew);
   }
 
   /** Show rows with these filters ([field, "==", value]), search text, group ("" or a field), sort [field, direction]. */
@@ -90,6 +92,7 @@ export class Grid {
   /** Let go of the engine's view. */
   close() {
     this.sized.disconnect();
+    narrow.removeEventListener("change", this.renew);
     return this.#inOrder(async () => {
       const view = this.#view;
       this.#view = null;
@@ -104,14 +107,14 @@ export class Grid {
 
   async #change() {
     const { filters, search, group, sort } = this.#asked;
-    const columns = group ? GROUP_COLUMNS : COLUMNS;
+    const columns = placed(Object.entries(group ? GROUP_COLUMNS : COLUMNS), ([, [, , , mark]]) => mark);
     const expressions = group ? { ...EXPRESSIONS } : {};
     const filter = [...filters];
     if (search) {
       expressions.words = "lower(concat(\"account\", ' ', \"customer\"))";
       filter.push(["words", "contains", search.toLowerCase()]);
     }
-    const names = Object.keys(columns).filter((name) => name !== "group");
+    const names = columns.map(([name]) => name).filter((name) => name !== "group");
     const by = names.includes(sort[0]) ? sort : ["excess_usd", "asc"];
     if (by[0] === "distance") expressions.near = NEAR; // by how far, whichever way
     const grouping = group ? { group_by: [group], aggregates: AGGREGATES } : {};
@@ -122,7 +125,7 @@ export class Grid {
     this.#view = view;
     this.#grouping = group;
     await view.on_update(() => this.#paint());
-    this.#columns = Object.entries(columns);
+    this.#columns = columns;
     this.#drawHead(by, group);
     this.#rows = [];
     this.body.replaceChildren();

@@ -2,7 +2,7 @@
 
 import { accountsTable } from "./accounts.js";
 import { api, live, repeat } from "./api.js";
-import { QUALITIES, STATUSES, accountLink, amount, compact, distance, empty, h, moment, panel, percent, poolNames, refresh, rounded, select, table, tag } from "./dom.js";
+import { FIRST, OUT, QUALITIES, STATUSES, accountLink, amount, compact, distance, empty, h, moment, panel, percent, poolNames, refresh, rounded, select, table, tag } from "./dom.js";
 import { Grid } from "./grid.js";
 
 const GROUPS = [["", "no groups"], ["customer", "customer"], ["pool", "pool"], ["status", "status"]];
@@ -141,14 +141,14 @@ const poolTable = (rows) =>
   rows.length === 0
     ? empty("No accounts yet.")
     : table("Sums by pool and currency", [
-        ["Pool", (row) => row.pool],
-        ["Ccy", (row) => row.currency],
+        ["Pool", (row) => row.pool, false, FIRST],
+        ["Ccy", (row) => row.currency, false, FIRST],
         ["Accounts", (row) => rounded(row.accounts), true],
         ["Equity", (row) => rounded(row.equity), true],
         ["Initial", (row) => rounded(row.initial), true],
         ["Maintenance", (row) => rounded(row.maintenance), true],
-        ["Shortfall", (row) => rounded(row.call), true],
-        ["Excess USD", (row) => rounded(row.excess_usd), true],
+        ["Shortfall", (row) => rounded(row.call), true, FIRST],
+        ["Excess USD", (row) => rounded(row.excess_usd), true, FIRST],
       ], rows);
 
 const newest = () => {
@@ -166,7 +166,7 @@ function plainList(host, shown, signal) {
     const { accounts } = await api.accounts({ ...query, sort: "excess", limit: 100 });
     const money = (name, heading = name[0].toUpperCase() + name.slice(1)) => [heading, (row) => amount(row[name]), true];
     refresh(host, table("Accounts of the lowest excess", [
-      ["Account", (row) => accountLink(row.account)], ["Customer", (row) => row.customer], ["Pool", (row) => row.pool],
+      ["Account", (row) => accountLink(row.account)], ["Customer", (row) => row.customer, false, OUT], ["Pool", (row) => row.pool, false, OUT],
       ["Status", (row) => tag(row.status)], ["Quality", (row) => tag(row.quality)], ["Used", (row) => percent(row.utilization), true],
       ["Distance to call", (row) => distance(row.distance, row.distance_factor), true],
       money("equity"), money("initial"), money("maintenance"), money("excess"), money("call", "Shortfall"), ["Ccy", (row) => row.currency],

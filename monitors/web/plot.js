@@ -6,7 +6,8 @@ const clock = (seconds) => new Date(seconds * 1000).toISOString().slice(11, 19);
 const HEIGHT = 220;
 const SHORTEST = 60; // seconds
 
-/** A plot of series [[label, colour variable]]; draw([seconds, values, ...]) shows points. It follows its width and the theme. */
+/** A plot of series [[label, colour variable]]; draw([seconds, values, ...]) shows points. It follows its width and
+ * the theme; its legend says the values under the pointer, else the latest. */
 export class Plot {
   constructor(label, series) {
     this.series = series;
@@ -21,6 +22,11 @@ export class Plot {
     this.points = points;
     if (this.plot) this.plot.setData(points);
     else this.#make();
+    this.#tell(this.plot);
+  }
+
+  #tell(plot) {
+    if ((plot.cursor.idx ?? null) === null) plot.setLegend({ idx: plot.data[0].length - 1 }, false); // false: calls no hook
   }
 
   close() {
@@ -52,9 +58,10 @@ export class Plot {
         height: HEIGHT,
         legend: { live: true },
         cursor: { y: false },
+        hooks: { setLegend: [(plot) => this.#tell(plot)] },
         scales: { x: { range: () => this.#span() } },
         series: [{ label: "UTC", value: (_, seconds) => (seconds === null ? "" : absolute(seconds * 1000)) }, ...lines],
-        axes: [{ ...axis, values: (_, ticks) => ticks.map(clock) }, { ...axis, size: 90, values: (_, ticks) => ticks.map(rounded) }],
+        axes: [{ ...axis, size: 30, values: (_, ticks) => ticks.map(clock) }, { ...axis, size: 90, values: (_, ticks) => ticks.map(rounded) }],
       },
       this.points,
       this.element,

@@ -1,7 +1,7 @@
 // Own books against what clearing houses and custodians say.
 
 import { api, repeat } from "./api.js";
-import { accountLink, count, countGroup, difference, empty, grouped, h, moment, panel, refresh, rounded, select, table, tag } from "./dom.js";
+import { FIRST, accountLink, count, countGroup, difference, empty, grouped, h, moment, panel, refresh, rounded, select, table, tag } from "./dom.js";
 
 const SHOWN = 200; // rows; the filter looks at all
 const SECONDS = 5;
@@ -52,12 +52,12 @@ const tiles = (counts) => countGroup("Statements by how they compare", ["MATCHED
 const breakTable = (rows) =>
   table("Breaks, the oldest first", [
     ["Since", (one) => moment(one.since_ns)],
-    ["Account", (one) => accountLink(one.account)],
+    ["Account", (one) => accountLink(one.account), false, FIRST],
     ["Holder", (one) => one.holder || h("span", { class: "muted" }, "nobody")],
-    ["What", (one) => h("span", { title: one.type }, one.name)],
-    ["Kind", (one) => tag(one.kind)],
+    ["What", (one) => h("span", { title: one.type }, one.name), false, FIRST],
+    ["Kind", (one) => tag(one.kind), false, FIRST],
     ["Own books", (one) => grouped(one.held), true],
     ["Stated", (one) => grouped(one.stated), true],
-    ["Difference", (one) => difference(one.stated, one.held), true],
+    ["Difference", (one) => difference(one.stated, one.held), true, FIRST],
     ["Statement", (one) => (one.stated_ns === "0" ? h("span", { class: "muted" }, "never") : moment(one.stated_ns))],
   ], rows);

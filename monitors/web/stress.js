@@ -1,7 +1,7 @@
 // Early warning: who falls at which shock, what will be called at the close and falls due when, who is nearest to a call.
 
 import { api, repeat } from "./api.js";
-import { accountLink, amount, bar, difference, distance, empty, factorName, h, moment, panel, percent, refresh, rounded, table, tag, utc } from "./dom.js";
+import { FIRST, OUT, accountLink, amount, bar, difference, distance, empty, factorName, h, moment, panel, percent, refresh, rounded, table, tag, utc } from "./dom.js";
 
 const SECONDS = 5;
 const NEAREST = 50;
@@ -66,11 +66,11 @@ function forecastTable({ forecast, forecast_first, close_hours }) {
     return { pool, still: still ?? "0.00", found, first: forecast_first[pool]?.[found[0]?.[0] ?? UNCHANGED] ?? [] };
   });
   if (rows.length === 0) return empty("No pool has an account.");
-  const move = (at) => [[at ? "Next" : "Worst move", (row) => (row.found[at] ? factorName(row.found[at][0]) : "")], ["Called", (row) => amount(row.found[at]?.[1] ?? ""), true]];
+  const move = (at) => [[at ? "Next" : "Worst move", (row) => (row.found[at] ? factorName(row.found[at][0]) : ""), false, at ? undefined : FIRST], ["Called", (row) => amount(row.found[at]?.[1] ?? ""), true, at ? undefined : FIRST]];
   return table("Forecast of calls by pool", [
-    ["Pool", (row) => row.pool],
+    ["Pool", (row) => row.pool, false, FIRST],
     ["Close in", (row) => `${close_hours[row.pool]} h`, true],
-    ["Nothing moves", (row) => amount(row.still), true],
+    ["Nothing moves", (row) => amount(row.still), true, FIRST],
     ...Array.from({ length: MOVES }, (_, at) => move(at)).flat(),
     ["The largest calls", (row) => h("span", { class: "names" }, row.first.map(callLink))],
   ], rows);
@@ -98,14 +98,14 @@ const regimeTable = (regimes) =>
 
 const nearestTable = (rows) =>
   table("Accounts nearest to a call", [
-    ["Account", (one) => accountLink(one.account)],
-    ["Customer", (one) => one.customer],
-    ["Pool", (one) => one.pool],
-    ["Status", (one) => tag(one.status)],
-    ["Used", (one) => percent(one.utilization), true],
+    ["Account", (one) => accountLink(one.account), false, FIRST],
+    ["Customer", (one) => one.customer, false, OUT],
+    ["Pool", (one) => one.pool, false, OUT],
+    ["Status", (one) => tag(one.status), false, OUT],
+    ["Used", (one) => percent(one.utilization), true, FIRST],
     ["Distance to call", (one) => distance(one.distance, one.distance_factor), true],
-    ["Equity over maintenance", (one) => difference(one.equity, one.maintenance), true],
-    ["Equity", (one) => amount(one.equity), true],
-    ["Maintenance", (one) => amount(one.maintenance), true],
-    ["Ccy", (one) => one.currency],
+    ["Equity over maintenance", (one) => difference(one.equity, one.maintenance), true, FIRST],
+    ["Equity", (one) => amount(one.equity), true, OUT],
+    ["Maintenance", (one) => amount(one.maintenance), true, OUT],
+    ["Ccy", (one) => one.currency, false, FIRST],
   ], rows);

@@ -54,16 +54,22 @@ class Desk:
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    """Signed in as an operator."""
+    """Signed in as an operator, while accounts change."""
+    with opened(tmp_path_factory.mktemp("desk"), ACCOUNTS) as one, changing(one.world, one.lock):
+        yield one
+
+
+@contextmanager
+def opened(folder: Path, accounts: int) -> Iterator[Desk]:
+    """A desk of so many accounts that stay as they are, signed in as an operator."""
     program = chromium()
     require(program, "no Chromium: chromium, chromium-browser, google-chrome and chrome are not on PATH")
     require_redis()
     assert program is not None
-    folder = tmp_path_factory.mktemp("desk")
     with ExitStack() as stack:
         server, kafka = stack.enter_context(embedded_redis()), stack.enter_context(embedded_kafka())
         client = stack.enter_context(Redis.from_url(server.url, decode_responses=True, legacy_responses=False))
-        world, lock = World(client, ACCOUNTS), threading.Lock()
+        world, lock = World(client, accounts), threading.Lock()
         settings = settings_of(server.url, kafka, folder, free_port())
         child = stack.enter_context(Child("web", settings, folder))
         world.fill()  # while it starts
@@ -72,8 +78,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         one = Desk(world, server, settings, address, stack.enter_context(tab(program)), lock)
         one.tab.look(1440, 900, "light")
         one.sign_in("operator")
-        one.tab.wait_for("document.querySelector('#shown')?.innerText.startsWith('100,000')", START_SECONDS)
-        stack.enter_context(changing(world, lock))
+        one.tab.wait_for(f"document.querySelector('#shown')?.innerText.startsWith('{accounts:,}')", START_SECONDS)
         yield one
 
 
