@@ -92,6 +92,7 @@ _COLUMNS: Final = [
     "account", "kind", "before", "after", "change", "amount", "ts_ns",
     "event", "sequence", "called", "received", "issued_ns", "due_ns",
 ]  # fmt: skip
+_BLOCK: Final = 256  # changes that are unpacked at once
 _CALLED: Final = 2  # its place among the columns of a call
 _STATES: Final = {
     int(ChangeKind.STATUS): {int(status): status.name for status in Status},
@@ -107,22 +108,22 @@ _NOTHING_SAID: Final = Said("", "", "", 0)
 class Alerts:
     """Every change in a report as an alert, in its order, made when it is first asked for: a shock has ten thousands.
 
-    slots: of their accounts; calls: how many are of kind `call`. Make it before the engine's next step.
+    slots: of their accounts; calls: how many are of kind `call`.
     """
 
     def __init__(self, shard: int, engine: EngineView, report: Report) -> None:
         self.slots: list[int] = report.changes["account"].tolist()
         self.calls = int(np.count_nonzero(report.changes["kind"] == _CALL))
         self._shard, self._offset, self._said = shard, report.offset, report.said
-        self._rows = report.changes[_COLUMNS].tolist()
-        self._infos = {slot: engine.account_info(slot) for slot in dict.fromkeys(self.slots)}
-        self._made: list[Alert | None] = [None] * len(self._rows)
+        self._changes, self._account_info = report.changes[_COLUMNS], engine.account_info  # who an account is never changes
+        self._rows: dict[int, list[tuple[int, ...]]] = {}  # of the changes by block
+        self._made: list[Alert | None] = [None] * len(self.slots)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.slots)
 
     def __iter__(self) -> Iterator[Alert]:
-        return (self[place] for place in range(len(self._rows)))
+        return (self[place] for place in range(len(self)))
 
     def __getitem__(self, place: int) -> Alert:
         made = self._made[place]
@@ -131,8 +132,11 @@ class Alerts:
         return made
 
     def _make(self, place: int) -> Alert:
-        slot, kind, before, after, change, amount, ts_ns, *of_call = self._rows[place]
-        info = self._infos[slot]
+        block, at = divmod(place, _BLOCK)
+        if block not in self._rows:
+            self._rows[block] = self._changes[block * _BLOCK : (block + 1) * _BLOCK].tolist()
+        slot, kind, before, after, change, amount, ts_ns, *of_call = self._rows[block][at]
+        info = self._account_info(slot)
         call = _call(info, of_call, self._said.get(place, _NOTHING_SAID)) if kind == _CALL else None
         return Alert(
             id=f"{info.id}:{change}",
