@@ -18,6 +18,7 @@ NAMED: Final = ("status", "quality", "pool", "currency", "customer", "distance_f
 NUMBERS: Final = ("equity", "initial", "maintenance", "excess", "utilization", "call", "distance")
 FIELDS: Final = (*NAMED, *NUMBERS, "ts_ns")
 COLUMNS: Final = ("account", *NAMED, *NUMBERS, "excess_usd", "ts")
+Values = tuple[str | bool, ...]  # of a field by account, False where it has none
 SORTS: Final = ("excess", "utilization")
 
 
@@ -81,8 +82,8 @@ class LiveTable:
                 self.generation += 1
             self.tick += 1  # each batch its own: a frame may be taken between two of a poll
             self._reserve(len(self._ids) + len(rows))
-            for account_id, excess_usd, *values in rows:
-                self._write(str(account_id), excess_usd, values)
+            if rows:
+                self._write(*zip(*rows, strict=True))
 
     def _reserve(self, count: int) -> None:
         room = self._times.shape[1]
@@ -91,15 +92,18 @@ class LiveTable:
             self._codes, self._numbers = np.pad(self._codes, more), np.pad(self._numbers, more)
             self._times = np.pad(self._times, more)
 
-    def _write(self, account_id: str, excess_usd: str | bool, values: Sequence[str | bool]) -> None:
-        slot = self._slots.setdefault(account_id, len(self._ids))
-        if slot == len(self._ids):
-            self._ids.append(account_id)
-        named, numbers = values[: len(NAMED)], (*values[len(NAMED) : -1], excess_usd)
-        for row, (name, value) in enumerate(zip(NAMED, named, strict=True)):
-            self._codes[row, slot] = self._names[name].code(value or "")  # type: ignore[arg-type]
-        self._numbers[:, slot] = [float(value) if value else np.nan for value in numbers]
-        self._times[:, slot] = int(values[-1] or 0), self.tick
+    def _write(self, ids: Values, excess: Values, *columns: Values) -> None:
+        """Fill in these accounts, each of them once, column by column."""
+        slots = [self._slots.setdefault(str(account_id), len(self._slots)) for account_id in ids]
+        self._ids += [str(account_id) for account_id, slot in zip(ids, slots, strict=True) if slot >= len(self._ids)]
+        named, (*numbers, times) = columns[: len(NAMED)], columns[len(NAMED) :]
+        for row, (name, values) in enumerate(zip(NAMED, named, strict=True)):
+            code = self._names[name].code
+            self._codes[row, slots] = [code(str(value or "")) for value in values]
+        for row, values in enumerate((*numbers, excess)):
+            self._numbers[row, slots] = [float(value) if value else np.nan for value in values]
+        self._times[0, slots] = [int(value or 0) for value in times]
+        self._times[1, slots] = self.tick
 
     # --- reading
 
