@@ -8,16 +8,16 @@
 --       10 prefix of the fields of a customer hash that name its accounts
 --       11 prefix of call hashes  12 seconds that a call is kept which is over
 --       13 meta field that counts writes of calls  14 bytes that the life of a call may have
---       15 msgpack {{names of the figure fields, then of the moment fields, then change}, {names of the alert fields},
---          {names of the call fields}, {names of those of agreements}}, {sections},
---          {agreements: {key, offset, {values in the order of the names}, id}}
---         section     {{shard's offset field, ts_ns field} or {} to leave meta as it is, {ts_ns, offset, rule_set}, entries}
---         entries     {id, {alerts} or false, figures or false, definition or false, book or false, state or false}
---         state       {status, quality} of an account whose figures follow later
---         alerts      change, values in the order of the names, call or false; change of the next, ...
---         call        {values in the order of the names, the last: the line that its life gets; due in seconds while it is
---                     open, else false, when it ended in seconds or false, is it new, {field, value, ...} of who
---                     acknowledged it or false, note as JSON or false}
+--       15 msgpack {{names of the figure fields, then of the moment fields, then change}, {names of those of agreements}},
+--          {sections}, {agreements: {key, offset, {values in the order of the names}, id}}
+--         section     {{shard's offset field, ts_ns field} or {} to leave meta as it is, {ts_ns, offset, rule_set}, states,
+--                     entries}
+--         states      {status, quality, {ids}} of accounts whose figures follow later; {of others}, ...
+--         entries     {id, alerts or false, figures or false, definition or false, book or false}
+--         alerts      {currency, shard, change, kind, from, to, amount, ts_ns, offset, call or false, change of the next, ...}
+--         call        {id, customer, pool, received, issued_ns, due_ns, event, due in seconds while it is open, else false, when
+--                     it ended in seconds or false, is it new, {field, value, ...} of who acknowledged it or false, note as
+--                     JSON or false}
 --         figures     {excess in USD, utilization score, {values in the order of the names}}; 1 and 2 are status and quality
 --         definition  {change, {field, value, ...}, customer}: who the account is; all its alerts up to change are written
 --         book        bytes, of the same moment as figures would be
@@ -27,26 +27,24 @@ local account_prefix, status_prefix, quality_prefix, book_prefix, customer_prefi
 local window, writes, owned, call_prefix, keep, call_writes = unpack(ARGV, 8, 13)
 local life_bytes = tonumber(ARGV[14])
 local all_names, sections, agreements = unpack(cmsgpack.unpack(ARGV[15]))
+local figure_names, agreement_names = unpack(all_names)
 
 local held_meta = call('HMGET', meta, 'log_id', 'epoch')
 if held_meta[1] ~= ARGV[6] or held_meta[2] ~= ARGV[7] then return {} end
 
--- A command whose field names stay: fill(values, before) puts the values that stand after a place in theirs.
+-- A command whose field names stay: fill(values) puts values in their places.
 local function command(names, ...)
   local args = {...}
   local head = #args
   for place, name in ipairs(names) do args[head + 2 * place - 1] = name end
   local count = #names
-  return args, function(values, before)
-    for place = 1, count do args[head + 2 * place] = values[before + place] end
+  return args, function(values)
+    for place = 1, count do args[head + 2 * place] = values[place] end
     return args
   end
 end
-local write_figures, fill_figures = command(all_names[1], 'HSET', '')
-local _, fill_alert = command(all_names[2], 'XADD', alerts, 'MAXLEN', '~', window, '*')
-local write_call, fill_call = command(all_names[3], 'HSET', '')
-local alert_size, call_size = #all_names[2] + 2, #all_names[3]
-local write_agreement, fill_agreement = command(all_names[4], 'HSET', '')
+local write_figures, fill_figures = command(figure_names, 'HSET', '')
+local write_agreement, fill_agreement = command(agreement_names, 'HSET', '')
 
 -- What goes into sets is gathered: one command for all members instead of one for each.
 local leaving, joining, by_write, excesses, utilizations, due_of, ended_at = {}, {}, {}, {}, {}, {}, {}
@@ -69,13 +67,15 @@ local function score(scored, number, id)
   scored[last + 2] = id
 end
 
-local function put_call(values)
-  local id = values[1]
-  local due, ended, is_new, acknowledged, note = unpack(values, call_size + 1, call_size + 5)
+-- Names and their order here are those of CALL_FIELDS and ALERT_FIELDS in keys.py.
+local function put_call(account, currency, shard, change, state, amount, ts_ns, offset, values)
+  local id, customer, pool, received, issued_ns, due_ns, event, due, ended, is_new, acknowledged, note = unpack(values, 1, 12)
   local key = call_prefix .. id
-  if not is_new then values[call_size] = longer(call('HGET', key, 'life'), values[call_size], life_bytes) end
-  write_call[2] = key
-  call(unpack(fill_call(values, 0)))
+  local life = event .. ' ' .. ts_ns .. ' ' .. amount .. ' ' .. received
+  if not is_new then life = longer(call('HGET', key, 'life'), life, life_bytes) end
+  call('HSET', key, 'id', id, 'account', account, 'customer', customer, 'pool', pool, 'currency', currency, 'state', state,
+    'amount', amount, 'received', received, 'issued_ns', issued_ns, 'due_ns', due_ns, 'ts_ns', ts_ns, 'change', change,
+    'shard', shard, 'offset', offset, 'life', life)
   if acknowledged then call('HSET', key, unpack(acknowledged)) end
   if note then
     local notes = cjson.decode(call('HGET', key, 'notes') or '[]')
@@ -86,24 +86,41 @@ local function put_call(values)
   due_of[id], ended_at[id] = due or nil, ended or nil
 end
 
+-- Writes those alerts of an account that come after a change; returns the last change that is written, and how many were.
+local function put_alerts(account, some, change)
+  local currency, shard, reached, added = some[1], some[2], tonumber(change), 0
+  for at = 3, #some, 8 do
+    local number, kind, from, to, amount, ts_ns, offset, of_call = unpack(some, at, at + 7)
+    if tonumber(number) > reached then
+      call('XADD', alerts, 'MAXLEN', '~', window, '*', 'id', account .. ':' .. number, 'kind', kind, 'account', account,
+        'from', from, 'to', to, 'amount', amount, 'currency', currency, 'ts_ns', ts_ns, 'shard', shard, 'offset', offset)
+      if of_call then put_call(account, currency, shard, number, to, amount, ts_ns, offset, of_call) end
+      change, reached, added = number, tonumber(number), added + 1
+    end
+  end
+  return change, added
+end
+
+local function put_states(some, offset)
+  local status, quality, ids = unpack(some)
+  for _, id in ipairs(ids) do
+    local key = account_prefix .. id
+    local held = call('HMGET', key, 'offset', 'status', 'quality')
+    if held[2] and tonumber(offset) >= tonumber(held[1]) then
+      move(status_prefix, held[2], status, id)
+      move(quality_prefix, held[3], quality, id)
+      by_write[#by_write + 1] = id
+      call('HSET', key, 'status', status, 'quality', quality)
+    end
+  end
+end
+
 local function put(entry, moment)
-  local id, new_alerts, figures, definition, book, state = unpack(entry)
+  local id, new_alerts, figures, definition, book = unpack(entry)
   local key, offset, added = account_prefix .. id, moment[2], 0
   local held = call('HMGET', key, 'change', 'offset', 'status', 'quality')
   local change = held[1] or '-1'
-  if new_alerts then
-    local reached = tonumber(change)
-    for at = 1, #new_alerts, alert_size do
-      local number = tonumber(new_alerts[at])
-      if number > reached then
-        call(unpack(fill_alert(new_alerts, at)))
-        local of_call = new_alerts[at + alert_size - 1]
-        if of_call then put_call(of_call) end
-        change, reached = new_alerts[at], number
-        added = added + 1
-      end
-    end
-  end
+  if new_alerts then change, added = put_alerts(id, new_alerts, change) end
   if definition then
     call('HSET', key, unpack(definition[2]))
     call('HSET', customer_prefix .. definition[3], owned .. id, '')
@@ -121,12 +138,7 @@ local function put(entry, moment)
     for place, value in ipairs(moment) do values[last + place] = value end
     values[last + #moment + 1] = change
     write_figures[2] = key
-    call(unpack(fill_figures(values, 0)))
-  elseif state and held[3] and is_new then
-    move(status_prefix, held[3], state[1], id)
-    move(quality_prefix, held[4], state[2], id)
-    by_write[#by_write + 1] = id
-    call('HSET', key, 'status', state[1], 'quality', state[2], 'change', change)
+    call(unpack(fill_figures(values)))
   elseif change ~= (held[1] or '-1') then
     call('HSET', key, 'change', change)
   end
@@ -136,8 +148,9 @@ end
 
 local added = {}
 for place, section in ipairs(sections) do
-  local shard, moment, entries = unpack(section)
+  local shard, moment, states, entries = unpack(section)
   added[place] = 0
+  for _, some in ipairs(states) do put_states(some, moment[2]) end
   for _, entry in ipairs(entries) do added[place] = added[place] + put(entry, moment) end
   if shard[1] and tonumber(moment[2]) >= tonumber(call('HGET', meta, shard[1]) or '-1') then
     call('HSET', meta, shard[1], moment[2], shard[2], moment[1])
@@ -161,7 +174,7 @@ for _, one in ipairs(agreements) do
   local key, offset, values, id = unpack(one)
   if tonumber(offset) >= tonumber(call('HGET', key, 'offset') or '-1') then
     write_agreement[2] = key
-    call(unpack(fill_agreement(values, 0)))
+    call(unpack(fill_agreement(values)))
     call('SADD', agreement_ids, id)
   end
 end

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from math import inf, isnan
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
@@ -26,39 +26,37 @@ _OPEN: Final = frozenset(state.name for state in OPEN_CALLS)
 _ISSUED: Final = CallEvent.ISSUED.name.lower()
 _SAID: Final = {"acknowledged": "ack", "noted": "note", "cancelled": "cancel"}
 DISTANCE_STEP: Final = 0.01  # of the distances shown, basis points or per cent
-Entry = tuple[Any, Any, Any, Any, Any, Any]
+Entry = tuple[Any, Any, Any, Any, Any]
+State = tuple[str, str, list[str]]  # status, quality, ids of accounts
 Moment = tuple[int, int, str]  # engine time in ns, log offset, rules in force
 AgreementEntry = tuple[str, str, tuple[str, ...]]
 
 
 def alerts_entry(alerts: Sequence[Alert]) -> Entry:
     """The script's entry for alerts of one account, oldest first, without figures."""
-    return alerts[0].account, [value for alert in alerts for value in _alert(alert)], False, False, False, False
+    first = alerts[0]
+    return first.account, [first.currency, str(first.shard), *chain.from_iterable(map(_alert, alerts))], False, False, False
 
 
 def _alert(alert: Alert) -> tuple[Any, ...]:
-    """An alert as the script takes it: values as ALERT_FIELDS names them between its number and its call."""
-    moment = str(alert.ts_ns), str(alert.shard), str(alert.offset)
-    number, call = alert.number, alert.call
+    """An alert as the script takes it beside account, currency and shard."""
+    call = False if alert.call is None else _call(alert, alert.call)
     return (
-        number, alert.id, alert.kind, alert.account, alert.before, alert.after, alert.amount, alert.currency, *moment,
-        False if call is None else _call(alert, call, number, *moment),
+        alert.number, alert.kind, alert.before, alert.after, alert.amount, str(alert.ts_ns), str(alert.offset), call,
     )  # fmt: skip
 
 
-def _call(alert: Alert, call: Call, number: str, ts_ns: str, shard: str, offset: str) -> tuple[Any, ...]:
-    """What an alert says of a call, as the script takes it: values as CALL_VALUES names them before the rest."""
-    values = (
-        call.id, alert.account, call.customer, call.pool, alert.currency, alert.after, alert.amount, call.received,
-        str(call.issued_ns), str(call.due_ns), ts_ns, number, shard, offset,
-        f"{call.event} {ts_ns} {alert.amount} {call.received}",
-    )  # fmt: skip
+def _call(alert: Alert, call: Call) -> tuple[Any, ...]:
+    """What an alert says of a call, as the script takes it beside the alert."""
     due, ended = (call.due_ns // NS, False) if alert.after in _OPEN else (False, alert.ts_ns // NS)
-    known = due, ended, call.event == _ISSUED
+    known = (
+        call.id, call.customer, call.pool, call.received, str(call.issued_ns), str(call.due_ns), call.event, due, ended,
+        call.event == _ISSUED,
+    )  # fmt: skip
     if not call.user:
-        return *values, *known, False, False
+        return *known, False, False
     said = Said(call.user, _SAID[call.event], call.text, call.said_ns)
-    return *values, *known, _flat(_acknowledgement([said])) or False, msgspec.json.encode(_note(said)).decode()
+    return *known, _flat(_acknowledgement([said])) or False, msgspec.json.encode(_note(said)).decode()
 
 
 def _note(said: Said) -> dict[str, str]:
@@ -111,11 +109,12 @@ def _bytes(body: bytes) -> msgspec.Raw:
 
 
 class Part(NamedTuple):
-    """What is on its way of a shard: alerts, entries, and of when the figures among them are (see ShardBacklog.moment)."""
+    """What is on its way of a shard: alerts, and as of a moment (see ShardBacklog.moment) entries and states of accounts."""
 
     alerts: list[Queued]
     moment: Moment
     entries: list[Entry]
+    states: Sequence[State] = ()
 
 
 class ShardBacklog:
@@ -218,12 +217,12 @@ class ShardBacklog:
             return ("0.00", "") if is_below else ("", "")
         return f"{distance:.2f}", warnings.factors[place] if place >= 0 else ""
 
-    def section(self, moment: Moment, entries: list[Entry]) -> tuple[int, Moment, list[Entry]]:
+    def section(self, part: Part) -> tuple[int, Moment, Sequence[State], list[Entry]]:
         """What the script takes: of no shard (-1), so that meta stays as it is, until these make the shard whole."""
         if not self.is_whole:
             count = self.engine.account_count
             self.is_whole = self.calls_written and count == len(self._accounts) and bool(self._defined[:count].all())
-        return self.shard if self.is_whole else -1, moment, entries
+        return self.shard if self.is_whole else -1, part.moment, part.states, part.entries
 
     def wrote(self, offset: int) -> None:
         """Figures as of this log offset are in Redis, and meta says so once the shard is whole."""
@@ -313,12 +312,11 @@ class ShardBacklog:
         slots = np.array([self._flipped.popleft() for _ in range(min(count, len(self._flipped)))], np.int32)
         if self.engine.account_count > len(self._accounts):
             self.collect()
-        states = self.engine.figures(slots)[["status", "quality"]].tolist()
-        entries = [
-            (self._accounts[slot][0], False, False, False, False, (_STATUS[status], _QUALITY[quality]))
-            for slot, (status, quality) in zip(slots.tolist(), states, strict=True)
-        ]
-        return Part([], self.moment, entries)
+        alike: dict[tuple[int, int], list[str]] = {}
+        for slot, state in zip(slots.tolist(), self.engine.figures(slots)[["status", "quality"]].tolist(), strict=True):
+            alike.setdefault(state, []).append(self._accounts[slot][0])
+        states = [(_STATUS[status], _QUALITY[quality], ids) for (status, quality), ids in alike.items()]
+        return Part([], self.moment, [], states)
 
     def burst_part(self, count: int) -> Part:
         """The next alerts of a burst: an entry an account; its figures follow."""
@@ -364,7 +362,7 @@ class ShardBacklog:
             )  # fmt: skip
             definition = False if self._defined[slot] else self._definition(slot, change if settled else 0)
             figures = decimal_text(excess_usd, 2), score, values
-            entries.append((account_id, False, figures, definition, False, False))
+            entries.append((account_id, False, figures, definition, False))
         return entries
 
     def book_entries(self, count: int) -> list[Entry]:
@@ -382,7 +380,7 @@ class ShardBacklog:
         changed = slots[hashes != self._books[slots]]
         self._books[slots] = hashes
         books = zip(changed.tolist(), self.engine.books(changed), strict=True)
-        return [(self._accounts[slot][0], False, False, False, _bytes(body), False) for slot, body in books]
+        return [(self._accounts[slot][0], False, False, False, _bytes(body)) for slot, body in books]
 
     @property
     def moment(self) -> Moment:

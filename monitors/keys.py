@@ -57,12 +57,9 @@ AGREEMENT_FIELDS: Final = (
     "treasury_account", "treasury_currency", "treasury_alone", "treasury_after", "ts_ns", "shard", "offset",
 )  # fmt: skip
 META_FIELDS: Final = ("version", "log_id", "shards", "started", "epoch")
-CALL_VALUES: Final = (
-    "id", "account", "customer", "pool", "currency", "state", "amount", "received", "issued_ns", "due_ns", "ts_ns", "change",
-    "shard", "offset", "life",
-)  # fmt: skip
 CALL_FIELDS: Final = (
-    *CALL_VALUES, "acknowledged_by", "acknowledged_ns", "notes",
+    "id", "account", "customer", "pool", "currency", "state", "amount", "received", "issued_ns", "due_ns", "ts_ns", "change",
+    "shard", "offset", "life", "acknowledged_by", "acknowledged_ns", "notes",
 )  # fmt: skip  # notes: JSON list of {user, kind, text, ts_ns}, ts_ns as text
 CALL_KEEP_SECONDS: Final = 7 * 86_400
 OVER: Final = "OVER"  # state of a call whose end was missed

@@ -12,14 +12,12 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from monitors.backlog import AgreementEntry, Moment
+from monitors.backlog import AgreementEntry, Entry, Moment, State
 from monitors.keys import (
     AGREEMENT_FIELDS,
     AGREEMENT_PREFIX,
-    ALERT_FIELDS,
     ALERTS_WINDOW,
     CALL_KEEP_SECONDS,
-    CALL_VALUES,
     CALL_WRITES_FIELD,
     FIGURE_FIELDS,
     LAYOUT,
@@ -39,8 +37,8 @@ CALLS_SCRIPT: Final = _LISTS + _CALLS
 TIMEOUT_SECONDS: Final = 5
 _log = logging.getLogger("crossmargin.redis")
 _pack: Final = msgspec.msgpack.Encoder().encode
-_NAMES: Final = ((*FIGURE_FIELDS, *MOMENT_FIELDS, "change"), ALERT_FIELDS, CALL_VALUES, AGREEMENT_FIELDS)
-Section = tuple[int, Moment, Sequence[Any]]  # shard (-1: meta stays as it is), as of when, entries as the script takes them
+_NAMES: Final = ((*FIGURE_FIELDS, *MOMENT_FIELDS, "change"), AGREEMENT_FIELDS)
+Section = tuple[int, Moment, Sequence[State], Sequence[Entry]]  # shard (-1: meta stays as it is), as of when, what
 
 
 class ForeignLog(Exception):
@@ -49,10 +47,10 @@ class ForeignLog(Exception):
 
 def _packed(section: Section) -> Any:
     """A section as the script takes it."""
-    shard, (ts_ns, offset, rule_set), entries = section
+    shard, (ts_ns, offset, rule_set), states, entries = section
     moment = str(ts_ns), str(offset), rule_set
     fields = (shard_field(shard, "offset"), shard_field(shard, "ts_ns")) if shard >= 0 else ()
-    return fields, moment, entries
+    return fields, moment, states, entries
 
 
 class Wiped(Exception):

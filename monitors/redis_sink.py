@@ -251,7 +251,7 @@ class RedisSink:
         alerts: list[Alert] = sorted((a for b in ready for a in b.window or ()), key=lambda alert: alert.ts_ns)
         in_flight = 0
         for start in range(0, len(alerts), BATCH):
-            await self._link.send([(-1, (0, 0, ""), [alerts_entry([alert]) for alert in alerts[start : start + BATCH]])])
+            await self._link.send([(-1, (0, 0, ""), [], [alerts_entry([alert]) for alert in alerts[start : start + BATCH]])])
             in_flight += 1
             if in_flight == IN_FLIGHT:
                 await self._link.receive()
@@ -273,7 +273,7 @@ class RedisSink:
                 if sent := self._take_changes():
                     written = True
                     in_flight.append(sent)
-                    await self._link.send([backlog.section(part.moment, part.entries) for backlog, part in sent])
+                    await self._link.send([backlog.section(part) for backlog, part in sent])
                 elif not in_flight:
                     return written
                 if len(in_flight) == IN_FLIGHT or not sent:
@@ -349,7 +349,7 @@ class RedisSink:
                 self._books_left = max(0, looked - backlog.unchecked_books())
                 entries += backlog.book_entries(looked)
                 self._budget -= max(1, len(entries) + len(agreements))
-                await self._link.send([backlog.section(moment, entries)], agreements)
+                await self._link.send([backlog.section(Part([], moment, entries))], agreements)
                 await self._link.receive()
                 backlog.wrote(moment[1])
                 self._flush_seconds += asyncio.get_running_loop().time() - time_now
