@@ -306,7 +306,8 @@ def test_a_webhook_that_does_not_answer_is_given_up_and_nothing_secret_is_logged
 
 
 def test_figures_are_the_rest_of_the_table_and_say_when_kafka_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    figures, registry = Figures(routes(Receiver(), desk={"calls": ["met"]}, all={"statuses": ["*"]})), CollectorRegistry()
+    named = routes(Receiver(port=1), desk={"calls": ["met"]}, all={"statuses": ["*"]})
+    figures, registry = Figures(named), CollectorRegistry()
     registry.register(figures)
     figures.tallies["desk"].delivered(time.time_ns() - 2_000_000_000)
     scraped = samples(registry)
