@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ import msgspec
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeout
 
 from monitors.backlog import AgreementEntry, Entry, Moment, State
 from monitors.keys import (
@@ -45,6 +47,17 @@ class ForeignLog(Exception):
     """Redis holds the accounts of another log: nothing is written, and somebody has to decide."""
 
 
+@asynccontextmanager
+async def _in_time() -> AsyncIterator[None]:
+    """RedisTimeout where the server takes too long. redis-py's own timeouts make a task for each command, or give None
+    in place of the reply, which then stands before the next one's."""
+    try:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            yield
+    except TimeoutError as late:
+        raise RedisTimeout(f"no answer in {TIMEOUT_SECONDS:g} s") from late
+
+
 def _packed(section: Section) -> Any:
     """A section as the script takes it."""
     shard, (ts_ns, offset, rule_set), states, entries = section
@@ -67,13 +80,14 @@ class RedisLink:
         self._pool = ConnectionPool.from_url(url, socket_timeout=None, socket_connect_timeout=TIMEOUT_SECONDS)
         self._keys, self._log_id, self._shards, self._now = keys, log_id, shards, now
         self._connection: AbstractConnection | None = None
+        self._is_ours = False
         self._head: tuple[Any, ...] = ()
         self._calls: tuple[Any, ...] = ()
 
     @property
     def connected(self) -> bool:
         """Whether a connection is open and its database belongs to this log."""
-        return self._connection is not None
+        return self._connection is not None and self._is_ours
 
     @property
     def address(self) -> str:
@@ -84,9 +98,10 @@ class RedisLink:
 
     async def connect(self) -> None:
         """Open, load the script and make the database this log's: RedisError when unreachable, ForeignLog when another's."""
-        self._connection = self._pool.connection_class(**self._pool.connection_kwargs)
+        self._connection, self._is_ours = self._pool.connection_class(**self._pool.connection_kwargs), False
         try:
-            await self._connection.connect()  # type: ignore[no-untyped-call]
+            async with _in_time():
+                await self._connection.connect()  # type: ignore[no-untyped-call]
             await self._ask("PING")
             epoch = await self._claim()
             await self._check_eviction()
@@ -111,6 +126,7 @@ class RedisLink:
         self._head += (keys.call_prefix, CALL_KEEP_SECONDS, CALL_WRITES_FIELD, LIFE_BYTES)
         self._calls = ("EVALSHA", calls, 4, keys.meta, *lists, keys.call_prefix, self._log_id, epoch)
         self._calls += (CALL_KEEP_SECONDS, CALL_WRITES_FIELD, LIFE_BYTES)
+        self._is_ours = True
 
     async def disconnect(self) -> None:
         """Close at once; what was sent and not answered may or may not have been written."""
@@ -183,11 +199,12 @@ class RedisLink:
         return await self._receive()
 
     async def _send(self, *command: Any) -> None:
-        async with asyncio.timeout(TIMEOUT_SECONDS):  # redis-py's own timeout makes a task for each command
+        async with _in_time():
             await self._open().send_command(*command)
 
     async def _receive(self) -> Any:
-        return await self._open().read_response(timeout=TIMEOUT_SECONDS)
+        async with _in_time():
+            return await self._open().read_response()
 
     def _open(self) -> AbstractConnection:
         """The connection, still open: redis-py would open another by itself and hide a restart of the server."""

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -466,6 +467,8 @@ def bench(arguments: tuple[str, ...]) -> None:
     """
     if not (ROOT / "tests" / "bench" / "__main__.py").is_file():
         raise UserError(f"no benchmarks under {ROOT}: they come with a source checkout (tests/bench), not with the package")
+    if find_spec("pytest") is None:
+        raise UserError("benchmarks need what the tests need (pytest is not installed): make setup installs it")
     done = subprocess.run([sys.executable, "-m", "tests.bench", *arguments], cwd=ROOT, check=False)
     click.get_current_context().exit(done.returncode)
 

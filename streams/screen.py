@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http import HTTPStatus
 from textwrap import wrap
 from typing import Any, Final
 
@@ -122,13 +123,16 @@ def _answering(part: str) -> Iterator[None]:
 
 
 def scrape(host: str, port: int) -> list[tuple[str, Mapping[str, str], float]]:
-    """(name, labels, value) of every sample of a process's /metrics."""
+    """(name, labels, value) of every sample of a process's /metrics; OSError and HTTPException where it gives none."""
     connection = http.client.HTTPConnection(host, port, timeout=5)
     try:
         connection.request("GET", "/metrics")
-        text = connection.getresponse().read().decode()
+        answer = connection.getresponse()
+        text = answer.read().decode()
     finally:
         connection.close()
+    if answer.status != HTTPStatus.OK:
+        raise http.client.HTTPException(f"{answer.status} {text.strip()}")
     return [(s.name, s.labels, s.value) for family in text_string_to_metric_families(text) for s in family.samples]
 
 

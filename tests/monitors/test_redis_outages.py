@@ -1,6 +1,8 @@
 """The Redis sink when its server goes away, forgets, or cannot keep up: everything is there again, each alert once."""
 
 import asyncio
+import os
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +16,7 @@ from streams.embedded import LOOPBACK, RedisServer, embedded_redis, free_port
 from tests import services
 from tests.monitors.desk import Desk, Topic, flush, running, until
 from tests.monitors.fake_engine import SECOND, FakeEngine
+from tests.monitors.test_outlook import outlook
 
 pytestmark = pytest.mark.services
 
@@ -51,6 +54,32 @@ def test_server_killed_and_started_again(keep_data: bool) -> None:
     services.require_redis()
     with embedded_redis(keep_data=keep_data) as server:
         asyncio.run(work(server))
+
+
+@pytest.mark.parametrize("seconds", [0.25, 1.2], ids=["once", "while it connects, too"])
+def test_server_that_hangs(seconds: float, monkeypatch: pytest.MonkeyPatch, valkey: RedisServer) -> None:
+    monkeypatch.setattr(redis_link, "TIMEOUT_SECONDS", 0.2)
+
+    async def work() -> None:
+        async with running(valkey.url) as desk:
+            engines = fill(desk)
+            await desk.settle()
+            desk.look_ahead(engines[0], outlook(0, 230))
+            assert valkey.pid is not None
+            os.kill(valkey.pid, signal.SIGSTOP)
+            try:
+                for engine in engines:
+                    desk.publish(engine, engine.flip(range(60, 180), Status.DEBIT))
+                await asyncio.sleep(seconds)
+                assert not desk.sink.connected
+            finally:
+                os.kill(valkey.pid, signal.SIGCONT)
+            for engine in engines:
+                desk.publish(engine, engine.flip(range(100, 200), Status.OK))
+            await desk.settle()
+            desk.check()
+
+    asyncio.run(work())
 
 
 def test_wiped_while_connected(redis_url: str) -> None:

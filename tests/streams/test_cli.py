@@ -186,11 +186,20 @@ def test_doctor_finds_running_services(capsys: pytest.CaptureFixture[str], mock_
     assert "no log yet" in out
 
 
-def test_bench_without_a_checkout_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bench_without_its_needs_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(cli, "ROOT", Path("/nowhere"))
     status, _, err = said(capsys, ["bench"])
     assert status == 1
     assert err.startswith("crossmargin: no benchmarks under /nowhere")
+    monkeypatch.undo()
+    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    status, _, err = said(capsys, ["bench"])
+    assert (status, err) == (
+        1,
+        "crossmargin: benchmarks need what the tests need (pytest is not installed): make setup installs it\n",
+    )
 
 
 def test_a_reader_that_has_enough_is_no_failure() -> None:

@@ -17,6 +17,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 from rich.console import Console
 
 from monitors import view
@@ -133,6 +135,13 @@ def test_the_summary_fits_80_columns() -> None:
     assert lines[-3:] == ["latency_ms    p99 -", "events        1,234,567", f"              {screen.SYNTHETIC}"]
 
 
+class Busy(Collector):
+    """A process that cannot say how it is in time."""
+
+    def collect(self) -> Iterator[Metric]:
+        raise TimeoutError
+
+
 @pytest.mark.services
 def test_a_part_that_is_silent_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     require_redis()
@@ -153,6 +162,13 @@ def test_a_part_that_is_silent_is_named(monkeypatch: pytest.MonkeyPatch) -> None
             finally:
                 os.kill(server.pid, signal.SIGCONT)
             assert watch.open_calls() == []
+        busy = CollectorRegistry(auto_describe=False)
+        busy.register(Busy())
+        with (
+            HealthServer(LOOPBACK, port, busy, str),
+            pytest.raises(UserError, match="metrics does not answer: 503 the process is"),
+        ):
+            watch.read()
         watch.close()
 
 
