@@ -186,9 +186,7 @@ def test_doctor_finds_running_services(capsys: pytest.CaptureFixture[str], mock_
     assert "no log yet" in out
 
 
-def test_bench_without_its_needs_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bench_without_its_needs_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(cli, "ROOT", Path("/nowhere"))
     status, _, err = said(capsys, ["bench"])
     assert status == 1
