@@ -32,19 +32,17 @@ local figure_names, agreement_names = unpack(all_names)
 local held_meta = call('HMGET', meta, 'log_id', 'epoch')
 if held_meta[1] ~= ARGV[6] or held_meta[2] ~= ARGV[7] then return {} end
 
--- A command whose field names stay: fill(values) puts values in their places.
-local function command(names, ...)
-  local args = {...}
-  local head = #args
-  for place, name in ipairs(names) do args[head + 2 * place - 1] = name end
-  local count = #names
-  return args, function(values)
-    for place = 1, count do args[head + 2 * place] = values[place] end
-    return args
+-- Writes hashes whose field names stay: the command is filled in anew, not made.
+local function writer(names)
+  local args, count = {'HSET', ''}, #names
+  for place, name in ipairs(names) do args[2 * place + 1] = name end
+  return function(key, values)
+    args[2] = key
+    for place = 1, count do args[2 * place + 2] = values[place] end
+    call(unpack(args))
   end
 end
-local write_figures, fill_figures = command(figure_names, 'HSET', '')
-local write_agreement, fill_agreement = command(agreement_names, 'HSET', '')
+local write_figures, write_agreement = writer(figure_names), writer(agreement_names)
 
 -- What goes into sets is gathered: one command for all members instead of one for each.
 local leaving, joining, by_write, excesses, utilizations, due_of, ended_at = {}, {}, {}, {}, {}, {}, {}
@@ -137,8 +135,7 @@ local function put(entry, moment)
     by_write[#by_write + 1] = id
     for place, value in ipairs(moment) do values[last + place] = value end
     values[last + #moment + 1] = change
-    write_figures[2] = key
-    call(unpack(fill_figures(values)))
+    write_figures(key, values)
   elseif change ~= (held[1] or '-1') then
     call('HSET', key, 'change', change)
   end
@@ -173,8 +170,7 @@ list_calls({unpack(KEYS, 7, 9)}, meta, call_writes, keep, due_of, ended_at)
 for _, one in ipairs(agreements) do
   local key, offset, values, id = unpack(one)
   if tonumber(offset) >= tonumber(call('HGET', key, 'offset') or '-1') then
-    write_agreement[2] = key
-    call(unpack(fill_agreement(values)))
+    write_agreement(key, values)
     call('SADD', agreement_ids, id)
   end
 end

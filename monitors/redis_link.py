@@ -80,14 +80,13 @@ class RedisLink:
         self._pool = ConnectionPool.from_url(url, socket_timeout=None, socket_connect_timeout=TIMEOUT_SECONDS)
         self._keys, self._log_id, self._shards, self._now = keys, log_id, shards, now
         self._connection: AbstractConnection | None = None
-        self._is_ours = False
-        self._head: tuple[Any, ...] = ()
+        self._head: tuple[Any, ...] = ()  # of a call of the script; empty until the database is known to be this log's
         self._calls: tuple[Any, ...] = ()
 
     @property
     def connected(self) -> bool:
         """Whether a connection is open and its database belongs to this log."""
-        return self._connection is not None and self._is_ours
+        return bool(self._head)
 
     @property
     def address(self) -> str:
@@ -98,7 +97,7 @@ class RedisLink:
 
     async def connect(self) -> None:
         """Open, load the script and make the database this log's: RedisError when unreachable, ForeignLog when another's."""
-        self._connection, self._is_ours = self._pool.connection_class(**self._pool.connection_kwargs), False
+        self._connection = self._pool.connection_class(**self._pool.connection_kwargs)
         try:
             async with _in_time():
                 await self._connection.connect()  # type: ignore[no-untyped-call]
@@ -126,11 +125,10 @@ class RedisLink:
         self._head += (keys.call_prefix, CALL_KEEP_SECONDS, CALL_WRITES_FIELD, LIFE_BYTES)
         self._calls = ("EVALSHA", calls, 4, keys.meta, *lists, keys.call_prefix, self._log_id, epoch)
         self._calls += (CALL_KEEP_SECONDS, CALL_WRITES_FIELD, LIFE_BYTES)
-        self._is_ours = True
 
     async def disconnect(self) -> None:
         """Close at once; what was sent and not answered may or may not have been written."""
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._head = self._connection, None, ()
         if connection is not None:
             await connection.disconnect(nowait=True)
 

@@ -23,7 +23,7 @@ Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 """Title, column names, rows."""
 
 
-def cell(name: str, text: str) -> str:
+def figure_cell(name: str, text: str) -> str:
     """What a table shows of a figure: an amount with its thousands apart."""
     return money(text) if name in AMOUNTS else text
 

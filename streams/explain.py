@@ -16,7 +16,7 @@ from engine.numbers import time_text
 from engine.report import Quality, Status
 from engine.rules import BPS
 from monitors.wording import money
-from streams.desk import Shown, Table, cell
+from streams.desk import Shown, Table, figure_cell
 from streams.moments import NEWEST, Moments, moment
 from streams.settings import Settings, UserError
 
@@ -314,7 +314,7 @@ class Page:
 def _apart(table: Table) -> Table:
     """The table with the thousands of its amounts apart, which the data keeps as plain decimals."""
     title, columns, rows = table
-    return title, columns, [tuple(map(cell, columns, row)) for row in rows]
+    return title, columns, [tuple(map(figure_cell, columns, row)) for row in rows]
 
 
 def _rule(version: explain.Version | None) -> dict[str, str]:

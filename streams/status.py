@@ -11,7 +11,7 @@ from monitors.keys import ACCOUNT_FIELDS
 from monitors.view import Row, read_account, read_account_calls, read_reconciliation, read_summary
 from monitors.wording import duration
 from streams.calls import COLUMNS, call_cells, call_data
-from streams.desk import Desk, Shown, Table, cell, open_desk
+from streams.desk import Desk, Shown, Table, figure_cell, open_desk
 from streams.settings import Settings, UserError
 
 WORST: Final = ("account", "status", "quality", "excess_usd", "equity", "initial", "maintenance", "currency")
@@ -31,7 +31,11 @@ def show(settings: Settings, account: str | None) -> Shown:
     return Shown(
         {**row, "calls": [call_data(call, now_ns) for call in calls]},
         [
-            ("", ("figure", "value"), [(name, cell(name, row.get(name, ""))) for name in ("account", *ACCOUNT_FIELDS)]),
+            (
+                "",
+                ("figure", "value"),
+                [(name, figure_cell(name, row.get(name, ""))) for name in ("account", *ACCOUNT_FIELDS)],
+            ),
             ("open calls", COLUMNS, [call_cells(call, now_ns) for call in calls]),
         ],
     )
@@ -45,7 +49,7 @@ def show_reconciliation(settings: Settings) -> Shown:
         raise UserError(f"{desk.where} has no reconciliation under {desk.keys.prefix}: a worker writes it every few seconds")
     rows = [
         (
-            *(cell(name, getattr(one, name)) for name in DIFFERENCES),
+            *(figure_cell(name, getattr(one, name)) for name in DIFFERENCES),
             duration((int(found.ts_ns) - int(one.since_ns)) // NS),
         )
         for one in found.breaks
@@ -57,7 +61,7 @@ def show_reconciliation(settings: Settings) -> Shown:
 
 def _cells(row: Row, columns: Sequence[str]) -> tuple[str, ...]:
     """A hash as the row of a table."""
-    return tuple(cell(name, row.get(name, "")) for name in columns)
+    return tuple(figure_cell(name, row.get(name, "")) for name in columns)
 
 
 def _summary(desk: Desk) -> Shown:
